@@ -1,0 +1,1 @@
+"""Pure data and rules. No I/O, no clock, no framework but pydantic."""

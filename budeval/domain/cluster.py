@@ -1,0 +1,32 @@
+"""What is known of a cluster after it was looked at."""
+
+from pydantic import BaseModel, ConfigDict
+
+from budeval.domain.identifiers import DnsLabel
+
+
+class ClusterTarget(BaseModel):
+    """Which cluster and which namespace of it. Holds a name, never a credential: it travels in histories."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    cluster: DnsLabel
+    namespace: DnsLabel
+
+
+class ClusterVerification(BaseModel):
+    """The outcome of verifying a target: usable, or why not."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    target: ClusterTarget
+    ok: bool
+    code: str | None = None
+    """Stable reason when not `ok` (`budeval.ansible.failures`)."""
+    message: str
+    server_version: str | None = None
+    """The API server's git version, as in `v1.34.4`; None when it was not reached."""
+    claim: str
+    """The storage claim that evaluations will mount."""
+    claim_phase: str | None = None
+    """`Bound` when usable, as Kubernetes reports it."""

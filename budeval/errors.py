@@ -1,0 +1,53 @@
+"""Every failure that has a name.
+
+    BudevalError                 has a stable `code` and says what to do
+    ├── RequestError             the caller must change the request: HTTP 4xx, names the field
+    ├── ClusterError             a cluster refused or could not be used (`retryable` says if to try again)
+    └── SidecarError             Dapr, or what stands behind it, did not answer
+
+Codes are part of the API: they never change their meaning.
+"""
+
+
+class BudevalError(Exception):
+    """A failure with a stable code, a message for people and the field at fault, if any."""
+
+    code = "INTERNAL"
+
+    def __init__(self, message: str, *, code: str | None = None, param: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.code = code or type(self).code
+        self.param = param
+
+    def __str__(self) -> str:
+        """`CODE: message`, the form in which it passes through Dapr."""
+        return f"{self.code}: {self.message}"
+
+
+class RequestError(BudevalError):
+    """The request cannot be served as it is."""
+
+    code = "REQUEST_INVALID"
+
+    def __init__(
+        self, message: str, *, status: int = 400, code: str | None = None, param: str | None = None
+    ) -> None:
+        super().__init__(message, code=code, param=param)
+        self.status = status
+
+
+class ClusterError(BudevalError):
+    """A playbook did not reach its end. The codes are listed in `budeval.ansible.failures`."""
+
+    code = "RUNNER_CRASH"
+
+    def __init__(self, message: str, *, code: str, retryable: bool) -> None:
+        super().__init__(message, code=code)
+        self.retryable = retryable
+
+
+class SidecarError(BudevalError):
+    """Dapr's sidecar, or a component behind it, did not do what was asked. Worth trying again."""
+
+    code = "SIDECAR_UNAVAILABLE"

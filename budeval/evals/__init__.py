@@ -1,0 +1,1 @@
+"""Evaluations: the API (`routes`, `schema`), what happens (`workflows`), and how (`activities`)."""

@@ -1,0 +1,104 @@
+"""The HTTP API. Translates, and decides nothing."""
+
+import uuid
+
+from fastapi import APIRouter, Response
+
+from budeval.config import Settings
+from budeval.domain.cluster import ClusterTarget, ClusterVerification
+from budeval.errors import RequestError
+from budeval.evals.activities import verification_key
+from budeval.evals.ansible_orchestrator import AnsibleOrchestrator
+from budeval.evals.schema import (
+    ErrorResponse,
+    Readiness,
+    VerifyClusterRequest,
+    WorkflowStarted,
+    WorkflowState,
+    WorkflowStep,
+)
+from budeval.evals.workflows import VERIFY_STEP, verify_cluster
+from budeval.runtime.sidecar import Sidecar
+from budeval.runtime.workflow_engine import WorkflowEngine
+
+_ERRORS: dict[int | str, dict[str, type[ErrorResponse]]] = {
+    status: {"model": ErrorResponse} for status in (400, 404, 422, 503)
+}
+_VERIFY_STEPS = [
+    WorkflowStep(
+        id=VERIFY_STEP,
+        title="Verifying the cluster",
+        description="Reach the cluster; check namespace, storage claim and the right to run Jobs",
+    )
+]
+
+
+def health_routes(sidecar: Sidecar) -> APIRouter:
+    """`/healthz` and `/readyz`."""
+    router = APIRouter(tags=["health"])
+
+    @router.get("/healthz")
+    def healthz() -> dict[str, str]:
+        """The process is alive. Asks nobody else."""
+        return {"status": "alive"}
+
+    @router.get("/readyz", responses={503: {"model": Readiness}})
+    def readyz(response: Response) -> Readiness:
+        """Sidecar, state store, broker and workflow engine are reached; 503 names the one that is not."""
+        dependencies = sidecar.health()
+        ready = not any(dependency.problem for dependency in dependencies)
+        response.status_code = 200 if ready else 503
+        return Readiness(ready=ready, dependencies=dependencies)
+
+    return router
+
+
+def evaluation_routes(
+    settings: Settings, engine: WorkflowEngine, sidecar: Sidecar, orchestrator: AnsibleOrchestrator
+) -> APIRouter:
+    """The routes that start workflows and tell of them."""
+    router = APIRouter(responses=_ERRORS)
+
+    @router.post("/clusters:verify", tags=["clusters"], status_code=202)
+    def verify(request: VerifyClusterRequest) -> WorkflowStarted:
+        """Start to verify that evaluations can run on a cluster; the outcome comes as a notification."""
+        cluster = request.cluster or settings.default_cluster
+        if cluster is None:
+            raise RequestError(
+                "Name a cluster: no default is set (BUDEVAL_DEFAULT_CLUSTER).",
+                code="CLUSTER_REQUIRED",
+                param="cluster",
+            )
+        orchestrator.require_known(cluster)
+        target = ClusterTarget(cluster=cluster, namespace=request.namespace or settings.namespace)
+        workflow_id = f"verify-{uuid.uuid4()}"
+        engine.schedule(verify_cluster, workflow_id, target.model_dump(mode="json"))
+        return WorkflowStarted(
+            workflow_id=workflow_id, workflow_name=verify_cluster.__name__, steps=_VERIFY_STEPS
+        )
+
+    @router.get("/workflow/{workflow_id}/status", tags=["workflows"])
+    def workflow_status(workflow_id: str) -> WorkflowState:
+        """How far a workflow is, and its outcome once there is one."""
+        snapshot = engine.find(workflow_id)
+        if snapshot is None:
+            raise RequestError(
+                f"There is no workflow {workflow_id!r}.",
+                status=404,
+                code="WORKFLOW_UNKNOWN",
+                param="workflow_id",
+            )
+        stored = sidecar.get_state(verification_key(workflow_id))
+        return WorkflowState(
+            workflow_id=workflow_id,
+            workflow_name=snapshot.name,
+            status=snapshot.status,
+            verification=_without_schema(stored) if stored else None,
+            error=snapshot.failure,
+        )
+
+    return router
+
+
+def _without_schema(stored: dict[str, object]) -> ClusterVerification:
+    return ClusterVerification.model_validate({name: stored[name] for name in stored if name != "schema"})

@@ -1,0 +1,1 @@
+"""The door to Dapr: `sidecar` for state, messages and health, `workflow_engine` for workflows."""

@@ -1,0 +1,142 @@
+"""State, messages and health through the Dapr sidecar's HTTP API, each call with a time limit.
+
+The SDK's client has none for state and publishing, and its constructor waits up to a minute for a sidecar
+(docs/decisions/0001). https://docs.dapr.io/reference/api/
+"""
+
+from collections.abc import Callable
+from typing import Any, Self
+from urllib.parse import quote
+
+import httpx
+from pydantic import BaseModel, ConfigDict
+
+from budeval.domain.notification import SOURCE, Announcement
+from budeval.errors import SidecarError
+
+_READINESS_KEY = "readiness"
+_READINESS_TOPIC = "budeval-readiness"
+_HTTP_CONFLICT = 409
+
+
+class Health(BaseModel):
+    """Whether one dependency is reached; `problem` is None if it is."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    problem: str | None = None
+
+
+class Sidecar:
+    """One connection pool to this service's sidecar. Safe to share between threads."""
+
+    def __init__(
+        self, base_url: str, statestore: str, pubsub: str, timeout: float, token: str | None = None
+    ) -> None:
+        headers = {"dapr-api-token": token} if token else {}
+        self._http = httpx.Client(base_url=base_url, timeout=timeout, headers=headers, trust_env=False)
+        self._state_url = f"/v1.0/state/{quote(statestore)}"
+        self._publish_url = f"/v1.0/publish/{quote(pubsub)}"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    def get_state(self, key: str) -> Any:
+        """The JSON value of a key, None where there is none."""
+        answer = self._send("GET", f"{self._state_url}/{quote(key, safe='')}")
+        return answer.json() if answer.content else None
+
+    def save_state(self, key: str, value: Any) -> None:
+        """Write a JSON value, whatever was there."""
+        self._send("POST", self._state_url, json=[{"key": key, "value": value}])
+
+    def save_state_first(self, key: str, value: Any) -> Any:
+        """Write a JSON value unless the key has one; return what the key has now."""
+        item = {"key": key, "value": value, "options": {"concurrency": "first-write"}}
+        existing = self.get_state(key)
+        if existing is not None:
+            return existing
+        try:
+            self._send("POST", self._state_url, json=[item])
+        except _ConflictError:
+            return self.get_state(key)
+        return value
+
+    def announce(self, topic: str, announcement: Announcement) -> None:
+        """Store an announcement (the first write wins), then publish what is stored.
+
+        May be repeated without harm: a repetition publishes the same bytes under the same event id.
+        """
+        key = f"event-{announcement.subject}-{announcement.number}"
+        stored = self.save_state_first(key, announcement.model_dump(mode="json"))
+        self._publish(topic, Announcement.model_validate(stored))
+
+    def _publish(self, topic: str, announcement: Announcement) -> None:
+        envelope = {
+            "metadata.cloudevent.id": announcement.event_id,
+            "metadata.cloudevent.source": SOURCE,
+            "metadata.cloudevent.type": announcement.notification.payload.type,
+        }
+        body = announcement.notification.model_dump(mode="json")
+        self._send("POST", f"{self._publish_url}/{quote(topic)}", params=envelope, json=body)
+
+    def health(self) -> list[Health]:
+        """Reach the sidecar, the state store, the broker and the workflow engine, one after the other."""
+        return [
+            self._probe("sidecar", self._probe_sidecar),
+            self._probe("state store", self._probe_state_store),
+            self._probe("broker", self._probe_broker),
+            self._probe("workflow engine", self._probe_workflow_engine),
+        ]
+
+    @staticmethod
+    def _probe(name: str, probe: Callable[[], None]) -> Health:
+        try:
+            probe()
+        except SidecarError as error:
+            return Health(name=name, problem=error.message)
+        return Health(name=name)
+
+    def _probe_sidecar(self) -> None:
+        self._send("GET", "/v1.0/healthz/outbound")
+
+    def _probe_state_store(self) -> None:
+        self.save_state(_READINESS_KEY, {"schema": 1})
+        if self.get_state(_READINESS_KEY) is None:
+            raise SidecarError("the state store does not give back what was written to it")
+
+    def _probe_broker(self) -> None:
+        """Nothing but a message proves that the broker takes messages; nobody subscribes to this topic."""
+        self._send("POST", f"{self._publish_url}/{_READINESS_TOPIC}", json={})
+
+    def _probe_workflow_engine(self) -> None:
+        metadata = self._send("GET", "/v1.0/metadata").json()
+        actors = metadata.get("actorRuntime", {})
+        if not metadata.get("workflows", {}).get("connectedWorkers"):
+            raise SidecarError("this service's workflow worker is not connected to the sidecar")
+        if not actors.get("hostReady"):
+            raise SidecarError(f"placement is not reached ({actors.get('placement', 'unknown')})")
+        if not metadata.get("scheduler", {}).get("connected_addresses"):
+            raise SidecarError("the scheduler is not reached")
+
+    def _send(self, method: str, url: str, **more: Any) -> httpx.Response:
+        try:
+            answer = self._http.request(method, url, **more)
+        except httpx.HTTPError as error:
+            raise SidecarError(f"{method} {url}: {type(error).__name__} {error}".rstrip()) from error
+        if answer.is_success:
+            return answer
+        text = f"{method} {url} answered {answer.status_code}: {answer.text[:300]}"
+        raise (_ConflictError if answer.status_code == _HTTP_CONFLICT else SidecarError)(text)
+
+
+class _ConflictError(SidecarError):
+    """A first write that came second."""

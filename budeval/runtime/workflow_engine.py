@@ -1,0 +1,108 @@
+"""Workflows: registration, start, and what is known of an instance.
+
+Dapr keeps instances in its state store and calls this process for each step; what may be done in a workflow's
+body is said in docs/architecture.md.
+"""
+
+import logging
+import threading
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import grpc
+from dapr.ext import workflow as wf
+from pydantic import BaseModel, ConfigDict
+
+from budeval.domain.notification import WorkflowStatus
+from budeval.errors import SidecarError
+
+_log = logging.getLogger(__name__)
+
+WorkflowBody = Callable[..., Any]
+Activity = Callable[[Any], Any]
+"""Takes and returns JSON values. Runs at least once, so a repetition must be harmless."""
+
+
+class WorkflowSnapshot(BaseModel):
+    """An instance as Dapr's workflow API shows it."""
+
+    model_config = ConfigDict(frozen=True)
+
+    workflow_id: str
+    name: str
+    status: WorkflowStatus
+    output: str | None = None
+    """What the workflow returned, as JSON."""
+    failure: str | None = None
+    """Why it failed: `CODE: message`."""
+
+
+class WorkflowEngine:
+    """This process's worker and its client, both by the sidecar's gRPC port."""
+
+    def __init__(self, host: str, port: int) -> None:
+        # Stateful history is for newer sidecars; on 1.18 it would only cache every history for an hour.
+        self._runtime = wf.WorkflowRuntime(host=host, port=str(port), disable_stateful_history=True)
+        self._client = wf.DaprWorkflowClient(host=host, port=str(port))
+        self._starting: threading.Thread | None = None
+
+    def register(self, workflows: Iterable[WorkflowBody], activities: Iterable[tuple[str, Activity]]) -> None:
+        """Make workflows and activities known. Before `start`: an unknown name fails an instance for good."""
+        for body in workflows:
+            self._runtime.register_workflow(body, name=body.__name__)
+        for name, activity in activities:
+            self._runtime.register_activity(_without_context(activity), name=name)
+
+    def start(self) -> None:
+        """Connect in the background: without a sidecar the SDK waits for ever, and `/readyz` says so."""
+        self._starting = threading.Thread(target=self._runtime.start, name="workflow-runtime", daemon=True)
+        self._starting.start()
+
+    def stop(self) -> None:
+        """Take no more work. Activities that run now are run again by the next worker."""
+        self._runtime.shutdown()
+        self._client.close()
+
+    def schedule(self, workflow: WorkflowBody, workflow_id: str, argument: Any) -> None:
+        """Start an instance under an id of ours.
+
+        Raises:
+            SidecarError: Dapr refused or did not answer.
+        """
+        try:
+            self._client.schedule_new_workflow(workflow, input=argument, instance_id=workflow_id)
+        except grpc.RpcError as error:
+            raise SidecarError(f"the workflow could not be started: {_reason(error)}") from error
+
+    def find(self, workflow_id: str) -> WorkflowSnapshot | None:
+        """What is known of an instance, None where there is none.
+
+        Raises:
+            SidecarError: Dapr did not answer.
+        """
+        try:
+            state = self._client.get_workflow_state(workflow_id, fetch_payloads=True)
+        except grpc.RpcError as error:
+            raise SidecarError(f"the workflow's state could not be read: {_reason(error)}") from error
+        if state is None:
+            return None
+        failure = state.failure_details.message if state.failure_details else None
+        return WorkflowSnapshot(
+            workflow_id=workflow_id,
+            name=state.name,
+            status=WorkflowStatus(state.runtime_status.name),
+            output=state.serialized_output,
+            failure=failure,
+        )
+
+
+def _without_context(activity: Activity) -> Callable[[Any, Any], Any]:
+    def run(_context: wf.WorkflowActivityContext, argument: Any) -> Any:
+        return activity(argument)
+
+    return run
+
+
+def _reason(error: grpc.RpcError) -> str:
+    code = getattr(error, "code", lambda: None)()
+    return getattr(code, "name", type(error).__name__)

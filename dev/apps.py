@@ -1,0 +1,99 @@
+"""The service and the example subscriber with their sidecars, started by `dapr run --run-file app.yaml`."""
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from dev import dapr, process
+from dev.errors import UnhealthyError
+from dev.layout import CHECKOUT, StackLayout
+from dev.network import Namespace
+from dev.part import Check, Part, http_check
+
+# As pinned in app.yaml.
+SERVICE_PORT = 13080
+SUBSCRIBER_PORT = 13180
+
+NAME = "apps"
+
+
+@dataclass(frozen=True)
+class Member:
+    """One of the processes under `dapr run`."""
+
+    name: str
+    version: str
+    address: str
+    arguments: tuple[str, ...]
+    """Words that stand in this order, side by side, in its command line and in no sibling's."""
+    check: Check
+
+    def find(self, stack: StackLayout) -> process.Record | None:
+        """Its process among those that carry the mark of this part."""
+        for record in process.marked(stack.name, NAME):
+            words = process.arguments_of(record)
+            width = len(self.arguments)
+            if any(tuple(words[at : at + width]) == self.arguments for at in range(len(words))):
+                return record
+        return None
+
+
+def members() -> list[Member]:
+    """Service and subscriber, each with its sidecar."""
+    return [
+        _application("service", "budeval.main:app", f"http://127.0.0.1:{SERVICE_PORT}", "/readyz"),
+        _sidecar("service-sidecar", "budeval", 13500),
+        _application(
+            "subscriber", "examples.subscriber.app:app", f"http://127.0.0.1:{SUBSCRIBER_PORT}", "/healthz"
+        ),
+        _sidecar("subscriber-sidecar", "budeval-subscriber", 13600),
+    ]
+
+
+def _application(name: str, module: str, url: str, health: str) -> Member:
+    version = f"Python {sys.version.split()[0]}"
+    # /readyz asks every dependency in turn.
+    return Member(name, version, url, ("uvicorn", module), http_check(f"{url}{health}", timeout=15))
+
+
+def _sidecar(name: str, app_id: str, port: int) -> Member:
+    url = f"http://127.0.0.1:{port}"
+    return Member(name, dapr.RUNTIME_VERSION, url, ("--app-id", app_id), http_check(f"{url}/v1.0/healthz"))
+
+
+def part(stack: StackLayout, namespace: Namespace, needs: tuple[str, ...]) -> Part:
+    """All of them as one part: they start and stop together, so one that was killed restarts all."""
+    home = stack.directory / "dapr"
+
+    def check() -> None:
+        for member in members():
+            if member.find(stack) is None:
+                raise UnhealthyError(f"{member.name} is not running")
+            member.check()
+
+    return Part(
+        name=NAME,
+        version=f"Dapr CLI {dapr.CLI_VERSION}",
+        address=f"http://127.0.0.1:{SERVICE_PORT}",
+        command=lambda: [
+            *(dapr.cli(), "run"),
+            *("--run-file", CHECKOUT / "app.yaml"),
+        ],
+        check=check,
+        namespace=namespace,
+        stack=stack,
+        environment={
+            "PATH": f"{Path(sys.executable).parent}:/usr/local/bin:/usr/bin:/bin",
+            # CLI 1.16 does not set it, and daprd would look for an address that the namespace lacks.
+            "DAPR_HOST_IP": "127.0.0.1",
+            "DAPR_RUNTIME_PATH": str(dapr.runtime_path()),
+            "BUDEVAL_CLUSTERS_DIR": str(stack.clusters_directory),
+            "BUDEVAL_DEFAULT_CLUSTER": "local",
+        },
+        needs=needs,
+        prepare=lambda: home.mkdir(parents=True, exist_ok=True),
+        # The SQLite state store is a file in the directory that `dapr run` runs in.
+        cwd=home,
+        children=True,
+        start_timeout=90.0,
+    )

@@ -1,0 +1,76 @@
+"""What a started cluster holds before anybody uses it: storage, namespaces, the service's identity."""
+
+import json
+from pathlib import Path
+
+import yaml
+
+from dev import command
+from dev.cluster import binaries, pki
+from dev.layout import DEV, ClusterLayout
+from dev.network import Namespace
+
+EVALUATION_NAMESPACES = ("budeval", "team-a", "team-b")
+IDENTITY_NAMESPACE = "budeval-system"
+_IDENTITY = "budeval"
+_ONE_YEAR = "8760h"
+_MANIFESTS = DEV / "cluster" / "manifests"
+
+
+def kubectl(cluster: ClusterLayout, namespace: Namespace, *arguments: str, stdin: str | None = None) -> str:
+    """Run kubectl as cluster administrator, inside the cluster's network namespace."""
+    words: list[str | Path] = [
+        binaries.kubernetes(),
+        "kubectl",
+        "--kubeconfig",
+        cluster.admin_kubeconfig,
+        *arguments,
+    ]
+    # Its discovery cache would go to the caller's home and be shared by all clusters at this address.
+    cache = ["--cache-dir", str(cluster.directory / "kubectl-cache")]
+    return namespace.call(lambda: command.run([*words, *cache], stdin=stdin, timeout=60))
+
+
+def apply(cluster: ClusterLayout, namespace: Namespace, kubeconfig: Path) -> None:
+    """Put everything in place and write the service's kubeconfig. Repeatable.
+
+    Args:
+        cluster: whose API server is ready.
+        namespace: where its API server is reached.
+        kubeconfig: path for the service's own, least-privilege kubeconfig.
+    """
+    kubectl(cluster, namespace, "apply", "--server-side", "--filename", "-", stdin=manifests())
+    if kubeconfig.exists() and _still_valid(cluster, namespace, kubeconfig):
+        return
+    token = create_token(cluster, namespace)
+    kubeconfig.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    kubeconfig.touch(mode=0o600)
+    kubeconfig.write_text(pki.token_kubeconfig(cluster, _IDENTITY, token, EVALUATION_NAMESPACES[0]))
+
+
+def manifests() -> str:
+    """All manifests as one YAML stream."""
+    template = (_MANIFESTS / "evaluation-namespace.yaml").read_text()
+    texts = [(_MANIFESTS / name).read_text() for name in ("cluster.yaml", "identity.yaml")]
+    texts += [template.replace("EVALUATION_NAMESPACE", name) for name in EVALUATION_NAMESPACES]
+    return "\n---\n".join(texts)
+
+
+def create_token(cluster: ClusterLayout, namespace: Namespace, lifetime: str = _ONE_YEAR) -> str:
+    """A token of the service's identity. The API server's shortest lifetime is 10 minutes."""
+    where = ["--namespace", IDENTITY_NAMESPACE, "--duration", lifetime]
+    return kubectl(cluster, namespace, "create", "token", _IDENTITY, *where).strip()
+
+
+def _still_valid(cluster: ClusterLayout, namespace: Namespace, kubeconfig: Path) -> bool:
+    """Whether the token in an earlier kubeconfig is one that this cluster accepts."""
+    document = yaml.safe_load(kubeconfig.read_text())
+    review = {
+        "apiVersion": "authentication.k8s.io/v1",
+        "kind": "TokenReview",
+        "spec": {"token": document["users"][0]["user"]["token"]},
+    }
+    answer = kubectl(
+        cluster, namespace, "create", "--filename", "-", "--output", "json", stdin=json.dumps(review)
+    )
+    return bool(json.loads(answer)["status"].get("authenticated"))

@@ -1,0 +1,49 @@
+"""Serve one GGUF file by llama.cpp's OpenAI-compatible server until told to stop."""
+
+import argparse
+import signal
+from pathlib import Path
+
+import xllamacpp
+
+from dev.model import MODEL_NAME
+
+_CONTEXT_TOKENS = 8192
+"""Shared by the slots: 2,048 tokens a request."""
+_PARALLEL_REQUESTS = 4
+
+
+def parameters(model: Path, host: str, port: int, *, embeddings: bool) -> xllamacpp.CommonParams:
+    """The server's settings. `embeddings` chooses mean-pooled embeddings instead of completions."""
+    chosen = xllamacpp.CommonParams()
+    chosen.model.path = str(model)
+    chosen.model_alias = {MODEL_NAME}
+    chosen.hostnames = [host]
+    chosen.port = port
+    chosen.n_ctx = _CONTEXT_TOKENS
+    chosen.n_parallel = _PARALLEL_REQUESTS
+    if embeddings:
+        chosen.embedding = True
+        chosen.pooling_type = xllamacpp.llama_pooling_type.LLAMA_POOLING_TYPE_MEAN
+    return chosen
+
+
+def main() -> None:
+    """Parse the command line and serve."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--model", type=Path, required=True, help="the GGUF file")
+    parser.add_argument("--host", required=True, help="the address to listen at")
+    parser.add_argument("--port", type=int, required=True, help="the port to listen at")
+    parser.add_argument("--embeddings", action="store_true", help="serve embeddings, not completions")
+    options = parser.parse_args()
+    stop_signals = {signal.SIGTERM, signal.SIGINT}
+    signal.pthread_sigmask(signal.SIG_BLOCK, stop_signals)  # before threads start: they inherit the mask
+    server = xllamacpp.Server(
+        parameters(options.model, options.host, options.port, embeddings=options.embeddings)
+    )
+    signal.sigwait(stop_signals)
+    del server
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,243 @@
+"""The stack as a whole: which parts it has, how they come up, and how nothing of them stays."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from dev import apps, console, dapr, forwarder, model, network, own_cluster, process, redis, system
+from dev.cluster import binaries, image_store, objects, pki, remains
+from dev.cluster import parts as cluster_parts
+from dev.errors import DevError
+from dev.layout import CHECKOUT, MAX_CLUSTERS, ClusterLayout, StackLayout
+from dev.network import HOST, Namespace
+from dev.part import Part
+
+_DOWN_GRACE_SECONDS = 4.0
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a stack was asked to be; kept in its directory for the commands that follow."""
+
+    checkout: str
+    clusters: int
+    kubeconfig: str | None
+    """Path of a foreign cluster's kubeconfig; then `clusters` is 0 and there is no own namespace."""
+    host_port: int
+    boot_id: str
+
+    @classmethod
+    def read(cls, layout: StackLayout) -> "Plan | None":
+        """The plan of a stack that was started, or None."""
+        try:
+            return cls(**json.loads((layout.directory / "plan.json").read_text()))
+        except (FileNotFoundError, ValueError, TypeError):
+            return None
+
+    def write(self, layout: StackLayout) -> None:
+        """Keep it."""
+        layout.directory.mkdir(parents=True, exist_ok=True)
+        (layout.directory / "plan.json").write_text(json.dumps(asdict(self), indent=1))
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of `make status`."""
+
+    name: str
+    version: str
+    pid: int | None
+    address: str
+    memory_bytes: int
+    problem: str | None
+    """Why it is not healthy; None if it is."""
+
+
+class Stack:
+    """One stack of this machine."""
+
+    def __init__(self, layout: StackLayout, plan: Plan) -> None:
+        self.layout = layout
+        self.plan = plan
+        self.namespace = HOST if plan.kubeconfig else Namespace(layout.name)
+
+    @property
+    def clusters(self) -> list[ClusterLayout]:
+        """The clusters of our own that it has."""
+        return [self.layout.cluster(number) for number in range(1, self.plan.clusters + 1)]
+
+    @property
+    def service_url(self) -> str:
+        """Where the service is reached from the host."""
+        return f"http://127.0.0.1:{self.plan.host_port}"
+
+    def namespace_of(self, cluster: ClusterLayout) -> Namespace:
+        """The network namespace that a cluster lives in."""
+        return Namespace(cluster.scope)
+
+    def kubectl(self, number: int, *arguments: str, stdin: str | None = None) -> str:
+        """Run kubectl as administrator of the n-th cluster."""
+        cluster = self.layout.cluster(number)
+        return objects.kubectl(cluster, self.namespace_of(cluster), *arguments, stdin=stdin)
+
+    def parts(self) -> list[Part]:
+        """Every part, in the order in which they start."""
+        model_address = self.clusters[0].node_address if self.clusters else "127.0.0.1"
+        control_plane = [redis.part(self.layout, self.namespace), *dapr.parts(self.layout, self.namespace)]
+        models = model.parts(self.layout, self.namespace, model_address)
+        clusters = [part for cluster in self.clusters for part in self._cluster_parts(cluster)]
+        service = apps.part(self.layout, self.namespace, needs=tuple(part.name for part in control_plane))
+        everything = [*clusters, *control_plane, *models, service]
+        if self.namespace != HOST:
+            port = self.plan.host_port
+            everything.append(
+                forwarder.part(self.layout, self.namespace, port, apps.SERVICE_PORT, (service.name,))
+            )
+        return everything
+
+    def _cluster_parts(self, cluster: ClusterLayout) -> Iterator[Part]:
+        namespace = self.namespace_of(cluster)
+        kubeconfig = self.layout.clusters_directory / f"{cluster.name}.yaml"
+        for part in cluster_parts.parts(self.layout, cluster, namespace):
+            if part.name.endswith("kube-apiserver"):
+                yield replace(part, when_healthy=lambda: objects.apply(cluster, namespace, kubeconfig))
+            else:
+                yield part
+
+    def up(self) -> None:
+        """Start what is not healthy, in order; leave alone what is."""
+        self._prepare()
+        parts = {part.name: part for part in self.parts()}
+        started: set[str] = set()
+        for part in parts.values():
+            if part.why_unhealthy() is None:
+                continue
+            for need in part.needs:
+                self._await(parts[need], started)
+            console.say(f"starting {part.name}")
+            part.start()
+            started.add(part.name)
+        for part in parts.values():
+            self._await(part, started)
+
+    def _await(self, part: Part, started: set[str]) -> None:
+        if part.name in started:
+            part.wait_until_healthy()
+            part.when_healthy()
+            started.discard(part.name)
+
+    def _prepare(self) -> None:
+        self.namespace.create()
+        for cluster in self.clusters:
+            cluster.directory.mkdir(parents=True, exist_ok=True)
+            pki.make(cluster)
+            namespace = self.namespace_of(cluster)
+            namespace.create()
+            network.add_bridge(namespace, f"{cluster.node_address}/24")
+            if cluster.number > 1:
+                first = self.clusters[0].pod_subnet
+                network.join(self.namespace, namespace, first, cluster.pod_subnet)
+        if self.plan.kubeconfig:
+            target = self.layout.clusters_directory / "local.yaml"
+            own_cluster.write_kubeconfig(Path(self.plan.kubeconfig), target)
+
+    def status(self) -> list[Row]:
+        """The state of every part, and of the processes under `dapr run` one by one."""
+        rows = []
+        for part in self.parts():
+            main = part.main_process()
+            rows.append(_row(part.name, part.version, part.address, main, part.why_unhealthy()))
+            if part.name == apps.NAME:
+                rows += [self._member_row(member) for member in apps.members()]
+        return rows
+
+    def _member_row(self, member: apps.Member) -> Row:
+        record = member.find(self.layout)
+        problem = None if record else "not running"
+        if record:
+            try:
+                self.namespace.call(member.check)
+            except DevError as error:
+                problem = str(error)
+        return _row(member.name, member.version, member.address, record, problem)
+
+
+def _row(name: str, version: str, address: str, record: process.Record | None, problem: str | None) -> Row:
+    memory = process.memory_of(record) if record else 0
+    return Row(name, version, record.pid if record else None, address, memory, problem)
+
+
+def open_stack(layout: StackLayout) -> Stack:
+    """A stack that was started before.
+
+    Raises:
+        DevError: there is none.
+    """
+    plan = Plan.read(layout)
+    if plan is None:
+        raise DevError(f"There is no stack {layout.name}. `make up` starts it.")
+    return Stack(layout, plan)
+
+
+def up(layout: StackLayout, clusters: int, kubeconfig: str | None) -> Stack:
+    """Build what is missing, then bring the stack up, or back to health.
+
+    Args:
+        layout: which stack.
+        clusters: how many clusters of our own; ignored with `kubeconfig`.
+        kubeconfig: path of the kubeconfig of an existing cluster to use instead.
+    """
+    if not 1 <= clusters <= MAX_CLUSTERS:
+        raise DevError(f"CLUSTERS={clusters}: it can be 1 to {MAX_CLUSTERS}.")
+    system.require(own_cluster=kubeconfig is None)
+    build(with_cluster=kubeconfig is None)
+    before = Plan.read(layout)
+    if before:
+        _settle(layout, before, kubeconfig)
+    stack = Stack(layout, _plan(before, clusters, kubeconfig))
+    stack.plan.write(layout)
+    stack.up()
+    return stack
+
+
+def build(*, with_cluster: bool) -> None:
+    """Build everything that the cache lacks, before anything starts."""
+    dapr.runtime_path()
+    dapr.cli()
+    model.model_file()
+    if with_cluster:
+        binaries.kubernetes()
+        binaries.provisioner()
+        image_store.prepare()
+
+
+def _plan(before: Plan | None, clusters: int, kubeconfig: str | None) -> Plan:
+    keep = before.host_port if before else None
+    running = before is not None and before.boot_id == process.boot_id()
+    port = apps.SERVICE_PORT if kubeconfig else (keep if running and keep else forwarder.free_port(keep))
+    path = str(Path(kubeconfig).resolve()) if kubeconfig else None
+    own = 0 if kubeconfig else max(clusters, before.clusters if before else 0)
+    return Plan(str(CHECKOUT), own, path, port, process.boot_id())
+
+
+def _settle(layout: StackLayout, before: Plan, kubeconfig: str | None) -> None:
+    """Bring a stack that was started before into a state that it can go on from."""
+    if bool(before.kubeconfig) != bool(kubeconfig):
+        console.say("another kind of cluster than before: taking the former stack down")
+        down(layout)
+    elif before.boot_id != process.boot_id():
+        console.say("the machine restarted: the clusters start anew, the service's state stays")
+        for number in range(1, MAX_CLUSTERS + 1):
+            remains.remove_directory(layout.cluster(number).directory)
+            (layout.clusters_directory / f"{layout.cluster(number).name}.yaml").unlink(missing_ok=True)
+
+
+def down(layout: StackLayout) -> None:
+    """End every process of the stack and remove everything it made. Harmless where there is nothing."""
+    process.stop(process.marked(layout.name), grace=_DOWN_GRACE_SECONDS)
+    for number in range(MAX_CLUSTERS, 0, -1):
+        remains.remove(layout.cluster(number))
+    for number in range(MAX_CLUSTERS, 0, -1):
+        Namespace(layout.cluster(number).scope).delete()
+    remains.remove_directory(layout.directory)

@@ -1,0 +1,1 @@
+"""A subscriber of budeval's notifications; see `app`."""
