@@ -24,6 +24,7 @@ from budeval.evals import routes, workflows
 from budeval.evals.activities import Activities
 from budeval.evals.ansible_orchestrator import AnsibleOrchestrator
 from budeval.evals.schema import ErrorResponse
+from budeval.runtime.readiness import ReadinessCheck
 from budeval.runtime.sidecar import Sidecar
 from budeval.runtime.workflow_engine import WorkflowEngine
 
@@ -52,7 +53,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         sidecar.close()
 
     application = FastAPI(title="budeval", summary="Evaluate LLMs on Kubernetes, durably.", lifespan=lifespan)
-    application.include_router(routes.health_routes(sidecar))
+    application.include_router(routes.health_routes(ReadinessCheck(sidecar, engine)))
     application.include_router(routes.evaluation_routes(settings, engine, sidecar, orchestrator))
     application.add_exception_handler(BudevalError, _answer_error)
     application.add_exception_handler(RequestValidationError, _answer_invalid)
@@ -87,6 +88,7 @@ def _answer_invalid(_request: Request, error: Exception) -> JSONResponse:
 
 
 logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
-for _chatty in ("httpx", "durabletask-worker", "durabletask-client"):  # a line per call and per turn
+# They log each call to the sidecar, each registration and each turn of a workflow.
+for _chatty in ("httpx", "WorkflowRuntime", "durabletask-worker", "durabletask-client"):
     logging.getLogger(_chatty).setLevel(logging.WARNING)
 app = create_app()

@@ -7,9 +7,10 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
-from dev import cache, console, images
+from dev import cache, console, demo, images
 from dev import stack as stacks
 from dev.errors import DevError
 from dev.layout import STACKS, StackLayout
@@ -43,9 +44,24 @@ def down(
     name: Annotated[str, typer.Option(help="A stack by its full name, as `list` shows it.")] = "",
 ) -> None:
     """End every process of the stack and remove all it made, its data included."""
-    layout = StackLayout(name) if name else StackLayout.of_checkout(stack)
+    layout = StackLayout.named(name) if name else StackLayout.of_checkout(stack)
     stacks.down(layout)
     console.say(f"stack {layout.name} is down")
+
+
+@app.command()
+def restart(
+    part: Annotated[str, typer.Argument(help="As `status` names it; `apps` for the service after an edit.")],
+    stack: StackOption = "",
+) -> None:
+    """Stop and start one part."""
+    stacks.open_stack(StackLayout.of_checkout(stack)).restart(part)
+
+
+@app.command("demo")
+def show_demo(stack: StackOption = "") -> None:
+    """Start the stack where it is not up, and watch the service verify its cluster."""
+    demo.run(stacks.up(StackLayout.of_checkout(stack), clusters=1, kubeconfig=None))
 
 
 @app.command()
@@ -65,7 +81,7 @@ def _table(name: str, rows: list[Row]) -> Table:
         table.add_column(heading, overflow="fold")
     for row in rows:
         memory = f"{row.memory_bytes / 1e6:.0f} MB" if row.memory_bytes else "-"
-        health = f"[red]{row.problem}" if row.problem else "[green]healthy"
+        health = f"[red]{escape(row.problem)}" if row.problem else "[green]healthy"
         table.add_row(row.name, row.version, str(row.pid or "-"), row.address, memory, health)
     return table
 
@@ -95,9 +111,10 @@ def show_images() -> None:
 def prune(
     days: Annotated[float, typer.Option(help="Remove what was not used for so many days.")] = 14,
 ) -> None:
-    """Remove old entries from the build cache."""
+    """Remove old entries from the build cache, and the image builder's layers."""
     for path in cache.prune(days):
         print(path)
+    images.forget_layers()
 
 
 @app.command()

@@ -1,5 +1,6 @@
 """The service and the example subscriber with their sidecars, started by `dapr run --run-file app.yaml`."""
 
+import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,10 @@ SERVICE_PORT = 13080
 SUBSCRIBER_PORT = 13180
 
 NAME = "apps"
+
+# The CLI refuses a port that any daprd of the machine uses, in whatever network namespace: it reads /proc.
+# With a process namespace of its own (which needs root) it sees only its own children.
+_ALONE = ("unshare", "--pid", "--fork", "--mount-proc", "--kill-child")
 
 
 @dataclass(frozen=True)
@@ -76,24 +81,25 @@ def part(stack: StackLayout, namespace: Namespace, needs: tuple[str, ...]) -> Pa
         version=f"Dapr CLI {dapr.CLI_VERSION}",
         address=f"http://127.0.0.1:{SERVICE_PORT}",
         command=lambda: [
-            *(dapr.cli(), "run"),
-            *("--run-file", CHECKOUT / "app.yaml"),
+            *(_ALONE if os.geteuid() == 0 else ()),
+            *(dapr.cli(), "run", "--run-file", CHECKOUT / "app.yaml"),
         ],
         check=check,
         namespace=namespace,
         stack=stack,
-        environment={
+        environment=lambda: {
             "PATH": f"{Path(sys.executable).parent}:/usr/local/bin:/usr/bin:/bin",
             # CLI 1.16 does not set it, and daprd would look for an address that the namespace lacks.
             "DAPR_HOST_IP": "127.0.0.1",
             "DAPR_RUNTIME_PATH": str(dapr.runtime_path()),
+            # What a killed service leaves behind goes with the stack.
+            "TMPDIR": str(home / "tmp"),
             "BUDEVAL_CLUSTERS_DIR": str(stack.clusters_directory),
             "BUDEVAL_DEFAULT_CLUSTER": "local",
         },
         needs=needs,
-        prepare=lambda: home.mkdir(parents=True, exist_ok=True),
+        prepare=lambda: (home / "tmp").mkdir(parents=True, exist_ok=True),
         # The SQLite state store is a file in the directory that `dapr run` runs in.
         cwd=home,
-        children=True,
         start_timeout=90.0,
     )

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from dev import console
 from dev.layout import CACHE
+from dev.network import HOST
 
 Ingredient = str | Path
 """What an entry is made from: a literal, a file's content, or all files of a directory."""
@@ -33,6 +34,8 @@ def key_of(ingredients: Iterable[Ingredient]) -> str:
 def _parts(ingredient: Ingredient) -> Iterator[tuple[str, bytes]]:
     if isinstance(ingredient, str):
         yield "literal", ingredient.encode()
+    elif ingredient.is_relative_to(CACHE):  # an entry's name stands for its content
+        yield "entry", str(ingredient.relative_to(CACHE)).encode()
     elif ingredient.is_dir():
         for path in sorted(ingredient.rglob("*")):
             if path.is_file() and "__pycache__" not in path.parts:
@@ -78,7 +81,7 @@ def _build(path: Path, build: Callable[[Path], None], what: str, usually: str) -
     unfinished.chmod(0o755)
     try:
         with console.step(what, usually):
-            build(unfinished)
+            HOST.call(lambda: build(unfinished))  # downloads need the way out that a stack lacks
         unfinished.rename(path)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)

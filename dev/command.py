@@ -39,6 +39,7 @@ def run(
             input=stdin if stdin is not None else "",
             capture_output=True,
             text=True,
+            errors="replace",
             check=False,
             timeout=timeout,
         )

@@ -6,15 +6,19 @@ checkouts share, and one directory per stack. Paths stay short because Unix sock
 
 import hashlib
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from dev.errors import DevError
+
 CHECKOUT = Path(__file__).resolve().parent.parent
 DEV = CHECKOUT / "dev"
-HOME = Path(os.environ.get("BUDEVAL_DEV_HOME", "/var/lib/budeval-dev"))
+_USUAL_HOME = Path("/var/lib/budeval-dev") if os.geteuid() == 0 else Path.home() / ".cache" / "budeval-dev"
+# Resolved: daemons run in other directories, and mounts are listed by their real path.
+HOME = Path(os.environ.get("BUDEVAL_DEV_HOME") or _USUAL_HOME).resolve()
 CACHE = HOME / "cache"
 STACKS = HOME / "stacks"
-VENV_BIN = CHECKOUT / ".venv" / "bin"
 
 MAX_CLUSTERS = 2
 """More would need other addresses in `ClusterLayout`, and about 1 GB of memory each."""
@@ -78,6 +82,17 @@ class StackLayout:
         """The stack of this checkout; another one for each suffix. Short: it names cgroups and namespaces."""
         digest = hashlib.sha256(f"{CHECKOUT}\n{suffix}".encode()).hexdigest()
         return cls(f"bud-{digest[:8]}")
+
+    @classmethod
+    def named(cls, name: str) -> "StackLayout":
+        """The stack of that full name, of whatever checkout.
+
+        Raises:
+            DevError: no stack can have that name; it becomes a path that `down` removes.
+        """
+        if not re.fullmatch(r"bud-[0-9a-f]{8}", name):
+            raise DevError(f"{name!r} is not the name of a stack; `python -m dev list` shows them.")
+        return cls(name)
 
     @property
     def directory(self) -> Path:

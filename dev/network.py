@@ -53,24 +53,22 @@ class Namespace:
 
     def enter(self) -> None:
         """Move the calling thread in for good, with every thread it starts later (tests run inside)."""
-        if self.name is not None:
-            _first_namespace()
+        first = _first_namespace()
+        if self.name is None:
+            _set_namespace(first)
+        else:
             with _opened(_NAMES / self.name) as handle:
                 _set_namespace(handle)
 
     def call(self, function: Callable[[], T]) -> T:
         """Run `function` inside and hand back what it returns or raises."""
-        first = _first_namespace()
+        _first_namespace()  # before anything is entered
         results: list[T] = []
         errors: list[BaseException] = []
 
         def enter_and_run() -> None:
             try:
-                if self.name is None:
-                    _set_namespace(first)
-                else:
-                    with _opened(_NAMES / self.name) as handle:
-                        _set_namespace(handle)
+                self.enter()
                 results.append(function())
             except BaseException as error:  # noqa: BLE001 - raised again in the calling thread
                 errors.append(error)

@@ -16,20 +16,20 @@ def write_kubeconfig(source: Path, target: Path) -> None:
         DevError: it cannot be used by a service: no such file or context, or a login by a program.
     """
     document = _load(source)
-    context = _named(document, "contexts", document.get("current-context"), source)["context"]
-    cluster = _named(document, "clusters", context["cluster"], source)
-    user = _named(document, "users", context["user"], source)
+    context = _named(document, "contexts", document.get("current-context"), source)
+    cluster = _named(document, "clusters", context.get("cluster"), source)
+    user = _named(document, "users", context.get("user"), source)
     for name in ("exec", "auth-provider"):
-        if name in user["user"]:
+        if name in user:
             raise DevError(
-                f"{source}: user {user['name']} logs in by `{name}`, which the service does not run. "
+                f"{source}: user {context['user']} logs in by `{name}`, which the service does not run. "
                 "Make a ServiceAccount with the rights in dev/cluster/manifests/identity.yaml; use its token."
             )
     embedded = {
         "apiVersion": "v1",
         "kind": "Config",
-        "clusters": [{"name": cluster["name"], "cluster": _embed(cluster["cluster"], source)}],
-        "users": [{"name": user["name"], "user": _embed(user["user"], source)}],
+        "clusters": [{"name": context["cluster"], "cluster": _embed(cluster, source)}],
+        "users": [{"name": context["user"], "user": _embed(user, source)}],
         "contexts": [{"name": "current", "context": context}],
         "current-context": "current",
     }
@@ -41,7 +41,7 @@ def write_kubeconfig(source: Path, target: Path) -> None:
 def _load(source: Path) -> dict[str, Any]:
     try:
         document = yaml.safe_load(source.read_text())
-    except (OSError, yaml.YAMLError) as error:
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise DevError(f"KUBECONFIG {source} cannot be read: {error}") from error
     if not isinstance(document, dict):
         raise DevError(f"KUBECONFIG {source} is not a kubeconfig.")
@@ -49,10 +49,13 @@ def _load(source: Path) -> dict[str, Any]:
 
 
 def _named(document: dict[str, Any], kind: str, name: Any, source: Path) -> dict[str, Any]:
+    singular = kind.removesuffix("s")
     for item in document.get(kind) or []:
         if item.get("name") == name:
-            return dict(item)
-    raise DevError(f"{source} has no {kind.removesuffix('s')} named {name!r}.")
+            if not isinstance(item.get(singular), dict):
+                raise DevError(f"{source}: {singular} {name!r} is empty.")
+            return dict(item[singular])
+    raise DevError(f"{source} has no {singular} named {name!r}.")
 
 
 def _embed(settings: dict[str, Any], source: Path) -> dict[str, Any]:
@@ -60,8 +63,15 @@ def _embed(settings: dict[str, Any], source: Path) -> dict[str, Any]:
     embedded = dict(settings)
     for name in ("certificate-authority", "client-certificate", "client-key"):
         if name in embedded:
-            content = (source.parent / embedded.pop(name)).read_bytes()
+            content = _content(source, embedded.pop(name))
             embedded[f"{name}-data"] = base64.b64encode(content).decode()
     if "tokenFile" in embedded:
-        embedded["token"] = (source.parent / embedded.pop("tokenFile")).read_text().strip()
+        embedded["token"] = _content(source, embedded.pop("tokenFile")).decode().strip()
     return embedded
+
+
+def _content(source: Path, name: str) -> bytes:
+    try:
+        return (source.parent / name).read_bytes()
+    except OSError as error:
+        raise DevError(f"{source} names a file that cannot be read: {error}") from error

@@ -3,11 +3,11 @@
 import os
 import shutil
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
+
+import httpx
 
 from dev import process
 from dev.errors import DevError, UnhealthyError
@@ -36,7 +36,8 @@ class Part:
     check: Check
     namespace: Namespace
     stack: StackLayout
-    environment: Mapping[str, str] = field(default_factory=dict)
+    environment: Callable[[], Mapping[str, str]] = dict
+    """Evaluated when it starts, like the command."""
     needs: tuple[str, ...] = ()
     """Names of the parts that must be healthy before this one starts."""
     prepare: Callable[[], None] = lambda: None
@@ -46,8 +47,8 @@ class Part:
     grace: float = 5.0
     """Seconds between SIGTERM and SIGKILL."""
     start_timeout: float = 60.0
-    children: bool = False
-    """Whether marked descendants end with it. Container shims don't: pods outlive their containerd."""
+    children_stay: bool = False
+    """Whether its descendants outlive it: container shims do, so that pods outlive their containerd."""
     cwd: Path | None = None
 
     @property
@@ -82,7 +83,7 @@ class Part:
         self.prepare()
         environment = {
             **_inherited_environment(),
-            **self.environment,
+            **self.environment(),
             process.STACK_MARK: self.stack.name,
             process.PART_MARK: self.name,
         }
@@ -108,10 +109,10 @@ class Part:
 
     def stop(self) -> None:
         """End it, and what it left behind where that is its business."""
-        main = self.main_process()
-        process.stop([main] if main else [], self.grace)
-        if self.children:
+        if not self.children_stay:
             process.stop(process.marked(self.stack.name, self.name), self.grace)
+        elif main := self.main_process():
+            process.stop([main], self.grace)
         self._record_path.unlink(missing_ok=True)
 
     def _log_tail(self) -> str:
@@ -133,13 +134,11 @@ def http_check(url: str, *, timeout: float = 2.0) -> Check:
 
     def check() -> None:
         try:
-            with urllib.request.urlopen(url, timeout=timeout):  # noqa: S310 - our own address
-                return
-        except urllib.error.HTTPError as error:
-            body = error.read(300).decode(errors="replace").strip()
-            raise UnhealthyError(f"{url} answers {error.code} {body}".strip()) from error
-        except OSError as error:
-            raise UnhealthyError(f"{url} does not answer: {error}") from error
+            answer = httpx.get(url, timeout=timeout, trust_env=False)
+        except httpx.HTTPError as error:
+            raise UnhealthyError(f"{url} does not answer: {error or type(error).__name__}") from error
+        if answer.is_error:
+            raise UnhealthyError(f"{url} answers {answer.status_code} {answer.text[:300]}".strip())
 
     return check
 

@@ -6,10 +6,10 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from dev import apps, console, dapr, forwarder, model, network, own_cluster, process, redis, system
-from dev.cluster import binaries, image_store, objects, pki, remains
+from dev.cluster import binaries, containerd, image_store, objects, pki, remains
 from dev.cluster import parts as cluster_parts
 from dev.errors import DevError
-from dev.layout import CHECKOUT, MAX_CLUSTERS, ClusterLayout, StackLayout
+from dev.layout import CHECKOUT, MAX_CLUSTERS, STACKS, ClusterLayout, StackLayout
 from dev.network import HOST, Namespace
 from dev.part import Part
 
@@ -96,9 +96,13 @@ class Stack:
             )
         return everything
 
+    def _kubeconfig_of(self, cluster: ClusterLayout) -> Path:
+        """The service's own credential for a cluster."""
+        return self.layout.clusters_directory / f"{cluster.name}.yaml"
+
     def _cluster_parts(self, cluster: ClusterLayout) -> Iterator[Part]:
         namespace = self.namespace_of(cluster)
-        kubeconfig = self.layout.clusters_directory / f"{cluster.name}.yaml"
+        kubeconfig = self._kubeconfig_of(cluster)
         for part in cluster_parts.parts(self.layout, cluster, namespace):
             if part.name.endswith("kube-apiserver"):
                 yield replace(part, when_healthy=lambda: objects.apply(cluster, namespace, kubeconfig))
@@ -120,6 +124,21 @@ class Stack:
             started.add(part.name)
         for part in parts.values():
             self._await(part, started)
+        for cluster in self.clusters:
+            objects.wait_until_usable(cluster, self.namespace_of(cluster), self._kubeconfig_of(cluster))
+            image_store.refresh(containerd.root(cluster), containerd.socket(cluster))
+
+    def restart(self, name: str) -> None:
+        """Stop and start one part, then whatever did not outlive that.
+
+        Raises:
+            DevError: there is no such part.
+        """
+        parts = {part.name: part for part in self.parts()}
+        if name not in parts:
+            raise DevError(f"There is no part {name!r}. There are: {', '.join(parts)}.")
+        parts[name].stop()
+        self.up()
 
     def _await(self, part: Part, started: set[str]) -> None:
         if part.name in started:
@@ -190,12 +209,14 @@ def up(layout: StackLayout, clusters: int, kubeconfig: str | None) -> Stack:
     """
     if not 1 <= clusters <= MAX_CLUSTERS:
         raise DevError(f"CLUSTERS={clusters}: it can be 1 to {MAX_CLUSTERS}.")
+    if kubeconfig:
+        console.say(f"using the cluster of KUBECONFIG={kubeconfig}, starting none")
     system.require(own_cluster=kubeconfig is None)
     build(with_cluster=kubeconfig is None)
     before = Plan.read(layout)
     if before:
         _settle(layout, before, kubeconfig)
-    stack = Stack(layout, _plan(before, clusters, kubeconfig))
+    stack = Stack(layout, _plan(layout, before, clusters, kubeconfig))
     stack.plan.write(layout)
     stack.up()
     return stack
@@ -212,13 +233,21 @@ def build(*, with_cluster: bool) -> None:
         image_store.prepare()
 
 
-def _plan(before: Plan | None, clusters: int, kubeconfig: str | None) -> Plan:
-    keep = before.host_port if before else None
-    running = before is not None and before.boot_id == process.boot_id()
-    port = apps.SERVICE_PORT if kubeconfig else (keep if running and keep else forwarder.free_port(keep))
+def _plan(layout: StackLayout, before: Plan | None, clusters: int, kubeconfig: str | None) -> Plan:
+    """What the stack shall be: clusters that it has stay, and so does a host port that it can have."""
     path = str(Path(kubeconfig).resolve()) if kubeconfig else None
     own = 0 if kubeconfig else max(clusters, before.clusters if before else 0)
+    port = apps.SERVICE_PORT if kubeconfig else _host_port(layout, before)
     return Plan(str(CHECKOUT), own, path, port, process.boot_id())
+
+
+def _host_port(layout: StackLayout, before: Plan | None) -> int:
+    """The port that the stack's forwarder has, or else one that no stack of this machine has."""
+    if before and any(process.marked(layout.name, forwarder.NAME)):
+        return before.host_port
+    plans = (Plan.read(StackLayout(path.name)) for path in STACKS.glob("bud-*") if path.name != layout.name)
+    taken = {plan.host_port for plan in plans if plan}
+    return forwarder.free_port(before.host_port if before else None, taken)
 
 
 def _settle(layout: StackLayout, before: Plan, kubeconfig: str | None) -> None:

@@ -6,6 +6,7 @@ import re
 import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from dev import command, console
@@ -33,27 +34,43 @@ _OWN_CLUSTER_HINT = (
 )
 
 
-def require(*, own_cluster: bool) -> None:
+@dataclass(frozen=True)
+class Machine:
+    """What the stack runs on, and as whom."""
+
+    system: str
+    architecture: str
+    user: int
+
+    @classmethod
+    def this(cls) -> "Machine":
+        """The one that this process runs on."""
+        return cls(platform.system(), platform.machine(), os.geteuid())
+
+
+def require(*, own_cluster: bool, machine: Machine | None = None) -> None:
     """Check that the stack can work here; install the system packages that are missing.
 
     Args:
         own_cluster: whether a cluster is to be started, which is what needs root and Linux namespaces.
+        machine: this one if it is not given.
 
     Raises:
         UnsupportedSystemError: it can't, with the reason and the way out.
     """
-    if platform.system() != "Linux" or platform.machine() != "x86_64":
+    machine = machine or Machine.this()
+    if machine.system != "Linux" or machine.architecture != "x86_64":
         raise UnsupportedSystemError(
-            f"The stack runs on 64-bit x86 Linux, this is {platform.system()} {platform.machine()}. "
+            f"The stack runs on 64-bit x86 Linux, this is {machine.system} {machine.architecture}. "
             "Run it in a virtual machine with Debian 12."
         )
-    if own_cluster and os.geteuid() != 0:
+    if own_cluster and machine.user != 0:
         raise UnsupportedSystemError(
             "The stack's own Kubernetes needs root (containerd, cgroups, network namespaces). "
             f"Run it as root. {_OWN_CLUSTER_HINT}"
         )
     _require_go()
-    _install_missing(_PACKAGE_OF_TOOL.keys() if own_cluster else _NEEDED_WITHOUT_CLUSTER)
+    _install_missing(_PACKAGE_OF_TOOL.keys() if own_cluster else _NEEDED_WITHOUT_CLUSTER, machine)
 
 
 def _require_go() -> None:
@@ -68,11 +85,11 @@ def _require_go() -> None:
         raise UnsupportedSystemError(f"Go >= {wanted} is needed, this is {version}.")
 
 
-def _install_missing(tools: Iterable[str]) -> None:
+def _install_missing(tools: Iterable[str], machine: Machine) -> None:
     missing = sorted(_PACKAGE_OF_TOOL[tool] for tool in tools if shutil.which(tool) is None)
     if not missing:
         return
-    if shutil.which("apt-get") is None or os.geteuid() != 0:
+    if shutil.which("apt-get") is None or machine.user != 0:
         raise UnsupportedSystemError(
             f"These system packages are missing: {' '.join(missing)}. They are installed by themselves "
             "on Debian as root; here, install what provides them and try again."

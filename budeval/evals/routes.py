@@ -18,6 +18,7 @@ from budeval.evals.schema import (
     WorkflowStep,
 )
 from budeval.evals.workflows import VERIFY_STEP, verify_cluster
+from budeval.runtime.readiness import ReadinessCheck
 from budeval.runtime.sidecar import Sidecar
 from budeval.runtime.workflow_engine import WorkflowEngine
 
@@ -33,7 +34,7 @@ _VERIFY_STEPS = [
 ]
 
 
-def health_routes(sidecar: Sidecar) -> APIRouter:
+def health_routes(readiness: ReadinessCheck) -> APIRouter:
     """`/healthz` and `/readyz`."""
     router = APIRouter(tags=["health"])
 
@@ -45,7 +46,7 @@ def health_routes(sidecar: Sidecar) -> APIRouter:
     @router.get("/readyz", responses={503: {"model": Readiness}})
     def readyz(response: Response) -> Readiness:
         """Sidecar, state store, broker and workflow engine are reached; 503 names the one that is not."""
-        dependencies = sidecar.health()
+        dependencies = readiness.check()
         ready = not any(dependency.problem for dependency in dependencies)
         response.status_code = 200 if ready else 503
         return Readiness(ready=ready, dependencies=dependencies)

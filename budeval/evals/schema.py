@@ -5,7 +5,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from budeval.domain.cluster import ClusterVerification
 from budeval.domain.identifiers import DnsLabel
 from budeval.domain.notification import WorkflowStatus
-from budeval.runtime.sidecar import Health
+from budeval.runtime.readiness import DependencyHealth
 
 
 class VerifyClusterRequest(BaseModel):
@@ -53,7 +53,7 @@ class Readiness(BaseModel):
     """Whether the service can take work, dependency by dependency."""
 
     ready: bool
-    dependencies: list[Health]
+    dependencies: list[DependencyHealth]
 
 
 class ErrorResponse(BaseModel):

@@ -1,1 +1,1 @@
-"""The door to Dapr: `sidecar` for state, messages and health, `workflow_engine` for workflows."""
+"""The door to Dapr: `sidecar` (state, messages), `workflow_engine` (workflows), `readiness` (of both)."""

@@ -4,12 +4,10 @@ The SDK's client has none for state and publishing, and its constructor waits up
 (docs/decisions/0001). https://docs.dapr.io/reference/api/
 """
 
-from collections.abc import Callable
 from typing import Any, Self
 from urllib.parse import quote
 
 import httpx
-from pydantic import BaseModel, ConfigDict
 
 from budeval.domain.notification import SOURCE, Announcement
 from budeval.errors import SidecarError
@@ -17,15 +15,6 @@ from budeval.errors import SidecarError
 _READINESS_KEY = "readiness"
 _READINESS_TOPIC = "budeval-readiness"
 _HTTP_CONFLICT = 409
-
-
-class Health(BaseModel):
-    """Whether one dependency is reached; `problem` is None if it is."""
-
-    model_config = ConfigDict(frozen=True)
-
-    name: str
-    problem: str | None = None
 
 
 class Sidecar:
@@ -88,44 +77,44 @@ class Sidecar:
         body = announcement.notification.model_dump(mode="json")
         self._send("POST", f"{self._publish_url}/{quote(topic)}", params=envelope, json=body)
 
-    def health(self) -> list[Health]:
-        """Reach the sidecar, the state store, the broker and the workflow engine, one after the other."""
-        return [
-            self._probe("sidecar", self._probe_sidecar),
-            self._probe("state store", self._probe_state_store),
-            self._probe("broker", self._probe_broker),
-            self._probe("workflow engine", self._probe_workflow_engine),
-        ]
+    def check_alive(self) -> None:
+        """The sidecar answers, its components are loaded.
 
-    @staticmethod
-    def _probe(name: str, probe: Callable[[], None]) -> Health:
-        try:
-            probe()
-        except SidecarError as error:
-            return Health(name=name, problem=error.message)
-        return Health(name=name)
-
-    def _probe_sidecar(self) -> None:
+        Raises:
+            SidecarError: it does not.
+        """
         self._send("GET", "/v1.0/healthz/outbound")
 
-    def _probe_state_store(self) -> None:
+    def check_state_store(self) -> None:
+        """A value can be written and read back.
+
+        Raises:
+            SidecarError: it cannot.
+        """
         self.save_state(_READINESS_KEY, {"schema": 1})
         if self.get_state(_READINESS_KEY) is None:
             raise SidecarError("the state store does not give back what was written to it")
 
-    def _probe_broker(self) -> None:
-        """Nothing but a message proves that the broker takes messages; nobody subscribes to this topic."""
+    def check_broker(self) -> None:
+        """The broker takes a message. Only a message proves that; nobody subscribes to its topic.
+
+        Raises:
+            SidecarError: it does not.
+        """
         self._send("POST", f"{self._publish_url}/{_READINESS_TOPIC}", json={})
 
-    def _probe_workflow_engine(self) -> None:
+    def check_workers(self) -> None:
+        """This service's workflow worker and placement are connected to the sidecar.
+
+        Raises:
+            SidecarError: one of them is not.
+        """
         metadata = self._send("GET", "/v1.0/metadata").json()
         actors = metadata.get("actorRuntime", {})
         if not metadata.get("workflows", {}).get("connectedWorkers"):
             raise SidecarError("this service's workflow worker is not connected to the sidecar")
         if not actors.get("hostReady"):
             raise SidecarError(f"placement is not reached ({actors.get('placement', 'unknown')})")
-        if not metadata.get("scheduler", {}).get("connected_addresses"):
-            raise SidecarError("the scheduler is not reached")
 
     def _send(self, method: str, url: str, **more: Any) -> httpx.Response:
         try:

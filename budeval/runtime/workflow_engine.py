@@ -6,17 +6,23 @@ body is said in docs/architecture.md.
 
 import logging
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Generator, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import grpc
 from dapr.ext import workflow as wf
+from dapr.ext.workflow.logger import LoggerOptions
 from pydantic import BaseModel, ConfigDict
 
 from budeval.domain.notification import WorkflowStatus
 from budeval.errors import SidecarError
 
 _log = logging.getLogger(__name__)
+
+_PROBE_ID = "readiness-probe"
+_PROBE_SECONDS = 4.0
+_ACTIVE = {"RUNNING", "PENDING", "SUSPENDED"}
 
 WorkflowBody = Callable[..., Any]
 Activity = Callable[[Any], Any]
@@ -41,10 +47,20 @@ class WorkflowEngine:
     """This process's worker and its client, both by the sidecar's gRPC port."""
 
     def __init__(self, host: str, port: int) -> None:
-        # Stateful history is for newer sidecars; on 1.18 it would only cache every history for an hour.
-        self._runtime = wf.WorkflowRuntime(host=host, port=str(port), disable_stateful_history=True)
-        self._client = wf.DaprWorkflowClient(host=host, port=str(port))
+        # The SDK would add a handler of its own to each of its loggers, and every line would come twice.
+        quiet = LoggerOptions(log_handler=logging.NullHandler())
+        self._runtime = wf.WorkflowRuntime(
+            host=host,
+            port=str(port),
+            logger_options=quiet,
+            # For newer sidecars; on 1.18 it would only cache every history for an hour.
+            disable_stateful_history=True,
+        )
+        self._client = wf.DaprWorkflowClient(host=host, port=str(port), logger_options=quiet)
         self._starting: threading.Thread | None = None
+        self._runtime.register_workflow(_readiness_probe, name=_readiness_probe.__name__)
+        self._aside = ThreadPoolExecutor(max_workers=1, thread_name_prefix="readiness")
+        self._probing: Future[None] | None = None
 
     def register(self, workflows: Iterable[WorkflowBody], activities: Iterable[tuple[str, Activity]]) -> None:
         """Make workflows and activities known. Before `start`: an unknown name fails an instance for good."""
@@ -58,8 +74,32 @@ class WorkflowEngine:
         self._starting = threading.Thread(target=self._runtime.start, name="workflow-runtime", daemon=True)
         self._starting.start()
 
+    def probe(self) -> None:
+        """Run a workflow that does nothing: it needs the scheduler, placement, state store and this worker.
+
+        Always the same instance, which Dapr starts anew once it has ended. The calls have no time limit of
+        their own, so they run aside, and one that hangs is not joined by others.
+
+        Raises:
+            SidecarError: it did not end in time.
+        """
+        if self._probing is None or self._probing.done():
+            self._probing = self._aside.submit(self._run_probe)
+        try:
+            self._probing.result(_PROBE_SECONDS)
+        except (TimeoutError, grpc.RpcError) as error:
+            text = f"a workflow did not run within {_PROBE_SECONDS:.0f} s: scheduler or placement may be away"
+            raise SidecarError(text) from error
+
+    def _run_probe(self) -> None:
+        state = self._client.get_workflow_state(_PROBE_ID)
+        if state is None or state.runtime_status.name not in _ACTIVE:
+            self._client.schedule_new_workflow(_readiness_probe, instance_id=_PROBE_ID)
+        self._client.wait_for_workflow_completion(_PROBE_ID, timeout_in_seconds=int(_PROBE_SECONDS))
+
     def stop(self) -> None:
         """Take no more work. Activities that run now are run again by the next worker."""
+        self._aside.shutdown(wait=False)
         self._runtime.shutdown()
         self._client.close()
 
@@ -73,6 +113,7 @@ class WorkflowEngine:
             self._client.schedule_new_workflow(workflow, input=argument, instance_id=workflow_id)
         except grpc.RpcError as error:
             raise SidecarError(f"the workflow could not be started: {_reason(error)}") from error
+        _log.info("started workflow_id=%s workflow=%s", workflow_id, workflow.__name__)
 
     def find(self, workflow_id: str) -> WorkflowSnapshot | None:
         """What is known of an instance, None where there is none.
@@ -94,6 +135,11 @@ class WorkflowEngine:
             output=state.serialized_output,
             failure=failure,
         )
+
+
+def _readiness_probe(_context: wf.DaprWorkflowContext, _argument: Any) -> Generator[Any, Any, None]:
+    """Ends in its first turn."""
+    yield from ()
 
 
 def _without_context(activity: Activity) -> Callable[[Any, Any], Any]:

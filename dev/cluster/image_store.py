@@ -10,7 +10,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from dev import cache, command, images
+from dev import cache, command, console, images
 from dev.cluster import containerd
 from dev.errors import CommandFailedError, DevError
 
@@ -18,19 +18,32 @@ _START_SECONDS = 30.0
 
 
 def fill(root: Path) -> None:
-    """Give a containerd that never ran its images. One that has a store keeps it, updated images included."""
-    wanted = _store()
-    stamp = root / "made-from"
-    if stamp.exists() and stamp.read_text() == wanted.name:
+    """Give a containerd that never ran its images. One that ran keeps its store."""
+    if _stamp(root).exists():
         return
-    shutil.rmtree(root, ignore_errors=True)
+    wanted = _store()
+    shutil.rmtree(root, ignore_errors=True)  # torn by a crash
     root.parent.mkdir(parents=True, exist_ok=True)
     command.run(["cp", "--archive", "--link", wanted, root])
     for database in root.rglob("*.db"):
         copy = database.with_suffix(".copy")
         shutil.copy2(database, copy)
         copy.replace(database)
-    stamp.write_text(wanted.name)
+    _stamp(root).write_text(wanted.name)
+
+
+def refresh(root: Path, socket: Path) -> None:
+    """Bring a running containerd the images of this checkout, where they changed since it was filled."""
+    wanted = _store()
+    if _stamp(root).read_text() == wanted.name:
+        return
+    with console.step("loading changed images", "40 s"):
+        _load([image.archive() for image in images.for_clusters()], socket)
+    _stamp(root).write_text(wanted.name)
+
+
+def _stamp(root: Path) -> Path:
+    return root / "made-from"
 
 
 def prepare() -> None:
@@ -58,13 +71,15 @@ def _import(archives: list[Path], root: Path, scratch: Path) -> None:
         daemon = subprocess.Popen(["containerd", "--config", settings], stdout=log, stderr=log)
         try:
             _wait_until_ready(socket, scratch / "log")
-            for archive in archives:
-                command.run(
-                    ["ctr", "--address", socket, "--namespace", "k8s.io", "images", "import", archive]
-                )
+            _load(archives, socket)
         finally:
             daemon.terminate()
             daemon.wait()
+
+
+def _load(archives: list[Path], socket: Path) -> None:
+    for archive in archives:
+        command.run(["ctr", "--address", socket, "--namespace", "k8s.io", "images", "import", archive])
 
 
 def _wait_until_ready(socket: Path, log: Path) -> None:

@@ -1,19 +1,25 @@
 """What a started cluster holds before anybody uses it: storage, namespaces, the service's identity."""
 
 import json
+import time
 from pathlib import Path
+from typing import Any
 
 import yaml
 
 from dev import command
-from dev.cluster import binaries, pki
+from dev.cluster import api, binaries, pki
+from dev.errors import UnhealthyError
 from dev.layout import DEV, ClusterLayout
 from dev.network import Namespace
 
 EVALUATION_NAMESPACES = ("budeval", "team-a", "team-b")
 IDENTITY_NAMESPACE = "budeval-system"
 _IDENTITY = "budeval"
+_CLAIM = "eval-datasets-pvc-rwx"
 _ONE_YEAR = "8760h"
+_USABLE_SECONDS = 30.0
+_POLL_SECONDS = 0.2
 _MANIFESTS = DEV / "cluster" / "manifests"
 
 
@@ -46,6 +52,44 @@ def apply(cluster: ClusterLayout, namespace: Namespace, kubeconfig: Path) -> Non
     kubeconfig.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     kubeconfig.touch(mode=0o600)
     kubeconfig.write_text(pki.token_kubeconfig(cluster, _IDENTITY, token, EVALUATION_NAMESPACES[0]))
+
+
+def wait_until_usable(cluster: ClusterLayout, namespace: Namespace, kubeconfig: Path) -> None:
+    """Return when pods can be made and claims mounted in every evaluation namespace.
+
+    Controllers need a moment after the API server is ready; what somebody has deleted is put back.
+
+    Raises:
+        UnhealthyError: it is not so after half a minute, with what is missing.
+    """
+    deadline = time.monotonic() + _USABLE_SECONDS
+    while missing := namespace.call(lambda: _what_is_missing(cluster)):
+        if time.monotonic() > deadline:
+            raise UnhealthyError(f"cluster {cluster.name} is up, but {missing}")
+        if missing.startswith(_NOT_THERE):
+            apply(cluster, namespace, kubeconfig)
+        time.sleep(_POLL_SECONDS)
+
+
+_NOT_THERE = "there is no"
+
+
+def _what_is_missing(cluster: ClusterLayout) -> str | None:
+    for name in EVALUATION_NAMESPACES:
+        claims = _list(cluster, f"namespaces/{name}/persistentvolumeclaims")
+        phases = {item["metadata"]["name"]: item["status"].get("phase") for item in claims}
+        if _CLAIM not in phases:
+            return f"{_NOT_THERE} claim {_CLAIM} in namespace {name}"
+        if phases[_CLAIM] != "Bound":
+            return f"claim {_CLAIM} in namespace {name} is {phases[_CLAIM]}"
+        if not _list(cluster, f"namespaces/{name}/serviceaccounts"):
+            return f"namespace {name} has no service account yet"
+    return None
+
+
+def _list(cluster: ClusterLayout, path: str) -> list[dict[str, Any]]:
+    items: list[dict[str, Any]] = api.get(cluster, f"{cluster.server}/api/v1/{path}")["items"]
+    return items
 
 
 def manifests() -> str:

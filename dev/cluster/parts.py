@@ -3,10 +3,6 @@
 Traps and flags: the reasons stand beside them; all were needed on Debian 12 with cgroup v1.
 """
 
-import json
-import ssl
-import urllib.error
-import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +10,7 @@ from typing import Any
 import yaml
 
 from dev import command, network
-from dev.cluster import binaries, containerd, image_store, pki
+from dev.cluster import api, binaries, containerd, image_store, pki
 from dev.errors import UnhealthyError
 from dev.layout import ClusterLayout, StackLayout
 from dev.network import Namespace
@@ -62,31 +58,9 @@ class _Cluster:
         """A check by HTTPS that trusts only the cluster's authority and shows a client certificate."""
 
         def check() -> None:
-            get_json(self.layout, url, user)
+            api.get(self.layout, url, user)
 
         return check
-
-
-def get_json(layout: ClusterLayout, url: str, user: str = "admin") -> Any:
-    """GET a URL of the cluster; JSON as parsed, other text as it is.
-
-    Raises:
-        UnhealthyError: no answer, or an error status.
-    """
-    keys = pki.directory(layout)
-    try:
-        context = ssl.create_default_context(cafile=str(keys / "ca.crt"))
-        context.load_cert_chain(keys / f"{user}.crt", keys / f"{user}.key")
-        with urllib.request.urlopen(url, timeout=3, context=context) as answer:  # noqa: S310 - https only
-            text = answer.read().decode()
-    except urllib.error.HTTPError as error:
-        raise UnhealthyError(f"{url} answers {error.code} {error.read(300).decode()}") from error
-    except OSError as error:
-        raise UnhealthyError(f"{url} does not answer: {error}") from error
-    try:
-        return json.loads(text)
-    except ValueError:
-        return text
 
 
 def parts(stack: StackLayout, layout: ClusterLayout, namespace: Namespace) -> list[Part]:
@@ -123,6 +97,7 @@ def _containerd(cluster: _Cluster) -> Part:
         namespace=cluster.namespace,
         stack=cluster.stack,
         prepare=prepare,
+        children_stay=True,
     )
 
 
@@ -220,8 +195,8 @@ def _kubelet(cluster: _Cluster) -> Part:
         configuration.write_text(yaml.safe_dump(_kubelet_configuration(cluster)))
 
     def check() -> None:
-        get_json(layout, f"https://{layout.node_address}:10250/healthz")
-        node = get_json(layout, f"{layout.server}/api/v1/nodes/{pki.NODE_NAME}")
+        api.get(layout, f"https://{layout.node_address}:10250/healthz")
+        node = api.get(layout, f"{layout.server}/api/v1/nodes/{pki.NODE_NAME}")
         ready = [item for item in node["status"].get("conditions", []) if item["type"] == "Ready"]
         if not ready or ready[0]["status"] != "True":
             raise UnhealthyError(f"node not Ready: {ready[0]['message'] if ready else 'no condition yet'}")

@@ -1,5 +1,6 @@
 """Remove what a cluster's processes leave on the machine when they end, or are killed."""
 
+import re
 import shutil
 import subprocess
 import time
@@ -30,9 +31,14 @@ def unmount_below(directory: Path) -> None:
 def mounts_below(directory: Path) -> Iterable[str]:
     """Mount points in `directory`, from /proc/self/mountinfo (proc(5), field 5)."""
     for line in Path("/proc/self/mountinfo").read_text().splitlines():
-        point = line.split()[4].encode().decode("unicode_escape")
+        point = _unescaped(line.split()[4])
         if Path(point).is_relative_to(directory):
             yield point
+
+
+def _unescaped(path: str) -> str:
+    """The kernel writes blanks and backslashes as octal numbers."""
+    return re.sub(r"\\([0-7]{3})", lambda found: chr(int(found[1], 8)), path)
 
 
 def _remove_cgroups(name: str) -> None:

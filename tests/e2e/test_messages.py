@@ -1,0 +1,88 @@
+"""Health and messages on the real Dapr: what is away is named, what was sent is not lost in silence."""
+
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import httpx
+import pytest
+
+from dev import apps
+from dev.stack import Stack
+from tests.e2e.observe import Subscriber, wait_for
+
+pytestmark = pytest.mark.e2e
+
+
+@contextmanager
+def _frozen(stack: Stack, name: str) -> Iterator[None]:
+    """Stop a part in its tracks, as a machine that swaps or a network that hangs would."""
+    pid = next(row.pid for row in stack.status() if row.name == name)
+    assert pid
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
+def test_readyz_names_each_dependency(service: httpx.Client) -> None:
+    """A ready service reaches sidecar, state store, broker and workflow engine."""
+    answer = service.get("/readyz")
+
+    assert answer.status_code == 200
+    names = [dependency["name"] for dependency in answer.json()["dependencies"]]
+    assert names == ["sidecar", "state store", "broker", "workflow engine"]
+
+
+@pytest.mark.parametrize(
+    ("part", "dependency"),
+    [("redis", "broker"), ("service-sidecar", "sidecar"), ("service-sidecar", "workflow engine")],
+)
+def test_readyz_names_what_hangs(service: httpx.Client, stack: Stack, part: str, dependency: str) -> None:
+    """A dependency that does not answer is named with 503, while the process says that it is alive."""
+    with _frozen(stack, part):
+        problems = wait_for(lambda: _problems(service), f"readyz to notice that {part} hangs")
+        alive = service.get("/healthz")
+
+    assert problems[dependency]
+    assert alive.status_code == 200
+
+
+def _problems(service: httpx.Client) -> dict[str, str] | None:
+    """What an unready service says of each dependency; None while it is ready."""
+    answer = service.get("/readyz", timeout=60)
+    if answer.status_code != 503:
+        return None
+    return {item["name"]: item["problem"] for item in answer.json()["dependencies"] if item["problem"]}
+
+
+@pytest.mark.parametrize("part", ["dapr-placement", "dapr-scheduler"])
+def test_readyz_notices_a_dead_control_plane(service: httpx.Client, stack: Stack, part: str) -> None:
+    """Without placement or scheduler no workflow runs, so the service is not ready."""
+    victim = next(part_ for part_ in stack.parts() if part_.name == part)
+    victim.stop()
+
+    problems = wait_for(lambda: _problems(service), f"readyz to notice that {part} is gone", 60)
+
+    assert problems.keys() == {"workflow engine"}
+    assert part.removeprefix("dapr-") in problems["workflow engine"]
+
+
+def test_an_event_that_the_subscriber_refuses_becomes_a_dead_letter(
+    service: httpx.Client, subscriber: Subscriber
+) -> None:
+    """pubsub.redis acknowledges what a handler failed; inbound retry and dead-letter topic keep it."""
+    assert service
+    sidecar = next(member for member in apps.members() if member.name == "service-sidecar")
+    url = f"{sidecar.address}/v1.0/publish/pubsub/budeval-notifications"
+    envelope = {"metadata.cloudevent.id": "poison/1"}
+
+    httpx.post(url, params=envelope, json={"payload": "not a notification"}).raise_for_status()
+
+    def arrived() -> bool | None:
+        return any(letter.get("id") == "poison/1" for letter in subscriber.dead_letters()) or None
+
+    assert wait_for(arrived, "the dead letter")
+    assert subscriber.events("poison") == []
