@@ -59,4 +59,4 @@ class Settings(BaseSettings):
     module_timeout: float = 20.0
     """Seconds for one Kubernetes module: kubernetes.core itself has no time limit."""
 
-    storage: StorageConfig = StorageConfig()
+    storage: StorageConfig = Field(default_factory=StorageConfig)

@@ -106,8 +106,15 @@ def classify(result: dict[str, Any], task: str) -> ClusterError:
     said = _what_it_said(result)
     for rule in _RULES:
         if re.search(rule.pattern, said):
-            return ClusterError(f"{task}: {said}. {rule.advice}", code=rule.code, retryable=rule.retryable)
-    return ClusterError(f"{task}: {said or 'no reason given'}", code="RUNNER_CRASH", retryable=True)
+            text = f"{task}: {_shortened(said)}. {rule.advice}"
+            return ClusterError(text, code=rule.code, retryable=rule.retryable)
+    text = f"{task}: {_shortened(said) or 'no reason given'}"
+    return ClusterError(text, code="RUNNER_CRASH", retryable=True)
+
+
+def _shortened(said: str) -> str:
+    """For the message only: the reason may stand at the end of a long text."""
+    return said[:_MESSAGE_LIMIT].rstrip(". ")
 
 
 def _what_it_said(result: dict[str, Any]) -> str:
@@ -117,7 +124,7 @@ def _what_it_said(result: dict[str, Any]) -> str:
     status = _embedded_status(text)
     if status:
         text = f"{status.get('code')} {status.get('reason')}: {status.get('message')}"
-    return text[:_MESSAGE_LIMIT].rstrip(". ")
+    return text
 
 
 def _embedded_status(text: str) -> dict[str, Any] | None:

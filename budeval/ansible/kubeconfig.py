@@ -15,7 +15,10 @@ from budeval.errors import ClusterError
 
 _CLUSTER_FIELDS = {"server", "certificate-authority-data", "tls-server-name"}
 _USER_FIELDS = {"token", "client-certificate-data", "client-key-data"}
+_CREDENTIALS = ({"token"}, {"client-certificate-data", "client-key-data"})
 _HARMLESS_FIELDS = {"extensions"}
+# PyYAML lets through what its constructors raise, as on `!!bool maybe` or `!!timestamp today`.
+_YAML_ERRORS = (yaml.YAMLError, ValueError, LookupError, AttributeError, ArithmeticError, RecursionError)
 
 
 def rebuild(text: str) -> str:
@@ -31,7 +34,7 @@ def rebuild(text: str) -> str:
     )
     user = _allowed(_named(document, "users", context.get("user"), "user"), _USER_FIELDS, "user")
     _check_server(cluster.get("server"))
-    if not user:
+    if not any(credential <= user.keys() for credential in _CREDENTIALS):
         raise _invalid("user has no credential: give a token, or client-certificate-data and client-key-data")
     rebuilt = {
         "apiVersion": "v1",
@@ -47,7 +50,7 @@ def rebuild(text: str) -> str:
 def _parse(text: str) -> dict[str, Any]:
     try:
         document = yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
+    except _YAML_ERRORS as error:
         raise _invalid("it is not YAML") from error
     if not isinstance(document, dict):
         raise _invalid("it is not a mapping")
@@ -55,9 +58,12 @@ def _parse(text: str) -> dict[str, Any]:
 
 
 def _named(document: dict[str, Any], kind: str, name: Any, field: str) -> dict[str, Any]:
+    if not isinstance(name, str):
+        # Nor is it quoted: with YAML's aliases a short document makes a value that is endless in print.
+        raise _invalid(f"the name of its {field} is missing or no text")
     items = document.get(kind)
     for item in items if isinstance(items, list) else []:
-        if isinstance(item, dict) and name is not None and item.get("name") == name:
+        if isinstance(item, dict) and item.get("name") == name:
             found = item.get(field)
             if isinstance(found, dict):
                 return found

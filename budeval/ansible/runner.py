@@ -3,10 +3,12 @@
 Why processes: ansible-runner is not thread-safe and forks, which beside gRPC's threads can deadlock. Why one
 private directory per run: it holds a credential, and ansible-runner writes everything it knows beside it; it
 is removed when the run ends, however it ends. Why a watchdog of our own: ansible-runner's timeout kills only
-its child's process group, which Ansible's workers have left; SIGTERM to the playbook's pid ends the tree.
+its child's process group, which Ansible's workers and timeout(1) have left. Every process of a run has the
+private directory in its environment, and by that it is found and ended (Linux only).
 """
 
 import json
+import math
 import multiprocessing
 import os
 import shutil
@@ -15,8 +17,10 @@ import stat
 import sys
 import tempfile
 import threading
+import time
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import wait
 from pathlib import Path
@@ -31,7 +35,8 @@ PLAYBOOKS = Path(__file__).parent / "playbooks"
 
 _RESULT = "budeval"
 """Name under which playbooks publish their result by set_stats."""
-_KILL_AFTER_SECONDS = 2.0
+_KILL_ROUNDS = 100
+_KILL_PAUSE_SECONDS = 0.02
 _POOL_MARGIN_SECONDS = 30.0
 _KEPT_ENVIRONMENT = ("PATH", "LANG", "LC_ALL", "SSL_CERT_FILE", "SSL_CERT_DIR")
 
@@ -40,8 +45,12 @@ _KEPT_ENVIRONMENT = ("PATH", "LANG", "LC_ALL", "SSL_CERT_FILE", "SSL_CERT_DIR")
 class PlaybookRun:
     """One run: which playbook, with which data, as whom."""
 
+    private: Path
+    """Directory of this run alone."""
+    directory: Path
+    """Where the playbooks are."""
     playbook: str
-    """File name in `playbooks/`."""
+    """Its file name there."""
     data: dict[str, Any]
     """JSON; the playbook reads it from a file, so nothing in it is ever a template."""
     kubeconfig: str
@@ -55,12 +64,16 @@ class PlaybookRun:
 class PlaybookRunner:
     """A pool of worker processes, one playbook at a time in each."""
 
-    def __init__(self, workers: int, timeout: float, module_timeout: float) -> None:
+    def __init__(
+        self, workers: int, timeout: float, module_timeout: float, playbooks: Path = PLAYBOOKS
+    ) -> None:
         self._workers = workers
         self._timeout = timeout
         self._module_timeout = module_timeout
+        self._playbooks = playbooks
         self._lock = threading.Lock()
         self._pool = self._new_pool()
+        self._under_way: set[Path] = set()
 
     def _new_pool(self) -> ProcessPoolExecutor:
         return ProcessPoolExecutor(
@@ -73,18 +86,32 @@ class PlaybookRunner:
         Raises:
             ClusterError: a task failed, the time was up, or the run ended without a result.
         """
-        order = PlaybookRun(playbook, data, kubeconfig, self._timeout, self._module_timeout)
-        pool = self._pool
+        private = Path(tempfile.mkdtemp(prefix="budeval-run-"))
+        self._under_way.add(private)
+        order = PlaybookRun(
+            private, self._playbooks, playbook, data, kubeconfig, self._timeout, self._module_timeout
+        )
         try:
-            outcome = pool.submit(_run_playbook, order).result(self._timeout + _POOL_MARGIN_SECONDS)
-        except BrokenProcessPool as error:
-            self._replace(pool)
-            raise _crash(f"a worker process died while it ran {playbook}") from error
-        except TimeoutError as error:
-            raise _crash(f"{playbook} did not end in time, all workers may be busy") from error
+            outcome = self._run_in_pool(order)
+        finally:
+            # Here and not in the worker, which may have died.
+            _clear(private)
+            self._under_way.discard(private)
         if outcome.error:
             raise outcome.error
         return outcome.result
+
+    def _run_in_pool(self, order: PlaybookRun) -> "_Outcome":
+        pool = self._pool
+        try:
+            future = pool.submit(_run_playbook, order)
+            return future.result(self._timeout + _POOL_MARGIN_SECONDS)
+        except BrokenProcessPool as error:
+            self._replace(pool)
+            raise _crash(f"a worker process died while it ran {order.playbook}") from error
+        except TimeoutError as error:
+            future.cancel()
+            raise _crash(f"{order.playbook} did not end in time, all workers may be busy") from error
 
     def _replace(self, broken: ProcessPoolExecutor) -> None:
         """A pool that lost a worker takes no more work; the first who notices makes a new one."""
@@ -93,9 +120,15 @@ class PlaybookRunner:
                 self._pool = self._new_pool()
         broken.shutdown(wait=False)
 
+    def worker_pids(self) -> list[int]:
+        """The worker processes that were started."""
+        return list(self._pool._processes or ())  # noqa: SLF001 - the executor tells it nowhere else
+
     def close(self) -> None:
-        """Take no more runs. Those under way are stopped: their workers see this process end."""
+        """Take no more runs, and stop those under way: this process's end would wait for them."""
         self._pool.shutdown(wait=False, cancel_futures=True)
+        for private in self._under_way.copy():
+            _clear(private)
 
 
 @dataclass
@@ -131,55 +164,67 @@ def _end_with_parent() -> None:
     if parent is None:
         return
     wait([parent.sentinel])
-    _running.stop()
+    if _current.private:
+        _clear(_current.private)
     os._exit(1)
 
 
-class _RunningPlaybook:
-    """The playbook process of this worker, known from its first event."""
+@dataclass
+class _CurrentRun:
+    """What this worker runs now, for the threads that may have to end it."""
 
-    def __init__(self) -> None:
-        self._pid: int | None = None
-        self.timed_out = False
-
-    def begin(self) -> None:
-        self._pid = None
-        self.timed_out = False
-
-    def seen(self, event: dict[str, Any]) -> None:
-        self._pid = event.get("pid", self._pid)
+    private: Path | None = None
+    timed_out: bool = False
 
     def time_is_up(self) -> None:
         self.timed_out = True
-        self.stop()
-
-    def stop(self) -> None:
-        for number, seconds in ((signal.SIGTERM, _KILL_AFTER_SECONDS), (signal.SIGKILL, 0.0)):
-            if self._pid is None:
-                return
-            try:
-                os.kill(self._pid, number)
-            except ProcessLookupError:
-                return
-            threading.Event().wait(seconds)
+        if self.private:
+            _kill_processes_of(self.private)
 
 
-_running = _RunningPlaybook()
+_current = _CurrentRun()
 
 
 def _run_playbook(order: PlaybookRun) -> _Outcome:
-    """In a worker: prepare the private directory, run, collect, remove."""
-    private = Path(tempfile.mkdtemp(prefix="budeval-run-"))
-    _running.begin()
-    watchdog = threading.Timer(order.timeout, _running.time_is_up)
+    """In a worker: run under a watchdog, and put whatever happened into words."""
+    _current.private, _current.timed_out = order.private, False
+    watchdog = threading.Timer(order.timeout, _current.time_is_up)
     watchdog.start()
     try:
-        return _Outcome(result=_run_in(private, order))
+        return _Outcome(result=_run_in(order.private, order))
     except ClusterError as error:
         return _Outcome.failed(error)
     finally:
         watchdog.cancel()
-        shutil.rmtree(private, ignore_errors=True)
+        _current.private = None
+
+
+def _clear(private: Path) -> None:
+    """Nothing of a run outlives it: no process, no file."""
+    _kill_processes_of(private)
+    shutil.rmtree(private, ignore_errors=True)
+
+
+def _kill_processes_of(private: Path) -> None:
+    # More than one round: what was just started may have been missed, what was killed may still be ending.
+    for _ in range(_KILL_ROUNDS):
+        found = _processes_of(private)
+        if not found:
+            return
+        for pid in found:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        time.sleep(_KILL_PAUSE_SECONDS)
+
+
+def _processes_of(private: Path) -> list[int]:
+    mark = f"={private}/".encode()
+    found = []
+    for path in Path("/proc").glob("[0-9]*/environ"):
+        with suppress(OSError):
+            if mark in path.read_bytes():
+                found.append(int(path.parent.name))
+    return found
 
 
 def _run_in(private: Path, order: PlaybookRun) -> dict[str, Any]:
@@ -187,7 +232,6 @@ def _run_in(private: Path, order: PlaybookRun) -> dict[str, Any]:
     published: list[dict[str, Any]] = []
 
     def on_event(event: dict[str, Any]) -> bool:
-        _running.seen(event)
         details = event.get("event_data", {})
         if event["event"] == "runner_on_failed" and not details.get("ignore_errors"):
             failed.append(details)
@@ -197,7 +241,7 @@ def _run_in(private: Path, order: PlaybookRun) -> dict[str, Any]:
 
     ansible_runner.run(
         private_data_dir=str(private),
-        project_dir=str(PLAYBOOKS),
+        project_dir=str(order.directory),
         playbook=order.playbook,
         inventory=_write(private / "inventory.json", _inventory(private, order)),
         extravars={
@@ -208,10 +252,10 @@ def _run_in(private: Path, order: PlaybookRun) -> dict[str, Any]:
         settings={"pexpect_timeout": 1},
         event_handler=on_event,
         # Also keeps ansible-runner from replacing this process's signal handlers.
-        cancel_callback=lambda: _running.timed_out,
+        cancel_callback=lambda: _current.timed_out,
         quiet=True,
     )
-    if _running.timed_out:
+    if _current.timed_out:
         text = f"{order.playbook} was stopped after {order.timeout:.0f} s."
         raise ClusterError(text, code="API_TIMEOUT", retryable=True)
     if failed:
@@ -223,7 +267,7 @@ def _run_in(private: Path, order: PlaybookRun) -> dict[str, Any]:
 
 def _inventory(private: Path, order: PlaybookRun) -> str:
     interpreter = private / "python"
-    seconds = f"{order.module_timeout:.0f}"
+    seconds = max(1, math.ceil(order.module_timeout))  # 0 would switch the limit off
     _write(interpreter, f'#!/bin/sh\nexec timeout -k 2 {seconds} {sys.executable} "$@"\n')
     interpreter.chmod(stat.S_IRWXU)
     host = {"ansible_connection": "local", "ansible_python_interpreter": str(interpreter)}

@@ -104,7 +104,7 @@ class AnsibleOrchestrator:
         """Never of another cluster: a name that is not configured is an error."""
         try:
             text = (self._clusters_dir / f"{cluster}.yaml").read_text() if self._clusters_dir else None
-        except OSError:
+        except (OSError, UnicodeDecodeError):
             text = None
         if text is None:
             reason = f"No kubeconfig of cluster {cluster!r} can be read."

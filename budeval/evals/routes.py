@@ -1,6 +1,7 @@
 """The HTTP API. Translates, and decides nothing."""
 
 import uuid
+from typing import Any, Protocol
 
 from fastapi import APIRouter, Response
 
@@ -20,7 +21,7 @@ from budeval.evals.schema import (
 from budeval.evals.workflows import VERIFY_STEP, verify_cluster
 from budeval.runtime.readiness import ReadinessCheck
 from budeval.runtime.sidecar import Sidecar
-from budeval.runtime.workflow_engine import WorkflowEngine
+from budeval.runtime.workflow_engine import WorkflowBody, WorkflowSnapshot
 
 _ERRORS: dict[int | str, dict[str, type[ErrorResponse]]] = {
     status: {"model": ErrorResponse} for status in (400, 404, 422, 503)
@@ -32,6 +33,16 @@ _VERIFY_STEPS = [
         description="Reach the cluster; check namespace, storage claim and the right to run Jobs",
     )
 ]
+
+
+class KnowsWorkflows(Protocol):
+    """What of the workflow engine is used here; tests put a fake in its place."""
+
+    def schedule(self, workflow: WorkflowBody, workflow_id: str, argument: Any) -> None:
+        """Start an instance, or raise SidecarError."""
+
+    def find(self, workflow_id: str) -> WorkflowSnapshot | None:
+        """What is known of an instance, None where there is none, or raise SidecarError."""
 
 
 def health_routes(readiness: ReadinessCheck) -> APIRouter:
@@ -55,7 +66,7 @@ def health_routes(readiness: ReadinessCheck) -> APIRouter:
 
 
 def evaluation_routes(
-    settings: Settings, engine: WorkflowEngine, sidecar: Sidecar, orchestrator: AnsibleOrchestrator
+    settings: Settings, engine: KnowsWorkflows, sidecar: Sidecar, orchestrator: AnsibleOrchestrator
 ) -> APIRouter:
     """The routes that start workflows and tell of them."""
     router = APIRouter(responses=_ERRORS)

@@ -4,7 +4,7 @@ The SDK's client has none for state and publishing, and its constructor waits up
 (docs/decisions/0001). https://docs.dapr.io/reference/api/
 """
 
-from typing import Any, Self
+from typing import Any
 from urllib.parse import quote
 
 import httpx
@@ -21,18 +21,16 @@ class Sidecar:
     """One connection pool to this service's sidecar. Safe to share between threads."""
 
     def __init__(
-        self, base_url: str, statestore: str, pubsub: str, timeout: float, token: str | None = None
+        self,
+        base_url: str,
+        statestore: str,
+        pubsub: str,
+        timeout: float,
+        transport: httpx.BaseTransport | None = None,
     ) -> None:
-        headers = {"dapr-api-token": token} if token else {}
-        self._http = httpx.Client(base_url=base_url, timeout=timeout, headers=headers, trust_env=False)
+        self._http = httpx.Client(base_url=base_url, timeout=timeout, transport=transport, trust_env=False)
         self._state_url = f"/v1.0/state/{quote(statestore)}"
         self._publish_url = f"/v1.0/publish/{quote(pubsub)}"
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_exception: object) -> None:
-        self.close()
 
     def close(self) -> None:
         """Close the connections."""

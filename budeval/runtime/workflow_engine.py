@@ -58,14 +58,14 @@ class WorkflowEngine:
         )
         self._client = wf.DaprWorkflowClient(host=host, port=str(port), logger_options=quiet)
         self._starting: threading.Thread | None = None
-        self._runtime.register_workflow(_readiness_probe, name=_readiness_probe.__name__)
+        self._runtime.register_workflow(_unmarked(_readiness_probe), name=_readiness_probe.__name__)
         self._aside = ThreadPoolExecutor(max_workers=1, thread_name_prefix="readiness")
         self._probing: Future[None] | None = None
 
     def register(self, workflows: Iterable[WorkflowBody], activities: Iterable[tuple[str, Activity]]) -> None:
         """Make workflows and activities known. Before `start`: an unknown name fails an instance for good."""
         for body in workflows:
-            self._runtime.register_workflow(body, name=body.__name__)
+            self._runtime.register_workflow(_unmarked(body), name=body.__name__)
         for name, activity in activities:
             self._runtime.register_activity(_without_context(activity), name=name)
 
@@ -131,7 +131,7 @@ class WorkflowEngine:
         return WorkflowSnapshot(
             workflow_id=workflow_id,
             name=state.name,
-            status=WorkflowStatus(state.runtime_status.name),
+            status=_status_of(state.runtime_status.name),
             output=state.serialized_output,
             failure=failure,
         )
@@ -142,11 +142,25 @@ def _readiness_probe(_context: wf.DaprWorkflowContext, _argument: Any) -> Genera
     yield from ()
 
 
+def _unmarked(body: WorkflowBody) -> WorkflowBody:
+    """A function of its own: the SDK marks what it registers, and refuses it in a second engine."""
+
+    def run(context: wf.DaprWorkflowContext, argument: Any) -> Any:
+        return body(context, argument)
+
+    return run
+
+
 def _without_context(activity: Activity) -> Callable[[Any, Any], Any]:
     def run(_context: wf.WorkflowActivityContext, argument: Any) -> Any:
         return activity(argument)
 
     return run
+
+
+def _status_of(name: str) -> WorkflowStatus:
+    """Dapr knows more states than our callers do, as STALLED."""
+    return WorkflowStatus(name) if name in WorkflowStatus.__members__ else WorkflowStatus.UNKNOWN
 
 
 def _reason(error: grpc.RpcError) -> str:

@@ -1,0 +1,58 @@
+"""From failures to HTTP answers: every one is an `ErrorResponse` with a stable code."""
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from budeval.errors import BudevalError, RequestError, SidecarError
+from budeval.evals.schema import ErrorResponse
+
+
+def install(application: FastAPI) -> None:
+    """Answer our own failures, refused requests and unknown routes in one shape."""
+    application.add_exception_handler(BudevalError, _answer_failure)
+    application.add_exception_handler(RequestValidationError, _answer_invalid)
+    application.add_exception_handler(HTTPException, _answer_http)
+    application.add_exception_handler(Exception, _answer_bug)
+
+
+def _answer_failure(_request: Request, error: Exception) -> JSONResponse:
+    """A failure with a code becomes an answer with that code."""
+    if not isinstance(error, BudevalError):
+        raise error
+    return _answer(_status_of(error), error)
+
+
+def _status_of(error: BudevalError) -> int:
+    if isinstance(error, RequestError):
+        return error.status
+    return 503 if isinstance(error, SidecarError) else 500
+
+
+def _answer_invalid(_request: Request, error: Exception) -> JSONResponse:
+    """What pydantic refused: the first field at fault, by its path in the body."""
+    if not isinstance(error, RequestValidationError):
+        raise error
+    first = error.errors()[0]
+    # Without the leading "body": callers know their document, not our framework.
+    where = () if first["type"] == "json_invalid" else first["loc"][1:]
+    param = ".".join(str(part) for part in where) or None
+    return _answer(422, RequestError(f"{param or 'body'}: {first['msg']}", param=param))
+
+
+def _answer_http(_request: Request, error: Exception) -> JSONResponse:
+    """No such route, or not with this method."""
+    if not isinstance(error, HTTPException):
+        raise error
+    return _answer(error.status_code, RequestError(str(error.detail), code="ROUTE_UNKNOWN"))
+
+
+def _answer_bug(_request: Request, _error: Exception) -> JSONResponse:
+    """A fault of ours; the server's log has its traceback, the caller gets none of it."""
+    return _answer(500, BudevalError("An internal error. The service's log has the details."))
+
+
+def _answer(status: int, error: BudevalError) -> JSONResponse:
+    body = ErrorResponse(message=error.message, type=type(error).__name__, param=error.param, code=error.code)
+    return JSONResponse(body.model_dump(), status_code=status)

@@ -1,0 +1,311 @@
+"""The real ansible-runner in real worker processes, on small playbooks."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, TypeAlias
+
+import pytest
+
+from budeval.ansible.runner import PlaybookRunner
+from budeval.errors import ClusterError
+
+_ROOT = Path(__file__).resolve().parents[2]
+_PLAYBOOKS = Path(__file__).parent / "playbooks"
+_OWNER = Path(__file__).parent / "owner.py"
+_KUBECONFIG = "apiVersion: v1\nkind: Config"
+_PATIENCE_SECONDS = 60.0
+
+Owner: TypeAlias = "subprocess.Popen[str]"
+
+
+@pytest.fixture
+def runner() -> Iterator[PlaybookRunner]:
+    """One worker, with time to spare."""
+    runner = PlaybookRunner(1, timeout=60, module_timeout=60, playbooks=_PLAYBOOKS)
+    yield runner
+    runner.close()
+
+
+@pytest.fixture
+def hasty_runner() -> Iterator[PlaybookRunner]:
+    """One worker; a run has just the time to get going."""
+    runner = PlaybookRunner(1, timeout=8, module_timeout=250, playbooks=_PLAYBOOKS)
+    yield runner
+    runner.close()
+
+
+@pytest.fixture
+def aside() -> Iterator[ThreadPoolExecutor]:
+    """Where runs go that a test interferes with."""
+    with ThreadPoolExecutor(2) as pool:
+        yield pool
+
+
+@dataclass(frozen=True)
+class SleepingPlaybook:
+    """What a playbook that sleeps in a module has told of itself."""
+
+    module: int
+    private: Path
+
+    @classmethod
+    def reported_in(cls, report: Path) -> "SleepingPlaybook":
+        """Wait until it sleeps."""
+        _wait(report.exists, "the playbook did not start")
+        pid, kubeconfig = report.read_text().split()
+        return cls(int(pid), Path(kubeconfig).parent)
+
+    def processes(self, above: int) -> list[int]:
+        """Its module and all the processes between that and one far above."""
+        chain = [self.module]
+        while (parent := _parent(chain[-1])) not in {above, 1}:
+            chain.append(parent)
+        assert _parent(chain[-1]) == above
+        return chain
+
+
+def _wait(until: Callable[[], bool], what: str) -> None:
+    deadline = time.monotonic() + _PATIENCE_SECONDS
+    while not until():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.05)
+
+
+def _fields(pid: int) -> list[str]:
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+
+
+def _parent(pid: int) -> int:
+    return int(_fields(pid)[1])
+
+
+def _alive(pid: int) -> bool:
+    try:
+        return _fields(pid)[0] not in "ZX"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def _wait_for_the_end_of(pids: list[int]) -> None:
+    _wait(lambda: not any(map(_alive, pids)), f"of {pids} some still run")
+
+
+def _error_of(run: Future[dict[str, Any]]) -> ClusterError:
+    with pytest.raises(ClusterError) as failed:
+        run.result(_PATIENCE_SECONDS)
+    return failed.value
+
+
+class StartsOwners(Protocol):
+    """Starts a process that owns a PlaybookRunner (owner.py)."""
+
+    def __call__(self, way: str, playbook: str, data: dict[str, str], **environment: str) -> Owner:
+        """With these variables beside those of the test."""
+
+
+@pytest.fixture
+def own() -> Iterator[StartsOwners]:
+    """Whatever was started has ended after the test."""
+    owners = []
+
+    def start(way: str, playbook: str, data: dict[str, str], **environment: str) -> Owner:
+        owner = subprocess.Popen(
+            [sys.executable, _OWNER, way, playbook, json.dumps(data)],
+            env={**os.environ, "PYTHONPATH": str(_ROOT), **environment},
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        owners.append(owner)
+        return owner
+
+    yield start
+    for owner in owners:
+        owner.kill()
+        owner.wait()
+
+
+def test_the_published_result_comes_back(runner: PlaybookRunner) -> None:
+    """What a playbook publishes by set_stats is the result, with JSON's types kept."""
+    data = {"text": "ünïcode\n\ttab", "nested": [{"a": [None, 1, 1.5, True]}, {}, []]}
+
+    result = runner.run("echo.yml", data, _KUBECONFIG)
+
+    assert result == {"data": data}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{{ lookup('pipe', 'touch %s') }}",
+        "{%% set x = lookup('pipe', 'touch %s') %%}{{ x }}",
+        "{{ lookup('ansible.builtin.pipe', 'touch %s') | default('x') }} {# comment #} {%% raw %%}",
+        "$(touch %s) `touch %s`; touch %s",
+        '!unsafe \'{{ lookup("pipe", "touch %s") }}\'',
+    ],
+    ids=["expression", "statement", "mixed", "shell", "yaml-tag"],
+)
+def test_request_data_is_never_a_template(runner: PlaybookRunner, tmp_path: Path, text: str) -> None:
+    """Data that looks like a template or a command arrives as it was sent, and nothing is executed."""
+    trace = tmp_path / "executed"
+    sent = text.replace("%%", "%").replace("%s", str(trace))
+
+    result = runner.run("echo.yml", {"text": sent, "deep": [{sent: sent}]}, _KUBECONFIG)
+
+    assert result["data"] == {"text": sent, "deep": [{sent: sent}]}
+    assert not trace.exists()
+
+
+def test_the_credential_is_a_file_for_its_owner_alone(runner: PlaybookRunner) -> None:
+    """Kubeconfig and private directory are closed to others while the run lasts, and gone after it."""
+    result = runner.run("look.yml", {}, _KUBECONFIG)
+
+    assert result["kubeconfig_text"] == _KUBECONFIG
+    assert (result["kubeconfig_mode"], result["directory_mode"]) == ("0600", "0700")
+    assert not Path(result["kubeconfig"]).parent.exists()
+
+
+def test_a_run_keeps_its_temporary_files_in_its_directory(runner: PlaybookRunner) -> None:
+    """Home and temporary directory of a playbook are in the directory that is removed with it."""
+    result = runner.run("look.yml", {}, _KUBECONFIG)
+
+    private = Path(result["kubeconfig"]).parent
+    assert Path(result["home"]).is_relative_to(private)
+    assert Path(result["temporary"]).is_relative_to(private)
+
+
+def test_private_directories_are_where_the_service_has_its_temporary_files(
+    own: StartsOwners, tmp_path: Path
+) -> None:
+    """Who runs the service says by TMPDIR where credentials may lie for a moment, as on a tmpfs."""
+    owner = own("run", "look.yml", {}, TMPDIR=str(tmp_path))
+
+    output, _ = owner.communicate(timeout=_PATIENCE_SECONDS)
+
+    assert Path(json.loads(output)["kubeconfig"]).is_relative_to(tmp_path)
+    assert list(tmp_path.glob("budeval-run-*")) == []
+
+
+def test_a_playbook_does_not_see_the_services_environment(own: StartsOwners) -> None:
+    """A secret in the service's environment does not reach the playbook's."""
+    owner = own("run", "look.yml", {}, BUDEVAL_TEST_CANARY="secret")
+
+    output, _ = owner.communicate(timeout=_PATIENCE_SECONDS)
+
+    assert json.loads(output)["secret"] == "not there"
+
+
+def test_a_failed_task_is_named(runner: PlaybookRunner) -> None:
+    """The error names the task and has the code of what the task said."""
+    with pytest.raises(ClusterError, match="Ask in vain: 403 Forbidden: not you") as failed:
+        runner.run("refuse.yml", {"text": "403 Forbidden: not you"}, _KUBECONFIG)
+
+    assert (failed.value.code, failed.value.retryable) == ("FORBIDDEN", False)
+
+
+@pytest.mark.parametrize("playbook", ["silent.yml", "not-there.yml"])
+def test_a_run_without_a_result_is_a_crash(runner: PlaybookRunner, playbook: str) -> None:
+    """A playbook that publishes nothing, or is not there, is never taken for a success."""
+    with pytest.raises(ClusterError, match=playbook) as failed:
+        runner.run(playbook, {}, _KUBECONFIG)
+
+    assert (failed.value.code, failed.value.retryable) == ("RUNNER_CRASH", True)
+
+
+def test_a_run_that_takes_too_long_is_stopped_as_a_whole(
+    hasty_runner: PlaybookRunner, aside: ThreadPoolExecutor, tmp_path: Path
+) -> None:
+    """At the time limit every process of the run ends, its directory goes, and the worker takes the next."""
+    run = aside.submit(hasty_runner.run, "sleep.yml", {"report": str(tmp_path / "report")}, _KUBECONFIG)
+    sleeping = SleepingPlaybook.reported_in(tmp_path / "report")
+    (worker,) = hasty_runner.worker_pids()
+    processes = sleeping.processes(above=worker)
+
+    error = _error_of(run)
+
+    assert (error.code, error.retryable) == ("API_TIMEOUT", True)
+    assert len(processes) > 3
+    _wait_for_the_end_of(processes)
+    assert not sleeping.private.exists()
+    assert hasty_runner.run("echo.yml", {"again": 1}, _KUBECONFIG) == {"data": {"again": 1}}
+    assert hasty_runner.worker_pids() == [worker]
+
+
+def test_a_module_that_takes_too_long_is_stopped(aside: ThreadPoolExecutor, tmp_path: Path) -> None:
+    """The limit of one module is shorter than that of the run, and told as the API server's."""
+    runner = PlaybookRunner(1, timeout=60, module_timeout=2, playbooks=_PLAYBOOKS)
+    run = aside.submit(runner.run, "sleep.yml", {"report": str(tmp_path / "report")}, _KUBECONFIG)
+    sleeping = SleepingPlaybook.reported_in(tmp_path / "report")
+
+    error = _error_of(run)
+
+    assert (error.code, error.retryable) == ("API_TIMEOUT", True)
+    assert "Sleep in a module" in error.message
+    _wait_for_the_end_of([sleeping.module])
+    runner.close()
+
+
+def test_a_killed_worker_costs_one_run(
+    runner: PlaybookRunner, aside: ThreadPoolExecutor, tmp_path: Path
+) -> None:
+    """A run whose worker is killed is a crash worth another try; nothing of it stays, and the next works."""
+    run = aside.submit(runner.run, "sleep.yml", {"report": str(tmp_path / "report")}, _KUBECONFIG)
+    sleeping = SleepingPlaybook.reported_in(tmp_path / "report")
+    (worker,) = runner.worker_pids()
+    processes = sleeping.processes(above=worker)
+
+    os.kill(worker, signal.SIGKILL)
+    error = _error_of(run)
+
+    assert (error.code, error.retryable) == ("RUNNER_CRASH", True)
+    _wait_for_the_end_of(processes)
+    assert not sleeping.private.exists()
+    assert runner.run("echo.yml", {"again": 1}, _KUBECONFIG) == {"data": {"again": 1}}
+
+
+def test_a_killed_worker_leaves_nothing_of_its_neighbour(aside: ThreadPoolExecutor, tmp_path: Path) -> None:
+    """A pool breaks as a whole: the other run is a crash as well, and nothing of it stays either."""
+    runner = PlaybookRunner(2, timeout=60, module_timeout=60, playbooks=_PLAYBOOKS)
+    reports = [tmp_path / "first", tmp_path / "second"]
+    runs = [aside.submit(runner.run, "sleep.yml", {"report": str(r)}, _KUBECONFIG) for r in reports]
+    first, second = (SleepingPlaybook.reported_in(report) for report in reports)
+
+    os.kill(runner.worker_pids()[0], signal.SIGKILL)
+    codes = [_error_of(run).code for run in runs]
+
+    assert codes == ["RUNNER_CRASH", "RUNNER_CRASH"]
+    _wait_for_the_end_of([first.module, second.module])
+    assert [path for path in (first.private, second.private) if path.exists()] == []
+    runner.close()
+
+
+def test_runs_end_when_the_service_is_killed(own: StartsOwners, tmp_path: Path) -> None:
+    """A service that gets SIGKILL leaves neither workers nor playbooks, nor a credential on disk."""
+    owner = own("run", "sleep.yml", {"report": str(tmp_path / "report")})
+    sleeping = SleepingPlaybook.reported_in(tmp_path / "report")
+    processes = sleeping.processes(above=owner.pid)
+
+    owner.kill()
+    owner.communicate()
+
+    assert len(processes) > 5
+    _wait_for_the_end_of(processes)
+    assert not sleeping.private.exists()
+
+
+def test_a_service_that_stops_does_not_wait_for_its_runs(own: StartsOwners, tmp_path: Path) -> None:
+    """Closing stops the run under way, so the service ends although its playbook would sleep on."""
+    owner = own("close", "sleep.yml", {"report": str(tmp_path / "report")})
+    sleeping = SleepingPlaybook.reported_in(tmp_path / "report")
+
+    owner.communicate(timeout=_PATIENCE_SECONDS)
+
+    _wait_for_the_end_of([sleeping.module])
+    assert not sleeping.private.exists()

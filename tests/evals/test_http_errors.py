@@ -1,0 +1,47 @@
+"""Whatever goes wrong, the answer has one shape."""
+
+import pytest
+from fastapi import FastAPI
+
+from budeval.errors import ClusterError, RequestError, SidecarError
+from budeval.evals import http_errors
+from tests.asgi import Caller
+
+
+def _raising(error: Exception) -> Caller:
+    application = FastAPI()
+    http_errors.install(application)
+
+    @application.get("/")
+    def fail() -> None:
+        raise error
+
+    return Caller(application)
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "code"),
+    [
+        (RequestError("no", status=409, code="TAKEN", param="eval_id"), 409, "TAKEN"),
+        (SidecarError("away"), 503, "SIDECAR_UNAVAILABLE"),
+        (ClusterError("full", code="QUOTA_EXCEEDED", retryable=True), 500, "QUOTA_EXCEEDED"),
+        (ZeroDivisionError("a secret detail"), 500, "INTERNAL"),
+    ],
+)
+def test_a_failure_is_answered_with_its_code(error: Exception, status: int, code: str) -> None:
+    """Our own failures tell code and message; a bug tells nothing of its inside."""
+    answer = _raising(error).get("/")
+
+    assert answer.status_code == status
+    assert answer.json()["object"] == "error"
+    assert answer.json()["code"] == code
+    assert "secret" not in answer.text
+
+
+@pytest.mark.parametrize(("method", "path", "status"), [("GET", "/nowhere", 404), ("DELETE", "/", 405)])
+def test_unknown_routes_have_the_same_shape(method: str, path: str, status: int) -> None:
+    """A wrong path or method is an ErrorResponse like any other."""
+    answer = _raising(RequestError("no")).request(method, path)
+
+    assert answer.status_code == status
+    assert answer.json()["code"] == "ROUTE_UNKNOWN"

@@ -1,0 +1,70 @@
+"""A sidecar without processes: what its HTTP API would answer, and what it was sent."""
+
+import json
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import unquote
+
+import httpx
+
+from budeval.runtime.sidecar import Sidecar
+
+_STATE = "/v1.0/state/store"
+_HEALTHY = {
+    "workflows": {"connectedWorkers": 1},
+    "actorRuntime": {"hostReady": True, "placement": "placement: connected"},
+}
+
+
+@dataclass
+class FakeDapr:
+    """State by key, messages in order, and what goes wrong on purpose."""
+
+    state: dict[str, Any] = field(default_factory=dict)
+    messages: list[httpx.Request] = field(default_factory=list)
+    metadata: dict[str, Any] = field(default_factory=lambda: dict(_HEALTHY))
+    refused: dict[str, int] = field(default_factory=dict)
+    """Status code by the start of a path."""
+    unreachable: bool = False
+    forgetful: bool = False
+    """Takes writes and keeps nothing."""
+    rival: Any = None
+    """What someone else writes between a read and the write that follows it."""
+
+    def client(self) -> Sidecar:
+        """A Sidecar that speaks to this one."""
+        return Sidecar("http://dapr", "store", "broker", 1.0, transport=httpx.MockTransport(self._answer))
+
+    def _answer(self, request: httpx.Request) -> httpx.Response:
+        if self.unreachable:
+            raise httpx.ConnectError("Connection refused", request=request)
+        path = request.url.path
+        for start, status in self.refused.items():
+            if path.startswith(start):
+                return httpx.Response(status, text='{"errorCode": "ERR_ON_PURPOSE"}')
+        if path.startswith(_STATE):
+            return self._keep(request) if request.method == "POST" else self._give(request)
+        if path.startswith("/v1.0/publish/broker/"):
+            self.messages.append(request)
+            return httpx.Response(204)
+        if path == "/v1.0/metadata":
+            return httpx.Response(200, json=self.metadata)
+        return httpx.Response(204 if path == "/v1.0/healthz/outbound" else 404)
+
+    def _give(self, request: httpx.Request) -> httpx.Response:
+        segment = request.url.raw_path.decode().removeprefix(f"{_STATE}/")
+        if "/" in segment or "?" in segment:
+            return httpx.Response(404)
+        key = unquote(segment)
+        return httpx.Response(200, json=self.state[key]) if key in self.state else httpx.Response(204)
+
+    def _keep(self, request: httpx.Request) -> httpx.Response:
+        for item in json.loads(request.content):
+            if self.rival is not None:
+                self.state[item["key"]] = self.rival
+            first_write = item.get("options", {}).get("concurrency") == "first-write"
+            if first_write and item["key"] in self.state:
+                return httpx.Response(409, text='{"errorCode": "ERR_STATE_SAVE"}')
+            if not self.forgetful:
+                self.state[item["key"]] = item["value"]
+        return httpx.Response(204)

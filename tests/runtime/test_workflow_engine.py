@@ -1,0 +1,175 @@
+"""Workflows by the SDK's client, with a fake in its place."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import grpc
+import pytest
+
+from budeval.domain.notification import WorkflowStatus
+from budeval.errors import SidecarError
+from budeval.evals.workflows import verify_cluster
+from budeval.runtime.workflow_engine import WorkflowEngine
+
+
+class FakeRpcError(grpc.RpcError):
+    """How gRPC tells that nobody answers."""
+
+    def code(self) -> grpc.StatusCode:
+        """Its status."""
+        return grpc.StatusCode.UNAVAILABLE
+
+
+@dataclass
+class FakeName:
+    """A runtime status of the SDK, or a failure's message."""
+
+    name: str = ""
+    message: str = ""
+
+
+@dataclass
+class FakeState:
+    """What the SDK's client returns of an instance."""
+
+    runtime_status: FakeName
+    failure_details: FakeName | None = None
+    name: str = "verify_cluster"
+    serialized_output: str | None = None
+
+
+@dataclass
+class FakeClient:
+    """Dapr with at most one instance in it."""
+
+    state: FakeState | None = None
+    away: bool = False
+    scheduled: list[tuple[str, Any, str]] = field(default_factory=list)
+    closed: bool = False
+
+    def get_workflow_state(self, workflow_id: str, *, fetch_payloads: bool = False) -> FakeState | None:  # noqa: ARG002
+        """The instance."""
+        self._answer()
+        return self.state
+
+    def schedule_new_workflow(self, workflow: Any, *, instance_id: str, input: Any = None) -> str:  # noqa: A002
+        """Remember it."""
+        self._answer()
+        self.scheduled.append((workflow.__name__, input, instance_id))
+        return instance_id
+
+    def wait_for_workflow_completion(self, workflow_id: str, *, timeout_in_seconds: int) -> None:
+        """It ends at once."""
+
+    def close(self) -> None:
+        """Close the connection."""
+        self.closed = True
+
+    def _answer(self) -> None:
+        if self.away:
+            raise FakeRpcError
+
+
+@pytest.fixture
+def engine() -> Iterator[WorkflowEngine]:
+    """An engine whose worker is not started."""
+    engine = WorkflowEngine("127.0.0.1", 1)
+    engine._client.close()
+    yield engine
+    engine.stop()
+
+
+def _with(engine: WorkflowEngine, client: FakeClient) -> FakeClient:
+    engine._client = client
+    return client
+
+
+def test_a_process_can_have_two_engines() -> None:
+    """Registering a workflow with one engine does not spoil it for the next."""
+    engines = [WorkflowEngine("127.0.0.1", 1) for _ in range(2)]
+
+    for engine in engines:
+        engine.register([verify_cluster], [("announce", print)])
+        engine.stop()
+
+    assert not hasattr(verify_cluster, "_workflow_registered")
+
+
+def test_a_workflow_is_started_under_our_id(engine: WorkflowEngine) -> None:
+    """Name, argument and id reach Dapr."""
+    client = _with(engine, FakeClient())
+
+    engine.schedule(verify_cluster, "verify-1", {"cluster": "first"})
+
+    assert client.scheduled == [("verify_cluster", {"cluster": "first"}, "verify-1")]
+
+
+def test_an_instance_that_is_not_there_is_none(engine: WorkflowEngine) -> None:
+    """Nothing is invented for an unknown id."""
+    _with(engine, FakeClient())
+
+    assert engine.find("verify-1") is None
+
+
+@pytest.mark.parametrize(
+    ("name", "status"),
+    [
+        ("RUNNING", WorkflowStatus.RUNNING),
+        ("COMPLETED", WorkflowStatus.COMPLETED),
+        ("FAILED", WorkflowStatus.FAILED),
+        ("SUSPENDED", WorkflowStatus.SUSPENDED),
+        ("STALLED", WorkflowStatus.UNKNOWN),
+    ],
+)
+def test_a_status_is_one_that_callers_know(engine: WorkflowEngine, name: str, status: WorkflowStatus) -> None:
+    """A state that only Dapr knows is UNKNOWN to our callers, not an error."""
+    _with(engine, FakeClient(FakeState(FakeName(name))))
+
+    found = engine.find("verify-1")
+
+    assert found is not None
+    assert (found.workflow_id, found.status, found.failure) == ("verify-1", status, None)
+
+
+def test_a_failure_is_told_in_its_own_words(engine: WorkflowEngine) -> None:
+    """The message of the failure, as the workflow raised it."""
+    state = FakeState(FakeName("FAILED"), failure_details=FakeName(message="FORBIDDEN: You may not."))
+    _with(engine, FakeClient(state))
+
+    found = engine.find("verify-1")
+
+    assert found is not None
+    assert found.failure == "FORBIDDEN: You may not."
+
+
+def test_a_sidecar_that_is_away_has_a_name(engine: WorkflowEngine) -> None:
+    """Starting, finding and probing end in SidecarError; gRPC's own error stays inside."""
+    _with(engine, FakeClient(away=True))
+
+    with pytest.raises(SidecarError, match="UNAVAILABLE"):
+        engine.schedule(verify_cluster, "verify-1", {})
+    with pytest.raises(SidecarError, match="UNAVAILABLE"):
+        engine.find("verify-1")
+    with pytest.raises(SidecarError, match="did not run"):
+        engine.probe()
+
+
+@pytest.mark.parametrize(
+    ("state", "starts"),
+    [
+        (None, 1),
+        (FakeState(FakeName("COMPLETED")), 1),
+        (FakeState(FakeName("FAILED")), 1),
+        (FakeState(FakeName("RUNNING")), 0),
+        (FakeState(FakeName("PENDING")), 0),
+    ],
+    ids=["never", "completed", "failed", "running", "pending"],
+)
+def test_a_probe_runs_one_instance(engine: WorkflowEngine, state: FakeState | None, starts: int) -> None:
+    """The probe is started anew once it has ended, and joined while it runs."""
+    client = _with(engine, FakeClient(state))
+
+    engine.probe()
+
+    assert len(client.scheduled) == starts

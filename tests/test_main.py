@@ -1,0 +1,74 @@
+"""The composition root: what is wired, and what importing it does not do."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from budeval.config import Settings
+from budeval.main import create_app
+from tests.asgi import Caller
+
+_ROOT = Path(__file__).resolve().parent.parent
+
+_WATCHED_IMPORT = """
+import os, sys
+
+seen = []
+
+def watch(event, arguments):
+    if event in {"socket.connect", "socket.bind", "subprocess.Popen", "os.fork", "os.mkdir"}:
+        seen.append(event)
+    if event == "import" and arguments[0] == "grpc":
+        fork_support.append(os.environ.get("GRPC_ENABLE_FORK_SUPPORT"))
+
+fork_support = []
+sys.addaudithook(watch)
+import budeval.main
+print(seen, fork_support[0])
+"""
+
+
+def test_importing_the_application_touches_nothing() -> None:
+    """No connection, process or directory before the start; gRPC is told to leave forks alone."""
+    done = subprocess.run(
+        [sys.executable, "-c", _WATCHED_IMPORT],
+        cwd=_ROOT,
+        env={"PATH": "/usr/bin:/bin"},
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+
+    assert done.stdout == "[] 0\n"
+
+
+def test_a_caller_is_answered_before_dapr_is_there() -> None:
+    """The application can be made and asked without a sidecar."""
+    answer = Caller(create_app(Settings())).get("/healthz")
+
+    assert answer.status_code == 200
+
+
+def test_the_settings_reach_the_routes(tmp_path: Path) -> None:
+    """Clusters and their default are those of the settings that the application was made with."""
+    (tmp_path / "mine.yaml").write_text("")
+    application = create_app(Settings(clusters_dir=tmp_path, default_cluster="other"))
+
+    answer = Caller(application).post("/clusters:verify", json={})
+
+    assert (answer.status_code, answer.json()["code"]) == (404, "CLUSTER_UNKNOWN")
+    assert "Configured: mine." in answer.json()["message"]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [("GET", "/nowhere", 404), ("POST", "/clusters:verify", 422), ("POST", "/healthz", 405)],
+)
+def test_errors_have_one_shape(method: str, path: str, status: int) -> None:
+    """The application answers every refusal as documented, not in the framework's words."""
+    answer = Caller(create_app(Settings())).request(method, path)
+
+    assert answer.status_code == status
+    assert answer.json()["object"] == "error"
