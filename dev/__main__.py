@@ -12,6 +12,7 @@ from rich.table import Table
 
 from dev import cache, console, demo, images
 from dev import stack as stacks
+from dev.cluster import objects
 from dev.errors import DevError
 from dev.layout import STACKS, StackLayout
 from dev.stack import Plan, Row
@@ -22,6 +23,10 @@ StackOption = Annotated[
     str, typer.Option("--stack", envvar="STACK", help="Another stack of this checkout, by a suffix of yours.")
 ]
 
+KubeconfigOption = Annotated[
+    str, typer.Option(envvar="KUBECONFIG", help="Use this existing cluster instead of one of our own.")
+]
+
 
 @app.command()
 def up(
@@ -29,9 +34,7 @@ def up(
     clusters: Annotated[
         int, typer.Option(envvar="CLUSTERS", help="How many Kubernetes clusters (1 or 2).")
     ] = 1,
-    kubeconfig: Annotated[
-        str, typer.Option(envvar="KUBECONFIG", help="Use this existing cluster instead of one of our own.")
-    ] = "",
+    kubeconfig: KubeconfigOption = "",
 ) -> None:
     """Build what is missing, start what is not healthy, leave alone what is."""
     started = stacks.up(StackLayout.of_checkout(stack), clusters, kubeconfig or None)
@@ -51,7 +54,9 @@ def down(
 
 @app.command()
 def restart(
-    part: Annotated[str, typer.Argument(help="As `status` names it; `apps` for the service after an edit.")],
+    part: Annotated[
+        str, typer.Argument(help="One part; `apps` is the service, the subscriber and their sidecars.")
+    ],
     stack: StackOption = "",
 ) -> None:
     """Stop and start one part."""
@@ -59,9 +64,9 @@ def restart(
 
 
 @app.command("demo")
-def show_demo(stack: StackOption = "") -> None:
+def show_demo(stack: StackOption = "", kubeconfig: KubeconfigOption = "") -> None:
     """Start the stack where it is not up, and watch the service verify its cluster."""
-    demo.run(stacks.up(StackLayout.of_checkout(stack), clusters=1, kubeconfig=None))
+    demo.run(stacks.up(StackLayout.of_checkout(stack), clusters=1, kubeconfig=kubeconfig or None))
 
 
 @app.command()
@@ -105,6 +110,16 @@ def show_images() -> None:
     """Build the images and print their archives, to be loaded into a cluster that is not ours."""
     for image in [*images.for_clusters(), images.budeval()]:
         print(f"{image.tag}  {image.archive()}")
+
+
+@app.command("manifests")
+def show_manifests(
+    access_mode: Annotated[
+        str, typer.Option(help="Of the claims; a single node may have no ReadWriteMany storage.")
+    ] = "ReadWriteMany",
+) -> None:
+    """Print what a cluster that is not ours needs: the service's identity, namespaces, claims."""
+    print(objects.portable_manifests(access_mode))
 
 
 @app.command()

@@ -1,6 +1,7 @@
 """The service and the example subscriber with their sidecars, started by `dapr run --run-file app.yaml`."""
 
 import os
+import shutil
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,8 +68,20 @@ def _sidecar(name: str, app_id: str, port: int) -> Member:
 
 
 def part(stack: StackLayout, namespace: Namespace, needs: tuple[str, ...]) -> Part:
-    """All of them as one part: they start and stop together, so one that was killed restarts all."""
+    """All of them as one part: they start and stop together, so one that was killed restarts all.
+
+    What `dapr run` is given is a copy of the checkout's app.yaml, components and configuration, as they are.
+    Paths in app.yaml are relative to it, and sidecars run in `appDirPath`, so the SQLite state store becomes
+    a file of the stack and not of the checkout.
+    """
     home = stack.directory / "dapr"
+
+    def prepare() -> None:
+        (home / "tmp").mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(home / "components", ignore_errors=True)
+        shutil.copytree(CHECKOUT / "components", home / "components")
+        for name in ("app.yaml", "dapr-config.yaml"):
+            shutil.copy(CHECKOUT / name, home / name)
 
     def check() -> None:
         for member in members():
@@ -82,13 +95,14 @@ def part(stack: StackLayout, namespace: Namespace, needs: tuple[str, ...]) -> Pa
         address=f"http://127.0.0.1:{SERVICE_PORT}",
         command=lambda: [
             *(_ALONE if os.geteuid() == 0 else ()),
-            *(dapr.cli(), "run", "--run-file", CHECKOUT / "app.yaml"),
+            *(dapr.cli(), "run", "--run-file", home / "app.yaml"),
         ],
         check=check,
         namespace=namespace,
         stack=stack,
         environment=lambda: {
             "PATH": f"{Path(sys.executable).parent}:/usr/local/bin:/usr/bin:/bin",
+            "PYTHONPATH": str(CHECKOUT),
             # CLI 1.16 does not set it, and daprd would look for an address that the namespace lacks.
             "DAPR_HOST_IP": "127.0.0.1",
             "DAPR_RUNTIME_PATH": str(dapr.runtime_path()),
@@ -98,8 +112,7 @@ def part(stack: StackLayout, namespace: Namespace, needs: tuple[str, ...]) -> Pa
             "BUDEVAL_DEFAULT_CLUSTER": "local",
         },
         needs=needs,
-        prepare=lambda: (home / "tmp").mkdir(parents=True, exist_ok=True),
-        # The SQLite state store is a file in the directory that `dapr run` runs in.
+        prepare=prepare,
         cwd=home,
         start_timeout=90.0,
     )

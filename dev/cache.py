@@ -4,17 +4,16 @@ An entry is a directory `<kind>-<key>`. It is built beside its place and renamed
 exists is whole. A lock file per entry lets only one checkout build it while the others wait.
 """
 
-import fcntl
 import hashlib
 import os
 import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import suppress
 from pathlib import Path
 
-from dev import console
+from dev import console, lock
 from dev.layout import CACHE
 from dev.network import HOST
 
@@ -69,7 +68,7 @@ def entry(
     path = entry_path(kind, ingredients)
     if not path.exists():
         CACHE.mkdir(parents=True, exist_ok=True)
-        with _locked(path.with_name(f".{path.name}.lock"), what):
+        with lock.held(path.with_name(f".{path.name}.lock"), f"another process that is {what}"):
             if not path.exists():
                 _build(path, build, what, usually)
     os.utime(path)  # `prune` removes what was long not used
@@ -82,26 +81,24 @@ def _build(path: Path, build: Callable[[Path], None], what: str, usually: str) -
     try:
         with console.step(what, usually):
             HOST.call(lambda: build(unfinished))  # downloads need the way out that a stack lacks
+        os.sync()  # after a power cut, too, an entry that is there shall be whole
         unfinished.rename(path)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
 
 
-@contextmanager
-def _locked(lock: Path, what: str) -> Iterator[None]:
-    with lock.open("w") as handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            with console.step(f"waiting for another process that is {what}"):
-                fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-
-
 def prune(unused_for_days: float) -> list[Path]:
-    """Remove the entries that no stack used for so long, and return them."""
+    """Remove the entries that no `up` asked for so long and no process runs from, and return them."""
     limit = time.time() - unused_for_days * 86400
     old = [path for path in CACHE.glob("*-*") if path.is_dir() and path.stat().st_mtime < limit]
-    for path in old:
+    programs = list(_running_programs())
+    unused = [path for path in old if not any(program.is_relative_to(path) for program in programs)]
+    for path in unused:
         shutil.rmtree(path)
-    return old
+    return unused
+
+
+def _running_programs() -> Iterator[Path]:
+    for link in Path("/proc").glob("[0-9]*/exe"):
+        with suppress(OSError):  # ended, a kernel thread, or somebody else's
+            yield link.readlink()

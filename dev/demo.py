@@ -36,8 +36,8 @@ def run(stack: Stack) -> None:
     print(
         f"\nThe service stays up at {stack.service_url} (API: {stack.service_url}/docs). Go on with:\n"
         "  make status                     every part of the stack\n"
-        "  KUBECONFIG=~/.kube/config make up   the service with a cluster of your own\n"
-        "  make down                       stop and remove everything"
+        "  make down                       stop and remove everything\n"
+        "  KUBECONFIG=~/.kube/config make up   after that: the service with a cluster of your own"
     )
 
 

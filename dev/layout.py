@@ -19,6 +19,7 @@ _USUAL_HOME = Path("/var/lib/budeval-dev") if os.geteuid() == 0 else Path.home()
 HOME = Path(os.environ.get("BUDEVAL_DEV_HOME") or _USUAL_HOME).resolve()
 CACHE = HOME / "cache"
 STACKS = HOME / "stacks"
+LOCKS = HOME / "locks"
 
 MAX_CLUSTERS = 2
 """More would need other addresses in `ClusterLayout`, and about 1 GB of memory each."""

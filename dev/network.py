@@ -22,6 +22,7 @@ from dev.errors import DevError
 T = TypeVar("T")
 
 _NAMES = Path("/run/netns")
+_RESERVED_PORTS = "50005,50006"
 _CLONE_NEWNET = 0x40000000  # <linux/sched.h>; os.setns comes with Python 3.12
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -45,6 +46,8 @@ class Namespace:
         self.call(lambda: command.run(["ip", "link", "set", "lo", "up"]))
         # /proc/sys/net shows the opening thread's namespace.
         self.call(lambda: Path("/proc/sys/net/ipv4/ip_forward").write_text("1"))
+        # Dapr's usual ports lie among those that outgoing connections are given.
+        self.call(lambda: Path("/proc/sys/net/ipv4/ip_local_reserved_ports").write_text(_RESERVED_PORTS))
 
     def delete(self) -> None:
         """Remove it, and with it its interfaces, addresses and iptables rules."""

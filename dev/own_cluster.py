@@ -1,21 +1,65 @@
 """A cluster that is not ours: `KUBECONFIG=… make up`."""
 
 import base64
+import ssl
+import tempfile
 from pathlib import Path
 from typing import Any
 
+import httpx
 import yaml
 
 from dev.errors import DevError
 
 
-def write_kubeconfig(source: Path, target: Path) -> None:
-    """Write the current context of `source` to `target`, files that it names put inside.
+def read(source: Path) -> str:
+    """The current context of a kubeconfig, with the content of files that it names put inside.
 
     Raises:
-        DevError: it cannot be used by a service: no such file or context, or a login by a program.
+        DevError: it cannot be used by a service: no such file or context, malformed, or a login by a program.
     """
-    document = _load(source)
+    try:
+        return _embedded(_load(source), source)
+    except (AttributeError, TypeError, ValueError) as error:
+        raise DevError(f"KUBECONFIG {source} is malformed: {error}") from error
+
+
+def require_reachable(kubeconfig: str) -> None:
+    """Ask the cluster for its version, before anything is started for it.
+
+    Raises:
+        DevError: it does not answer, or not to this user.
+    """
+    document = yaml.safe_load(kubeconfig)
+    cluster = document["clusters"][0]["cluster"]
+    token = document["users"][0]["user"].get("token")
+    try:
+        context = _tls_context(cluster, document["users"][0]["user"])
+        headers = {"authorization": f"Bearer {token}"} if token else {}
+        url = f"{cluster['server']}/version"
+        answer = httpx.get(url, verify=context, headers=headers, timeout=10, trust_env=False)
+    except (OSError, ValueError, KeyError, httpx.HTTPError, httpx.InvalidURL) as error:
+        raise DevError(
+            f"The cluster of KUBECONFIG cannot be reached: {error or type(error).__name__}"
+        ) from error
+    if answer.is_error:
+        raise DevError(f"The cluster of KUBECONFIG answers {answer.status_code}: {answer.text[:300]}")
+
+
+def _tls_context(cluster: dict[str, Any], user: dict[str, Any]) -> ssl.SSLContext:
+    authority = cluster.get("certificate-authority-data")
+    context = ssl.create_default_context(cadata=base64.b64decode(authority).decode() if authority else None)
+    if "client-certificate-data" in user:
+        # The ssl module takes a client's certificate from a file alone.
+        with tempfile.NamedTemporaryFile() as pem:
+            pem.write(base64.b64decode(user["client-certificate-data"]))
+            pem.write(base64.b64decode(user["client-key-data"]))
+            pem.flush()
+            context.load_cert_chain(pem.name)
+    return context
+
+
+def _embedded(document: dict[str, Any], source: Path) -> str:
     context = _named(document, "contexts", document.get("current-context"), source)
     cluster = _named(document, "clusters", context.get("cluster"), source)
     user = _named(document, "users", context.get("user"), source)
@@ -33,9 +77,7 @@ def write_kubeconfig(source: Path, target: Path) -> None:
         "contexts": [{"name": "current", "context": context}],
         "current-context": "current",
     }
-    target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    target.touch(mode=0o600)
-    target.write_text(yaml.safe_dump(embedded, sort_keys=False))
+    return yaml.safe_dump(embedded, sort_keys=False)
 
 
 def _load(source: Path) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import socket
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -50,6 +51,8 @@ class Part:
     children_stay: bool = False
     """Whether its descendants outlive it: container shims do, so that pods outlive their containerd."""
     cwd: Path | None = None
+    foreign: bool = False
+    """Whether somebody else runs it (an initialised Dapr): it is asked, and neither started nor stopped."""
 
     @property
     def log(self) -> Path:
@@ -67,7 +70,7 @@ class Part:
 
     def why_unhealthy(self) -> str | None:
         """None if it answers as it should, otherwise the reason in a few words."""
-        if self.main_process() is None:
+        if self.main_process() is None and not self.foreign:
             return "not running"
         try:
             self.namespace.call(self.check)
@@ -109,10 +112,13 @@ class Part:
 
     def stop(self) -> None:
         """End it, and what it left behind where that is its business."""
+        if self.foreign:
+            return
+        main = self.main_process()
+        ours = {main} if main else set()
         if not self.children_stay:
-            process.stop(process.marked(self.stack.name, self.name), self.grace)
-        elif main := self.main_process():
-            process.stop([main], self.grace)
+            ours |= set(process.marked(self.stack.name, self.name))
+        process.stop(ours, self.grace)
         self._record_path.unlink(missing_ok=True)
 
     def _log_tail(self) -> str:
@@ -127,6 +133,19 @@ def _inherited_environment() -> dict[str, str]:
     """What a daemon gets from the caller: not the caller's KUBECONFIG, tokens or Python settings."""
     keep = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "SSL_CERT_FILE", "SSL_CERT_DIR")
     return {name: os.environ[name] for name in keep if name in os.environ}
+
+
+def connect_check(address: str) -> Check:
+    """A check that somebody listens at `host:port`."""
+
+    def check() -> None:
+        host, _, port = address.rpartition(":")
+        try:
+            socket.create_connection((host, int(port)), timeout=2).close()
+        except OSError as error:
+            raise UnhealthyError(f"{address} does not answer: {error}") from error
+
+    return check
 
 
 def http_check(url: str, *, timeout: float = 2.0) -> Check:

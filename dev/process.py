@@ -90,6 +90,14 @@ def spawn(command: Sequence[str | Path], *, environment: Mapping[str, str], cwd:
     return record or Record(child.pid, 0, "")
 
 
+def recorded(directory: Path) -> Iterator[Record]:
+    """The living processes whose records are in a directory."""
+    for path in directory.glob("*"):
+        record = Record.read(path)
+        if record and record.alive():
+            yield record
+
+
 def marked(stack: str, part: str | None = None) -> Iterator[Record]:
     """The living processes that carry a stack's mark, of one part or of all."""
     for entry in _PROC.iterdir():

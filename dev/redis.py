@@ -23,6 +23,8 @@ def part(stack: StackLayout, namespace: Namespace) -> Part:
             program("redis-server"),
             *("--bind", "127.0.0.1", "--port", str(_PORT)),
             *("--dir", data, "--appendonly", "yes", "--save", ""),
+            # It would write its title over its environment, and so over the marks of `dev.process`.
+            *("--set-proc-title", "no"),
         ],
         check=_ping,
         namespace=namespace,

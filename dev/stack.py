@@ -1,17 +1,19 @@
 """The stack as a whole: which parts it has, how they come up, and how nothing of them stays."""
 
 import json
+import os
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from dev import apps, console, dapr, forwarder, model, network, own_cluster, process, redis, system
+from dev import apps, console, dapr, forwarder, lock, model, network, own_cluster, process, redis, system
 from dev.cluster import binaries, containerd, image_store, objects, pki, remains
 from dev.cluster import parts as cluster_parts
 from dev.errors import DevError
-from dev.layout import CHECKOUT, MAX_CLUSTERS, STACKS, ClusterLayout, StackLayout
+from dev.layout import CHECKOUT, LOCKS, MAX_CLUSTERS, STACKS, ClusterLayout, StackLayout
 from dev.network import HOST, Namespace
-from dev.part import Part
+from dev.part import Part, connect_check
 
 _DOWN_GRACE_SECONDS = 4.0
 
@@ -38,7 +40,13 @@ class Plan:
     def write(self, layout: StackLayout) -> None:
         """Keep it."""
         layout.directory.mkdir(parents=True, exist_ok=True)
-        (layout.directory / "plan.json").write_text(json.dumps(asdict(self), indent=1))
+        layout.directory.chmod(0o700)  # keys, histories and logs are nobody else's business
+        unfinished = layout.directory / "plan.json.new"
+        with unfinished.open("w") as file:
+            json.dump(asdict(self), file, indent=1)
+            file.flush()
+            os.fsync(file.fileno())
+        unfinished.rename(layout.directory / "plan.json")
 
 
 @dataclass(frozen=True)
@@ -85,6 +93,8 @@ class Stack:
         """Every part, in the order in which they start."""
         model_address = self.clusters[0].node_address if self.clusters else "127.0.0.1"
         control_plane = [redis.part(self.layout, self.namespace), *dapr.parts(self.layout, self.namespace)]
+        if self.namespace == HOST:
+            control_plane = [_ours_or_theirs(part) for part in control_plane]
         models = model.parts(self.layout, self.namespace, model_address)
         clusters = [part for cluster in self.clusters for part in self._cluster_parts(cluster)]
         service = apps.part(self.layout, self.namespace, needs=tuple(part.name for part in control_plane))
@@ -137,8 +147,9 @@ class Stack:
         parts = {part.name: part for part in self.parts()}
         if name not in parts:
             raise DevError(f"There is no part {name!r}. There are: {', '.join(parts)}.")
-        parts[name].stop()
-        self.up()
+        with _changing(self.layout.name):
+            parts[name].stop()
+            self.up()
 
     def _await(self, part: Part, started: set[str]) -> None:
         if part.name in started:
@@ -158,8 +169,10 @@ class Stack:
                 first = self.clusters[0].pod_subnet
                 network.join(self.namespace, namespace, first, cluster.pod_subnet)
         if self.plan.kubeconfig:
+            self.layout.clusters_directory.mkdir(parents=True, exist_ok=True)
             target = self.layout.clusters_directory / "local.yaml"
-            own_cluster.write_kubeconfig(Path(self.plan.kubeconfig), target)
+            target.touch(mode=0o600)
+            target.write_text(own_cluster.read(Path(self.plan.kubeconfig)))
 
     def status(self) -> list[Row]:
         """The state of every part, and of the processes under `dapr run` one by one."""
@@ -180,6 +193,12 @@ class Stack:
             except DevError as error:
                 problem = str(error)
         return _row(member.name, member.version, member.address, record, problem)
+
+
+def _ours_or_theirs(part: Part) -> Part:
+    """On the host's own ports: a Redis or an initialised Dapr that runs already is used as it is."""
+    theirs = replace(part, foreign=True, version="not ours", check=connect_check(part.address))
+    return part if part.main_process() or theirs.why_unhealthy() else theirs
 
 
 def _row(name: str, version: str, address: str, record: process.Record | None, problem: str | None) -> Row:
@@ -209,17 +228,25 @@ def up(layout: StackLayout, clusters: int, kubeconfig: str | None) -> Stack:
     """
     if not 1 <= clusters <= MAX_CLUSTERS:
         raise DevError(f"CLUSTERS={clusters}: it can be 1 to {MAX_CLUSTERS}.")
+    system.require(own_cluster=kubeconfig is None)
     if kubeconfig:
         console.say(f"using the cluster of KUBECONFIG={kubeconfig}, starting none")
-    system.require(own_cluster=kubeconfig is None)
+        own_cluster.require_reachable(own_cluster.read(Path(kubeconfig)))
     build(with_cluster=kubeconfig is None)
-    before = Plan.read(layout)
-    if before:
-        _settle(layout, before, kubeconfig)
-    stack = Stack(layout, _plan(layout, before, clusters, kubeconfig))
-    stack.plan.write(layout)
-    stack.up()
+    with _changing(layout.name):
+        before = Plan.read(layout)
+        if layout.directory.exists():
+            _settle(layout, before, kubeconfig)
+        with _changing("ports"):
+            stack = Stack(layout, _plan(layout, before, clusters, kubeconfig))
+            stack.plan.write(layout)
+        stack.up()
     return stack
+
+
+def _changing(name: str) -> AbstractContextManager[None]:
+    """The lock of a stack by its name, or of the choice of host ports."""
+    return lock.held(LOCKS / name, f"another command that changes {name}")
 
 
 def build(*, with_cluster: bool) -> None:
@@ -250,12 +277,18 @@ def _host_port(layout: StackLayout, before: Plan | None) -> int:
     return forwarder.free_port(before.host_port if before else None, taken)
 
 
-def _settle(layout: StackLayout, before: Plan, kubeconfig: str | None) -> None:
-    """Bring a stack that was started before into a state that it can go on from."""
-    if bool(before.kubeconfig) != bool(kubeconfig):
-        console.say("another kind of cluster than before: taking the former stack down")
-        down(layout)
-    elif before.boot_id != process.boot_id():
+def _settle(layout: StackLayout, before: Plan | None, kubeconfig: str | None) -> None:
+    """Bring what an earlier command left into a state that this one can go on from.
+
+    Raises:
+        DevError: the stack is of the other kind; only its owner can say that it may go.
+    """
+    if before and bool(before.kubeconfig) != bool(kubeconfig):
+        kind = "with the cluster of a KUBECONFIG" if before.kubeconfig else "with clusters of its own"
+        raise DevError(
+            f"Stack {layout.name} is up {kind}. Take it down first (`make down`), or name another STACK."
+        )
+    if before is None or before.boot_id != process.boot_id():
         console.say("the machine restarted: the clusters start anew, the service's state stays")
         for number in range(1, MAX_CLUSTERS + 1):
             remains.remove_directory(layout.cluster(number).directory)
@@ -264,7 +297,13 @@ def _settle(layout: StackLayout, before: Plan, kubeconfig: str | None) -> None:
 
 def down(layout: StackLayout) -> None:
     """End every process of the stack and remove everything it made. Harmless where there is nothing."""
-    process.stop(process.marked(layout.name), grace=_DOWN_GRACE_SECONDS)
+    with _changing(layout.name):
+        _remove(layout)
+
+
+def _remove(layout: StackLayout) -> None:
+    ours = {*process.marked(layout.name), *process.recorded(layout.directory / "pid")}
+    process.stop(ours, grace=_DOWN_GRACE_SECONDS)
     for number in range(MAX_CLUSTERS, 0, -1):
         remains.remove(layout.cluster(number))
     for number in range(MAX_CLUSTERS, 0, -1):

@@ -14,6 +14,7 @@ from dev.errors import CommandFailedError, UnsupportedSystemError
 
 _GO_AT_LEAST = (1, 26)
 _POLICY = Path("/usr/sbin/policy-rc.d")
+_NO_STARTS = "#!/bin/sh\n# While budeval's development stack installs packages.\nexit 101\n"
 
 _PACKAGE_OF_TOOL = {
     "buildah": "buildah",
@@ -104,10 +105,10 @@ def _install_missing(tools: Iterable[str], machine: Machine) -> None:
 @contextmanager
 def _no_service_starts() -> Iterator[None]:
     """Keep Debian's packages from starting daemons of their own: the stack starts its own."""
-    if _POLICY.exists():
+    if _POLICY.exists() and _POLICY.read_text() != _NO_STARTS:  # ours may be left by a kill
         yield
         return
-    _POLICY.write_text("#!/bin/sh\nexit 101\n")
+    _POLICY.write_text(_NO_STARTS)
     _POLICY.chmod(0o755)
     try:
         yield

@@ -50,8 +50,8 @@ def health_routes(readiness: ReadinessCheck) -> APIRouter:
     router = APIRouter(tags=["health"])
 
     @router.get("/healthz")
-    def healthz() -> dict[str, str]:
-        """The process is alive. Asks nobody else."""
+    async def healthz() -> dict[str, str]:
+        """The process is alive. Asks nobody else, and waits for no thread that others may hold."""
         return {"status": "alive"}
 
     @router.get("/readyz", responses={503: {"model": Readiness}})

@@ -8,7 +8,7 @@ import logging
 import threading
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any
+from typing import Any, TypeVar
 
 import grpc
 from dapr.ext import workflow as wf
@@ -18,10 +18,14 @@ from pydantic import BaseModel, ConfigDict
 from budeval.domain.notification import WorkflowStatus
 from budeval.errors import SidecarError
 
+T = TypeVar("T")
+
 _log = logging.getLogger(__name__)
 
 _PROBE_ID = "readiness-probe"
 _PROBE_SECONDS = 4.0
+_CALL_SECONDS = 5.0
+_CALLS_AT_ONCE = 16
 _ACTIVE = {"RUNNING", "PENDING", "SUSPENDED"}
 
 WorkflowBody = Callable[..., Any]
@@ -60,6 +64,7 @@ class WorkflowEngine:
         self._starting: threading.Thread | None = None
         self._runtime.register_workflow(_unmarked(_readiness_probe), name=_readiness_probe.__name__)
         self._aside = ThreadPoolExecutor(max_workers=1, thread_name_prefix="readiness")
+        self._calls = ThreadPoolExecutor(max_workers=_CALLS_AT_ONCE, thread_name_prefix="workflow-client")
         self._probing: Future[None] | None = None
 
     def register(self, workflows: Iterable[WorkflowBody], activities: Iterable[tuple[str, Activity]]) -> None:
@@ -100,6 +105,7 @@ class WorkflowEngine:
     def stop(self) -> None:
         """Take no more work. Activities that run now are run again by the next worker."""
         self._aside.shutdown(wait=False)
+        self._calls.shutdown(wait=False, cancel_futures=True)
         self._runtime.shutdown()
         self._client.close()
 
@@ -109,10 +115,10 @@ class WorkflowEngine:
         Raises:
             SidecarError: Dapr refused or did not answer.
         """
-        try:
-            self._client.schedule_new_workflow(workflow, input=argument, instance_id=workflow_id)
-        except grpc.RpcError as error:
-            raise SidecarError(f"the workflow could not be started: {_reason(error)}") from error
+        self._limited(
+            lambda: self._client.schedule_new_workflow(workflow, input=argument, instance_id=workflow_id),
+            "the workflow could not be started",
+        )
         _log.info("started workflow_id=%s workflow=%s", workflow_id, workflow.__name__)
 
     def find(self, workflow_id: str) -> WorkflowSnapshot | None:
@@ -121,10 +127,12 @@ class WorkflowEngine:
         Raises:
             SidecarError: Dapr did not answer.
         """
-        try:
-            state = self._client.get_workflow_state(workflow_id, fetch_payloads=True)
-        except grpc.RpcError as error:
-            raise SidecarError(f"the workflow's state could not be read: {_reason(error)}") from error
+        if workflow_id == _PROBE_ID:
+            return None
+        state = self._limited(
+            lambda: self._client.get_workflow_state(workflow_id, fetch_payloads=True),
+            "the workflow's state could not be read",
+        )
         if state is None:
             return None
         failure = state.failure_details.message if state.failure_details else None
@@ -135,6 +143,17 @@ class WorkflowEngine:
             output=state.serialized_output,
             failure=failure,
         )
+
+    def _limited(self, call: Callable[[], T], failed: str) -> T:
+        """Make a call of the SDK's client, which has no time limits, and don't wait for it for ever."""
+        future = self._calls.submit(call)
+        try:
+            return future.result(_CALL_SECONDS)
+        except TimeoutError as error:
+            future.cancel()  # what has not begun shall not begin after its caller was told that it failed
+            raise SidecarError(f"{failed}: no answer within {_CALL_SECONDS:.0f} s") from error
+        except grpc.RpcError as error:
+            raise SidecarError(f"{failed}: {_reason(error)}") from error
 
 
 def _readiness_probe(_context: wf.DaprWorkflowContext, _argument: Any) -> Generator[Any, Any, None]:

@@ -68,7 +68,9 @@ def _import(archives: list[Path], root: Path, scratch: Path) -> None:
     settings = scratch / "containerd.toml"
     settings.write_text(containerd.configuration(root, scratch / "run", socket, scratch / "cni"))
     with (scratch / "log").open("wb") as log:
-        daemon = subprocess.Popen(["containerd", "--config", settings], stdout=log, stderr=log)
+        # It ends with this process, however that ends.
+        alone: list[str | Path] = ["setpriv", "--pdeathsig", "KILL", "containerd", "--config", settings]
+        daemon = subprocess.Popen(alone, stdout=log, stderr=log)
         try:
             _wait_until_ready(socket, scratch / "log")
             _load(archives, socket)

@@ -94,10 +94,14 @@ def _list(cluster: ClusterLayout, path: str) -> list[dict[str, Any]]:
 
 def manifests() -> str:
     """All manifests as one YAML stream."""
-    template = (_MANIFESTS / "evaluation-namespace.yaml").read_text()
-    texts = [(_MANIFESTS / name).read_text() for name in ("cluster.yaml", "identity.yaml")]
-    texts += [template.replace("EVALUATION_NAMESPACE", name) for name in EVALUATION_NAMESPACES]
-    return "\n---\n".join(texts)
+    return "\n---\n".join([(_MANIFESTS / "cluster.yaml").read_text(), portable_manifests()])
+
+
+def portable_manifests(access_mode: str = "ReadWriteMany") -> str:
+    """What a cluster that is not ours needs too: identity, and namespaces with a claim."""
+    template = (_MANIFESTS / "evaluation-namespace.yaml").read_text().replace("ReadWriteMany", access_mode)
+    namespaces = [template.replace("EVALUATION_NAMESPACE", name) for name in EVALUATION_NAMESPACES]
+    return "\n---\n".join([(_MANIFESTS / "identity.yaml").read_text(), *namespaces])
 
 
 def create_token(cluster: ClusterLayout, namespace: Namespace, lifetime: str = _ONE_YEAR) -> str:

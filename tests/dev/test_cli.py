@@ -116,7 +116,7 @@ def test_down_removes_what_an_unfinished_start_left(tmp_path: Path) -> None:
     for name in ("stacks/bud-00000000/log", "stacks/bud-11111111", "cache/dapr-1"):
         (tmp_path / name).mkdir(parents=True)
     _dev(tmp_path, "down", "--name", "bud-00000000", PATH=os.defpath)
-    left = sorted(str(path.relative_to(tmp_path)) for path in tmp_path.glob("*/*"))
+    left = sorted(str(path.relative_to(tmp_path)) for path in tmp_path.glob("[cs]*/*"))
     assert left == ["cache/dapr-1", "stacks/bud-11111111"]
 
 

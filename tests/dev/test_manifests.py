@@ -80,7 +80,7 @@ def test_service_role_has_no_wildcard(rules: list[dict[str, list[str]]]) -> None
 
 def test_service_cannot_read_secrets(rules: list[dict[str, list[str]]]) -> None:
     """It makes and removes Secrets without ever reading one."""
-    assert _verbs(rules, "secrets") == {"create", "patch", "delete"}
+    assert _verbs(rules, "secrets") == {"create", "delete"}
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,4 @@
 import base64
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -7,8 +6,8 @@ from typing import Any
 import pytest
 import yaml
 
+from dev import own_cluster
 from dev.errors import DevError
-from dev.own_cluster import write_kubeconfig
 
 Change = Callable[[dict[str, Any]], None]
 
@@ -47,8 +46,7 @@ def _written(home: Path, change: Change = lambda _: None) -> dict[str, Any]:
     document = _document()
     change(document)
     (home / "config").write_text(yaml.safe_dump(document))
-    write_kubeconfig(home / "config", home / "clusters" / "local.yaml")
-    written: dict[str, Any] = yaml.safe_load((home / "clusters" / "local.yaml").read_text())
+    written: dict[str, Any] = yaml.safe_load(own_cluster.read(home / "config"))
     return written
 
 
@@ -96,15 +94,29 @@ def test_former_kubeconfig_is_replaced(home: Path) -> None:
     assert "former-token" not in str(_written(home))
 
 
-def test_kubeconfig_is_private(home: Path) -> None:
-    """The credentials and their directory are made for the owner only, whatever the umask."""
-    former = os.umask(0)
-    try:
-        _written(home)
-    finally:
-        os.umask(former)
-    assert (home / "clusters").stat().st_mode & 0o777 == 0o700
-    assert (home / "clusters" / "local.yaml").stat().st_mode & 0o777 == 0o600
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda document: document.update(contexts=["x"]),
+        lambda document: document.update(contexts=5),
+        lambda document: document["clusters"][1]["cluster"].update({"certificate-authority": 5}),
+    ],
+    ids=["contexts-of-texts", "contexts-a-number", "path-a-number"],
+)
+def test_malformed_kubeconfig_is_one_sentence(change: Change, home: Path) -> None:
+    """Wrong types end as a refusal that names the kubeconfig, never as a traceback."""
+    with pytest.raises(DevError, match=str(home / "config")):
+        _written(home, change)
+
+
+def test_unreachable_cluster_is_told_before_anything_starts() -> None:
+    """Where nobody answers, the refusal says so."""
+    kubeconfig = {
+        "clusters": [{"cluster": {"server": "https://127.0.0.1:1"}}],
+        "users": [{"user": {"token": "t"}}],
+    }
+    with pytest.raises(DevError, match="cannot be reached"):
+        own_cluster.require_reachable(yaml.safe_dump(kubeconfig))
 
 
 def _exec(document: dict[str, Any]) -> None:
@@ -163,11 +175,10 @@ def _lost_token(document: dict[str, Any]) -> None:
     ],
 )
 def test_kubeconfig_that_a_service_cannot_use_is_refused(change: Change, reason: str, home: Path) -> None:
-    """The refusal names the kubeconfig and what is wrong with it, and nothing is written."""
+    """The refusal names the kubeconfig and what is wrong with it."""
     with pytest.raises(DevError, match=reason) as failure:
         _written(home, change)
     assert str(home / "config") in str(failure.value)
-    assert not (home / "clusters" / "local.yaml").exists()
 
 
 def test_login_by_a_program_is_refused_with_the_way_out(home: Path) -> None:
@@ -193,10 +204,10 @@ def test_file_that_is_no_kubeconfig_is_refused(content: bytes, reason: str, tmp_
     """Whatever else a file holds, the error is one sentence that names it."""
     (tmp_path / "config").write_bytes(content)
     with pytest.raises(DevError, match=f"KUBECONFIG {tmp_path}/config {reason}"):
-        write_kubeconfig(tmp_path / "config", tmp_path / "target")
+        own_cluster.read(tmp_path / "config")
 
 
 def test_missing_file_is_refused(tmp_path: Path) -> None:
     """A path that leads nowhere is told."""
     with pytest.raises(DevError, match=r"cannot be read: .*No such file"):
-        write_kubeconfig(tmp_path / "config", tmp_path / "target")
+        own_cluster.read(tmp_path / "config")

@@ -22,11 +22,14 @@ from tests.e2e.observe import Subscriber
 def stack() -> Iterator[Stack]:
     """This checkout's test stack, with two clusters; taken down at the end."""
     layout = StackLayout.of_checkout("test")
-    running = stacks.up(layout, clusters=2, kubeconfig=None)
-    running.namespace.enter()
-    yield running
-    HOST.enter()
-    stacks.down(layout)
+    stacks.down(layout)  # what a session that was killed has left
+    try:
+        running = stacks.up(layout, clusters=2, kubeconfig=None)
+        running.namespace.enter()
+        yield running
+    finally:
+        HOST.enter()
+        stacks.down(layout)
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 """The cluster is a proper one: no anonymous access, least privilege, volumes for non-root pods."""
 
+import base64
 import json
 import ssl
 import subprocess
@@ -61,6 +62,7 @@ _ALLOWED = [
 _REFUSED = [
     ("get", "secrets"),
     ("list", "secrets"),
+    ("patch", "secrets"),
     ("create", "pods"),
     ("create", "pods/exec"),
     ("create", "rolebindings.rbac.authorization.k8s.io"),
@@ -96,6 +98,22 @@ def test_the_service_may_do_nothing_else(
 def _resource(name: str) -> list[str]:
     kind, _, subresource = name.partition("/")
     return [kind, f"--subresource={subresource}"] if subresource else [kind]
+
+
+def test_a_secret_cannot_be_read_by_a_detour(stack: Stack, cluster: ClusterLayout) -> None:
+    """An answer to a patch would hold the Secret, so patching is refused, not only reading."""
+    assert cluster
+    where = ["--namespace", "budeval"]
+    stack.kubectl(1, "delete", "secret", "theirs", "--ignore-not-found", *where)
+    stack.kubectl(1, "create", "secret", "generic", "theirs", "--from-literal=key=hidden", *where)
+
+    patched = _as_service(stack, "patch", "secret", "theirs", "--patch={}", "--output=yaml", *where)
+    replaced = _as_service(stack, "annotate", "secret", "theirs", "x=y", "--output=yaml", *where)
+
+    for asked in (patched, replaced):
+        assert asked.returncode != 0
+        assert "forbidden" in asked.stderr
+        assert base64.b64encode(b"hidden").decode() not in asked.stdout
 
 
 def test_other_namespaces_are_closed_to_the_service(stack: Stack, cluster: ClusterLayout) -> None:
@@ -174,7 +192,7 @@ def test_a_non_root_job_writes_to_the_claim_and_the_next_one_reads_it(
 
 
 def test_a_pod_reaches_the_model(stack: Stack, cluster: ClusterLayout) -> None:
-    """The model's address answers from inside a pod, in either cluster's direction."""
+    """The model's address answers from inside a pod."""
     url = f"http://{cluster.node_address}:8080/v1/models"
     script = f"import urllib.request; print(urllib.request.urlopen({url!r}).read().decode())"
 

@@ -3,6 +3,7 @@
 import os
 import signal
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 import httpx
@@ -48,6 +49,17 @@ def test_readyz_names_what_hangs(service: httpx.Client, stack: Stack, part: str,
 
     assert problems[dependency]
     assert alive.status_code == 200
+
+
+def test_a_hanging_sidecar_does_not_hang_the_service(service: httpx.Client, stack: Stack) -> None:
+    """With many requests that wait for it, each is answered with a code, and `/healthz` all the while."""
+    with _frozen(stack, "service-sidecar"), ThreadPoolExecutor(50) as callers:
+        answers = [callers.submit(service.post, "/clusters:verify", json={}, timeout=120) for _ in range(50)]
+        alive = httpx.get(f"{service.base_url}/healthz", timeout=10)
+        codes = {answer.result().json()["code"] for answer in answers}
+
+    assert alive.status_code == 200
+    assert codes == {"SIDECAR_UNAVAILABLE"}
 
 
 def _problems(service: httpx.Client) -> dict[str, str] | None:

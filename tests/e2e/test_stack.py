@@ -2,6 +2,7 @@
 
 import os
 import signal
+import stat
 import subprocess
 import sys
 import time
@@ -17,6 +18,7 @@ from dev.cluster.remains import mounts_below
 from dev.layout import CACHE, CHECKOUT, STACKS, StackLayout
 from dev.network import HOST
 from dev.stack import Plan, Row, Stack
+from tests.e2e.observe import wait_for
 
 pytestmark = pytest.mark.e2e
 
@@ -143,6 +145,7 @@ def test_a_hanging_part_is_not_healthy(stack: Stack) -> None:
 def other() -> Iterator[StackLayout]:
     """The name of another stack, taken down at the end whatever became of it."""
     layout = StackLayout.of_checkout("other")
+    HOST.call(lambda: stacks.down(layout))
     yield layout
     HOST.call(lambda: stacks.down(layout))
 
@@ -152,12 +155,26 @@ def _traces(layout: StackLayout) -> dict[str, list[str]]:
     scopes = [layout.cluster(number).scope for number in (1, 2)]
     return {
         "processes": [str(record.pid) for record in process.marked(layout.name)],
+        "in directory": _processes_in(layout.directory),
         "in cgroups": [str(record.pid) for scope in scopes for record in process.in_cgroup(scope)],
         "cgroups": [str(path) for scope in scopes for path in process.cgroup_directories(scope)],
         "mounts": list(mounts_below(layout.directory)),
         "namespaces": [scope for scope in scopes if (Path("/run/netns") / scope).exists()],
         "directories": [str(path) for path in STACKS.glob(f"{layout.name}*")],
     }
+
+
+def _processes_in(directory: Path) -> list[str]:
+    """Processes that run in a directory or one below, found without any mark of ours."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*/cwd"):
+        try:
+            where = str(entry.readlink())
+        except OSError:
+            continue
+        if where.startswith(str(directory)):
+            found.append(entry.parent.name)
+    return found
 
 
 def _host_network() -> str:
@@ -213,7 +230,8 @@ def test_stacks_run_side_by_side_and_down_leaves_nothing(stack: Stack, other: St
 
     assert both_ready == [200, 200]
     assert stack.service_url != second.service_url
-    assert all(busy.values()), busy
+    assert all(found for kind, found in busy.items() if kind != "in directory"), busy
+    assert len(busy["in directory"]) > 5
     assert down.returncode == 0, down.stderr
     assert _traces(other) == {kind: [] for kind in busy}
     assert HOST.call(_host_network) == network
@@ -226,7 +244,7 @@ def _kill_everything(layout: StackLayout) -> None:
 
 
 def test_up_works_after_a_crash(stack: Stack, other: StackLayout) -> None:
-    """With every process killed and nothing cleaned up, `up` heals the stack, and its pod runs again."""
+    """With every process killed and nothing cleaned up, `up` heals the stack, and the cluster its pod."""
     stack.up()
     crashed = _start_with_a_pod(other)
     _kill_everything(other)
@@ -235,9 +253,14 @@ def test_up_works_after_a_crash(stack: Stack, other: StackLayout) -> None:
 
     assert healed.returncode == 0, healed.stderr
     assert HOST.call(lambda: _problems(crashed)) == {}
-    ready = ["--namespace", "budeval", "get", "pod", "sleeper", "--output", "jsonpath={.metadata.name}"]
-    assert HOST.call(lambda: crashed.kubectl(1, *ready)) == "sleeper"
+    phase = ["--namespace", "budeval", "get", "pod", "sleeper", "--output", "jsonpath={.status.phase}"]
+    HOST.call(lambda: wait_for(lambda: _known_to_have_ended(crashed, phase), "the killed pod to be noticed"))
     assert _problems(stack) == {}
+
+
+def _known_to_have_ended(stack: Stack, phase: list[str]) -> bool | None:
+    """The kubelet saw that the pod's process was killed: it fails, or was started again."""
+    return stack.kubectl(1, *phase) in {"Failed", "Running"} or None
 
 
 def test_up_works_after_a_power_cut(stack: Stack, other: StackLayout) -> None:
@@ -257,8 +280,8 @@ def test_up_works_after_a_power_cut(stack: Stack, other: StackLayout) -> None:
     assert HOST.call(lambda: _problems(stacks.open_stack(other))) == {}
 
 
-def test_an_existing_cluster_is_used_instead(stack: Stack, other: StackLayout) -> None:
-    """`KUBECONFIG=… make up` starts no cluster; the service verifies the one that it was given.
+def test_an_existing_cluster_is_used_instead(stack: Stack, other: StackLayout, tmp_path: Path) -> None:
+    """`KUBECONFIG=… make up` starts no cluster, and no Redis where one runs; the given one is verified.
 
     The stand-in for somebody's cluster is the test stack's second one, in whose namespace this stack runs.
     """
@@ -266,17 +289,30 @@ def test_an_existing_cluster_is_used_instead(stack: Stack, other: StackLayout) -
     inside = ("nsenter", f"--net=/run/netns/{stack.layout.cluster(2).scope}")
     kubeconfig = str(stack.layout.clusters_directory / "second.yaml")
 
+    redis = subprocess.Popen(
+        [*inside, "redis-server", "--save", "", "--bind", "127.0.0.1"],
+        cwd=tmp_path,
+        stdout=subprocess.DEVNULL,
+    )
     up = _dev("up", "--stack", "other", prefix=inside, KUBECONFIG=kubeconfig)
     status = _dev("status", "--stack", "other", prefix=inside)
+    written = other.clusters_directory / "local.yaml"
+    private = stat.S_IMODE(written.stat().st_mode) if written.exists() else None
     namespace = stack.namespace_of(stack.layout.cluster(2))
     with httpx.Client(base_url=f"http://127.0.0.1:{apps.SERVICE_PORT}", timeout=60) as client:
         answer = namespace.call(lambda: client.post("/clusters:verify", json={}))
         state = namespace.call(lambda: _wait_for_end(client, answer.json()["workflow_id"]))
     down = _dev("down", "--stack", "other", prefix=inside)
+    redis_stayed = redis.poll() is None
+    redis.kill()
+    redis.wait()
 
     assert up.returncode == 0, up.stderr
+    assert redis_stayed
+    assert "not ours" in status.stdout
     assert status.returncode == 0, status.stdout
     assert "kube-apiserver" not in status.stdout
+    assert private == 0o600
     assert state == "COMPLETED"
     assert down.returncode == 0, down.stderr
     assert not any(_traces(other).values())
@@ -289,6 +325,51 @@ def _wait_for_end(client: httpx.Client, workflow: str) -> str:
             return status
         time.sleep(0.3)
     return "still running"
+
+
+def test_the_state_store_is_the_stacks_own(stack: Stack) -> None:
+    """The sidecar's database is a file of the stack, for root alone, and not of the checkout."""
+    stack.up()
+    sidecar = _row(stack, "service-sidecar")
+
+    opened = {str(path.readlink()) for path in Path(f"/proc/{sidecar.pid}/fd").iterdir()}
+
+    databases = {path for path in opened if path.endswith(".db")}
+    assert databases == {str(stack.layout.directory / "dapr" / "budeval-state.db")}
+    assert stat.S_IMODE(stack.layout.directory.stat().st_mode) == 0o700
+
+
+def test_another_kind_of_cluster_does_not_replace_a_running_stack(stack: Stack, tmp_path: Path) -> None:
+    """A KUBECONFIG, usable or mistyped, never takes a stack down that has clusters of its own."""
+    stack.up()
+    before = {row.name: row.pid for row in stack.status()}
+    usable = str(stack.layout.clusters_directory / "local.yaml")
+    inside = ("nsenter", f"--net=/run/netns/{stack.layout.name}")
+
+    mistyped = _dev("up", "--stack", "test", KUBECONFIG=str(tmp_path / "nope"))
+    other_kind = _dev("up", "--stack", "test", prefix=inside, KUBECONFIG=usable)
+
+    assert mistyped.returncode == 1
+    assert "cannot be read" in mistyped.stderr
+    assert other_kind.returncode == 1
+    assert "Take it down first" in other_kind.stderr
+    assert {row.name: row.pid for row in stack.status()} == before
+
+
+def test_two_ups_at_once_take_turns(stack: Stack, other: StackLayout) -> None:
+    """Started together for the same stack, one waits for the other, and both end well."""
+    stack.up()
+    command = [sys.executable, "-m", "dev", "up", "--stack", "other"]
+
+    def start() -> subprocess.Popen[str]:
+        return subprocess.Popen(command, cwd=CHECKOUT, stderr=subprocess.PIPE, text=True)
+
+    both = HOST.call(lambda: [start(), start()])
+    said = [running.communicate(timeout=300)[1] for running in both]
+
+    assert [running.returncode for running in both] == [0, 0], said
+    assert any("waiting for another command" in text for text in said)
+    assert HOST.call(lambda: _problems(stacks.open_stack(other))) == {}
 
 
 def test_the_service_is_on_the_hosts_loopback(stack: Stack) -> None:

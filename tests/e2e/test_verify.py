@@ -166,11 +166,15 @@ def test_a_cluster_that_cannot_be_used_is_named_with_a_code(
 
 def test_nothing_of_a_run_stays_on_disk(service: httpx.Client, stack: Stack) -> None:
     """The private directory of a playbook run, with the credential in it, is gone when the workflow ended."""
-    _end(service, _start(service))
-
     temporary = stack.layout.directory / "dapr" / "tmp"
-    assert temporary.is_dir()
-    assert list(temporary.glob("budeval-run-*")) == []
+    before = set(temporary.glob("budeval-run-*"))  # of a service that a test has killed
+    workflow = _start(service)
+
+    during = wait_for(lambda: set(temporary.glob("budeval-run-*")) - before or None, "the run's directory")
+    _end(service, workflow)
+
+    assert len(during) == 1
+    assert set(temporary.glob("budeval-run-*")) <= before
 
 
 def test_kubeconfigs_of_the_service_are_for_root_alone(stack: Stack) -> None:
