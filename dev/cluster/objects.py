@@ -63,7 +63,7 @@ def wait_until_usable(cluster: ClusterLayout, namespace: Namespace, kubeconfig: 
         UnhealthyError: it is not so after half a minute, with what is missing.
     """
     deadline = time.monotonic() + _USABLE_SECONDS
-    while missing := namespace.call(lambda: _what_is_missing(cluster)):
+    while missing := namespace.call(lambda: _what_is_missing_or_mute(cluster)):
         if time.monotonic() > deadline:
             raise UnhealthyError(f"cluster {cluster.name} is up, but {missing}")
         if missing.startswith(_NOT_THERE):
@@ -72,6 +72,14 @@ def wait_until_usable(cluster: ClusterLayout, namespace: Namespace, kubeconfig: 
 
 
 _NOT_THERE = "there is no"
+
+
+def _what_is_missing_or_mute(cluster: ClusterLayout) -> str | None:
+    """As `_what_is_missing`. An API server that has just lost etcd is ready again before it answers lists."""
+    try:
+        return _what_is_missing(cluster)
+    except UnhealthyError as error:
+        return str(error)
 
 
 def _what_is_missing(cluster: ClusterLayout) -> str | None:
