@@ -49,8 +49,8 @@ check: $(VENV) ## Format, lint, types, import contracts, playbooks, fast tests
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/ansible-playbook --syntax-check budeval/ansible/playbooks/*.yml
-	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/ansible-lint --offline budeval/ansible/playbooks
+	ANSIBLE_COLLECTIONS_PATH=budeval/ansible/collections $(BIN)/ansible-playbook --syntax-check budeval/ansible/playbooks/*.yml
+	ANSIBLE_COLLECTIONS_PATH=budeval/ansible/collections PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/ansible-lint --offline budeval/ansible/playbooks
 	$(BIN)/python -m pytest -m "not e2e"
 
 .PHONY: fast
@@ -68,7 +68,7 @@ format: $(VENV) ## Format the code and mend what the linter can
 
 .PHONY: openapi
 openapi: $(VENV) ## Write docs/openapi.json anew
-	$(BIN)/python -c 'import json; from budeval.main import app; print(json.dumps(app.openapi(), indent=1))' > docs/openapi.json
+	BUDEVAL_SEAL_KEYS="$$($(BIN)/python -m budeval new-key)" $(BIN)/python -c 'import json; from budeval.main import create_app; print(json.dumps(create_app().openapi(), indent=1))' > docs/openapi.json
 
 .PHONY: lock
 lock: $(VENV) ## Resolve the dependencies anew into requirements/*.txt

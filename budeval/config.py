@@ -5,19 +5,33 @@ Importing this module reads nothing; `main` makes the object.
 
 from pathlib import Path
 
-from pydantic import AliasChoices, Field
+from pydantic import AliasChoices, Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
 class StorageConfig(BaseSettings):
-    """Where evaluations keep datasets and results inside the cluster. Each name has this one owner."""
+    """What evaluations find in a namespace of the cluster. Each name has this one owner."""
 
     model_config = SettingsConfigDict(env_prefix="BUDEVAL_STORAGE_", frozen=True)
 
     claim: str = "eval-datasets-pvc-rwx"
     """PersistentVolumeClaim (ReadWriteMany) that must exist in each evaluation namespace."""
     mount_path: str = "/workspace/shared"
-    """Where pods mount it."""
+    """Where pods mount it. Results are below `results/<eval_id>` of it, the teams' own datasets below
+    `datasets`, the engines' stock data below `data`."""
+    pull_secret: str | None = None
+    """Name of a Secret in the namespace with the credentials of a private image registry."""
+
+
+class EngineConfig(BaseSettings):
+    """The container images that Jobs run."""
+
+    model_config = SettingsConfigDict(env_prefix="BUDEVAL_IMAGE_", frozen=True)
+
+    opencompass: str = "budeval.local/opencompass:0.5.4"
+    """OpenCompass with a tokenizer at /opt/tokenizer and tini as entry point (dev/images/opencompass)."""
+    extractor: str = "python:3.11-slim"
+    """Any Python >= 3.9: extraction needs nothing else."""
 
 
 class Settings(BaseSettings):
@@ -37,7 +51,19 @@ class Settings(BaseSettings):
     pubsub: str = "pubsub"
     """Dapr component that carries notifications."""
     notification_topic: str = "budeval-notifications"
-    """Where notifications go."""
+    """Where notifications go that name no topic."""
+    allowed_topics: frozenset[str] = frozenset()
+    """Further topics that a request's `source_topic` may name (a JSON list)."""
+    request_topic: str = "budeval-requests"
+    """Where evaluation requests come from, beside the HTTP API."""
+    dead_letter_topic: str = "budeval-dead-letters"
+    """Where requests go that could not be taken in."""
+    secret_store: str = "secretstore"  # noqa: S105 - the name of a component
+    """Dapr component that a request's `secret_ref` points into."""
+
+    seal_keys: SecretStr
+    """AES-256 keys in base64, separated by commas: the first seals secrets, all open them. `budeval new-key`
+    makes one. No default: secrets are never stored in the clear."""
 
     sidecar_host: str = "127.0.0.1"
     """Where the sidecar listens. Loopback: it is not an API for others."""
@@ -60,3 +86,4 @@ class Settings(BaseSettings):
     """Seconds for one Kubernetes module: kubernetes.core itself has no time limit."""
 
     storage: StorageConfig = Field(default_factory=StorageConfig)
+    images: EngineConfig = Field(default_factory=EngineConfig)

@@ -3,6 +3,8 @@
     BudevalError                 has a stable `code` and says what to do
     ├── RequestError             the caller must change the request: HTTP 4xx, names the field
     ├── ClusterError             a cluster refused or could not be used (`retryable` says if to try again)
+    ├── EvaluationError          an evaluation has failed; the code of its first cause
+    ├── SealError                sealed secrets cannot be opened, or the keys are not usable
     └── SidecarError             Dapr, or what stands behind it, did not answer
 
 Codes are part of the API: they never change their meaning.
@@ -13,6 +15,8 @@ class BudevalError(Exception):
     """A failure with a stable code, a message for people and the field at fault, if any."""
 
     code = "INTERNAL"
+    retryable = True
+    """Whether the same again may succeed."""
 
     def __init__(self, message: str, *, code: str | None = None, param: str | None = None) -> None:
         super().__init__(message)
@@ -29,6 +33,7 @@ class RequestError(BudevalError):
     """The request cannot be served as it is."""
 
     code = "REQUEST_INVALID"
+    retryable = False
 
     def __init__(
         self, message: str, *, status: int = 400, code: str | None = None, param: str | None = None
@@ -45,6 +50,20 @@ class ClusterError(BudevalError):
     def __init__(self, message: str, *, code: str, retryable: bool) -> None:
         super().__init__(message, code=code)
         self.retryable = retryable
+
+
+class EvaluationError(BudevalError):
+    """An evaluation has no score; its results say why, run by run."""
+
+    code = "EVALUATION_FAILED"
+    retryable = False
+
+
+class SealError(BudevalError):
+    """Secrets cannot be sealed or opened. Trying again does not help."""
+
+    code = "SEAL_FAILED"
+    retryable = False
 
 
 class SidecarError(BudevalError):

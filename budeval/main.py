@@ -1,7 +1,7 @@
 """Composition root: settings -> adapters -> the FastAPI application and the workflow worker.
 
-Run as `uvicorn budeval.main:app` by `dapr run --run-file app.yaml`. Nothing connects on import; the
-application's lifespan starts the worker and stops it.
+Run as `uvicorn --factory budeval.main:create_app` by `dapr run --run-file app.yaml`. Nothing is read or
+connected on import; the application's lifespan starts the worker and stops it.
 """
 
 import os
@@ -13,45 +13,143 @@ import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 
 from budeval.ansible.runner import PlaybookRunner
 from budeval.config import Settings
+from budeval.domain.evaluation import EvaluationRecord
+from budeval.engines.opencompass.jobs import OpenCompass
 from budeval.evals import http_errors, routes, workflows
-from budeval.evals.activities import Activities
+from budeval.evals.activities import EvaluationActivities, VerificationActivities
 from budeval.evals.ansible_orchestrator import AnsibleOrchestrator
+from budeval.evals.clusters import Clusters
+from budeval.evals.evaluate import Course
+from budeval.evals.evaluation_routes import engine_routes, evaluation_routes
+from budeval.evals.intake import Intake
+from budeval.evals.messages import message_routes
+from budeval.evals.reconciler import Reconciler
+from budeval.evals.store import EvaluationStore
+from budeval.evals.validation import Validation
+from budeval.evals.views import EvaluationViews
+from budeval.evals.watching import WatchActivities
 from budeval.runtime.readiness import ReadinessCheck
+from budeval.runtime.sealing import Sealer
 from budeval.runtime.sidecar import Sidecar
-from budeval.runtime.workflow_engine import WorkflowEngine
+from budeval.runtime.vault import Vault
+from budeval.runtime.workflow_engine import Activity, WorkflowEngine
+
+
+class Service:
+    """The adapters, wired; connects to nothing before `start`."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.sidecar = Sidecar(
+            f"http://{settings.sidecar_host}:{settings.sidecar_http_port}",
+            settings.statestore,
+            settings.pubsub,
+            settings.sidecar_timeout,
+        )
+        self.engine = WorkflowEngine(settings.sidecar_host, settings.sidecar_grpc_port)
+        self.store = EvaluationStore(self.sidecar)
+        self.vault = Vault(self.sidecar, Sealer(settings.seal_keys.get_secret_value()))
+        self.clusters = Clusters(
+            settings.clusters_dir, lambda eval_id: self.vault.open(eval_id).get("kubeconfig")
+        )
+        self.engines = {OpenCompass.name: OpenCompass(settings.images, settings.storage)}
+        self._runner = self._playbook_runner(settings.playbook_workers)
+        # With a playbook worker of its own: however many deploy and extract, watchers wait for nobody.
+        self._watch_runner = self._playbook_runner(1)
+        self.orchestrator = self._orchestrator(self._runner)
+        self.intake = Intake(
+            settings,
+            self.store,
+            self.vault,
+            self.clusters,
+            self.engines,
+            lambda name: self.sidecar.get_secret(settings.secret_store, name),
+            self._start_evaluation,
+        )
+        self._reconciler = Reconciler(self.store, self._start_evaluation)
+        self.engine.register(
+            [workflows.verify_cluster, workflows.evaluate_model, workflows.watch_cluster], self._activities()
+        )
+
+    def _playbook_runner(self, workers: int) -> PlaybookRunner:
+        return PlaybookRunner(workers, self.settings.playbook_timeout, self.settings.module_timeout)
+
+    def _orchestrator(self, runner: PlaybookRunner) -> AnsibleOrchestrator:
+        settings = self.settings
+        return AnsibleOrchestrator(runner, self.clusters, self.engines, settings.storage, settings.images)
+
+    def _activities(self) -> list[tuple[str, Activity]]:
+        topic = self.settings.notification_topic
+        verification = VerificationActivities(self.orchestrator, self.sidecar, topic)
+        evaluation = EvaluationActivities(
+            self.orchestrator, self.sidecar, self.store, self.vault, self.engines
+        )
+        watching = WatchActivities(
+            self._orchestrator(self._watch_runner),
+            self.clusters,
+            self.sidecar,
+            self.store,
+            self.engine,
+            self._start_watcher,
+        )
+        return [*verification.all(), *evaluation.all(), *watching.all()]
+
+    def _start_evaluation(self, record: EvaluationRecord) -> None:
+        """Schedule its workflow unless it has been: Dapr would run an ended instance again."""
+        workflow_id = record.evaluation.workflow_id
+        if record.ended is None and self.engine.find(workflow_id) is None:
+            course = Course(evaluation=record.evaluation)
+            self.engine.schedule(workflows.evaluate_model, workflow_id, course.model_dump(mode="json"))
+
+    def _start_watcher(self, watch_id: str) -> None:
+        argument = {"watch_id": watch_id, "delivered": {}, "pause": workflows.SHORTEST_PAUSE_SECONDS}
+        self.engine.schedule(workflows.watch_cluster, watch_id, argument)
+
+    def routers(self) -> list[APIRouter]:
+        """The whole HTTP API."""
+        images = {OpenCompass.name: self.settings.images.opencompass}
+        validation = Validation(self.intake, self.orchestrator)
+        views = EvaluationViews(self.store, self.sidecar)
+        return [
+            routes.health_routes(ReadinessCheck(self.sidecar, self.engine)),
+            routes.workflow_routes(self.settings, self.engine, self.sidecar, self.clusters),
+            evaluation_routes(self.intake, validation, views),
+            engine_routes(self.engines, images),
+            message_routes(self.settings, self.intake, self.sidecar),
+        ]
+
+    def start(self) -> None:
+        """Take work."""
+        self.engine.start()
+        self._reconciler.start()
+
+    def stop(self) -> None:
+        """Take no more work. What runs now is run again by the next process."""
+        self._reconciler.stop()
+        # First the playbooks: the engine waits for activities that run. Each costs its run one of its tries.
+        self._runner.close()
+        self._watch_runner.close()
+        self.engine.stop()
+        self.sidecar.close()
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
-    """Wire everything together; connects to nothing before the application starts."""
-    settings = settings or Settings()
-    sidecar = Sidecar(
-        f"http://{settings.sidecar_host}:{settings.sidecar_http_port}",
-        settings.statestore,
-        settings.pubsub,
-        settings.sidecar_timeout,
-    )
-    engine = WorkflowEngine(settings.sidecar_host, settings.sidecar_grpc_port)
-    runner = PlaybookRunner(settings.playbook_workers, settings.playbook_timeout, settings.module_timeout)
-    orchestrator = AnsibleOrchestrator(runner, settings.clusters_dir, settings.storage)
-    activities = Activities(orchestrator, sidecar, settings.notification_topic)
-    engine.register([workflows.verify_cluster], activities.all())
+    """The application around a service; connects to nothing before it starts."""
+    service = Service(settings or Settings())
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
-        engine.start()
+        service.start()
         yield
-        # First the playbooks: the engine waits for activities that run. Each costs its run one of its tries.
-        runner.close()
-        engine.stop()
-        sidecar.close()
+        service.stop()
 
     application = FastAPI(title="budeval", summary="Evaluate LLMs on Kubernetes, durably.", lifespan=lifespan)
-    application.include_router(routes.health_routes(ReadinessCheck(sidecar, engine)))
-    application.include_router(routes.evaluation_routes(settings, engine, sidecar, orchestrator))
+    for router in service.routers():
+        application.include_router(router)
     http_errors.install(application)
     return application
 
@@ -60,4 +158,3 @@ logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name
 # They log each call to the sidecar, each registration and each turn of a workflow.
 for _chatty in ("httpx", "WorkflowRuntime", "durabletask-worker", "durabletask-client"):
     logging.getLogger(_chatty).setLevel(logging.WARNING)
-app = create_app()

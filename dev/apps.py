@@ -6,7 +6,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from dev import dapr, process
+from budeval.runtime.sealing import new_key
+from dev import dapr, images, process
 from dev.errors import UnhealthyError
 from dev.layout import CHECKOUT, StackLayout
 from dev.network import Namespace
@@ -47,7 +48,7 @@ class Member:
 def members() -> list[Member]:
     """Service and subscriber, each with its sidecar."""
     return [
-        _application("service", "budeval.main:app", f"http://127.0.0.1:{SERVICE_PORT}", "/readyz"),
+        _application("service", "budeval.main:create_app", f"http://127.0.0.1:{SERVICE_PORT}", "/readyz"),
         _sidecar("service-sidecar", "budeval", 13500),
         _application(
             "subscriber", "examples.subscriber.app:app", f"http://127.0.0.1:{SUBSCRIBER_PORT}", "/healthz"
@@ -59,12 +60,21 @@ def members() -> list[Member]:
 def _application(name: str, module: str, url: str, health: str) -> Member:
     version = f"Python {sys.version.split()[0]}"
     # /readyz asks every dependency in turn.
-    return Member(name, version, url, ("uvicorn", module), http_check(f"{url}{health}", timeout=15))
+    return Member(name, version, url, (module,), http_check(f"{url}{health}", timeout=15))
 
 
 def _sidecar(name: str, app_id: str, port: int) -> Member:
     url = f"http://127.0.0.1:{port}"
     return Member(name, dapr.RUNTIME_VERSION, url, ("--app-id", app_id), http_check(f"{url}/v1.0/healthz"))
+
+
+def _seal_key(stack: StackLayout) -> str:
+    """The stack's own, made once: what was sealed before a restart must open after it."""
+    path = stack.directory / "seal-key"
+    if not path.exists():
+        path.touch(mode=0o600)
+        path.write_text(new_key())
+    return path.read_text()
 
 
 def part(stack: StackLayout, namespace: Namespace, needs: tuple[str, ...]) -> Part:
@@ -110,6 +120,11 @@ def part(stack: StackLayout, namespace: Namespace, needs: tuple[str, ...]) -> Pa
             "TMPDIR": str(home / "tmp"),
             "BUDEVAL_CLUSTERS_DIR": str(stack.clusters_directory),
             "BUDEVAL_DEFAULT_CLUSTER": "local",
+            "BUDEVAL_IMAGE_EXTRACTOR": images.python().tag,
+            **{name: value for name, value in os.environ.items() if name.startswith("BUDEVAL_IMAGE_")},
+            "BUDEVAL_SEAL_KEYS": _seal_key(stack),
+            # What `secret_ref` finds in the development secret store (components/secretstore.yaml).
+            "BUDEVAL_SECRET_DEMO_API_KEY": "sk-demo",
         },
         needs=needs,
         prepare=prepare,

@@ -11,10 +11,11 @@ from budeval.config import Settings
 
 
 @pytest.fixture(autouse=True)
-def empty_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No setting comes from whoever runs the tests."""
+def empty_environment(monkeypatch: pytest.MonkeyPatch, seal_keys: str) -> None:
+    """No setting comes from whoever runs the tests, but the one that must be there."""
+    assert seal_keys
     for name in os.environ:
-        if name.startswith(("BUDEVAL_", "DAPR_")):
+        if name.startswith(("BUDEVAL_", "DAPR_")) and name != "BUDEVAL_SEAL_KEYS":
             monkeypatch.delenv(name)
 
 
@@ -96,3 +97,16 @@ def test_a_value_of_the_wrong_kind_stops_the_start(monkeypatch: pytest.MonkeyPat
 
     with pytest.raises(ValidationError, match=r"(?s)SIDECAR_HTTP_PORT.*many"):
         Settings()
+
+
+def test_without_a_key_there_is_no_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Secrets are never stored in the clear, so there is no default."""
+    monkeypatch.delenv("BUDEVAL_SEAL_KEYS")
+
+    with pytest.raises(ValidationError, match=r"(?s)seal_keys.*required"):
+        Settings()
+
+
+def test_the_keys_are_never_shown(seal_keys: str) -> None:
+    """Not in the settings' own text, which ends up in logs."""
+    assert seal_keys not in repr(Settings())

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import typer
 
-from budeval.config import Settings, StorageConfig
-from budeval.main import app
+from budeval.config import EngineConfig, Settings, StorageConfig
+from budeval.main import create_app
 from dev.__main__ import app as dev_app
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -77,6 +77,7 @@ def test_every_setting_that_is_documented_exists() -> None:
     """docs/operations.md names no environment variable that nobody reads."""
     settings = {f"BUDEVAL_{name.upper()}" for name in Settings.model_fields}
     settings |= {f"BUDEVAL_STORAGE_{name.upper()}" for name in StorageConfig.model_fields}
+    settings |= {f"BUDEVAL_IMAGE_{name.upper()}" for name in EngineConfig.model_fields}
 
     named = set(re.findall(r"`(BUDEVAL_[A-Z_]+)`", (ROOT / "docs" / "operations.md").read_text()))
 
@@ -100,12 +101,12 @@ def test_the_openapi_document_is_that_of_the_code() -> None:
     """docs/openapi.json is what the application serves; `make openapi` writes it anew."""
     written = json.loads((ROOT / "docs" / "openapi.json").read_text())
 
-    assert written == app.openapi()
+    assert written == create_app().openapi()
 
 
 def test_the_readmes_routes_exist() -> None:
     """Each URL of the service in the README is a route."""
-    paths = [re.sub(r"\{[^}]+\}", "<x>", path) for path in app.openapi()["paths"]]
+    paths = [re.sub(r"\{[^}]+\}", "<x>", path) for path in create_app().openapi()["paths"]]
 
     named = re.findall(r"localhost:13080(/[^ '\n]*)", (ROOT / "README.md").read_text())
 

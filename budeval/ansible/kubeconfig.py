@@ -36,7 +36,17 @@ def rebuild(text: str) -> str:
     _check_server(cluster.get("server"))
     if not any(credential <= user.keys() for credential in _CREDENTIALS):
         raise _invalid("user has no credential: give a token, or client-certificate-data and client-key-data")
-    rebuilt = {
+    return yaml.safe_dump(_document(cluster, user))
+
+
+def document(server: str, authority: bytes, user: dict[str, str]) -> dict[str, Any]:
+    """A kubeconfig of one server, its certificate authority (PEM) and one credential."""
+    encoded = base64.b64encode(authority).decode()
+    return _document({"server": server, "certificate-authority-data": encoded}, user)
+
+
+def _document(cluster: dict[str, str], user: dict[str, str]) -> dict[str, Any]:
+    return {
         "apiVersion": "v1",
         "kind": "Config",
         "clusters": [{"name": "target", "cluster": cluster}],
@@ -44,7 +54,6 @@ def rebuild(text: str) -> str:
         "contexts": [{"name": "target", "context": {"cluster": "target", "user": "target"}}],
         "current-context": "target",
     }
-    return yaml.safe_dump(rebuilt)
 
 
 def _parse(text: str) -> dict[str, Any]:

@@ -32,6 +32,8 @@ from budeval.ansible.failures import classify
 from budeval.errors import ClusterError
 
 PLAYBOOKS = Path(__file__).parent / "playbooks"
+COLLECTIONS = Path(__file__).parent / "collections"
+"""Our own; kubernetes.core is found beside Ansible."""
 
 _RESULT = "budeval"
 """Name under which playbooks publish their result by set_stats."""
@@ -80,17 +82,24 @@ class PlaybookRunner:
             self._workers, mp_context=multiprocessing.get_context("forkserver"), initializer=_prepare_worker
         )
 
-    def run(self, playbook: str, data: dict[str, Any], kubeconfig: str) -> dict[str, Any]:
+    def run(
+        self, playbook: str, data: dict[str, Any], kubeconfig: str, patience: float = 0
+    ) -> dict[str, Any]:
         """Run to the end and return the published result.
+
+        Args:
+            playbook: its file name.
+            data: JSON that it reads from a file.
+            kubeconfig: as `kubeconfig.rebuild` returns it.
+            patience: seconds that it may wait for the cluster, beyond the limits of every run.
 
         Raises:
             ClusterError: a task failed, the time was up, or the run ended without a result.
         """
         private = Path(tempfile.mkdtemp(prefix="budeval-run-"))
         self._under_way.add(private)
-        order = PlaybookRun(
-            private, self._playbooks, playbook, data, kubeconfig, self._timeout, self._module_timeout
-        )
+        timeout, module_timeout = self._timeout + patience, self._module_timeout + patience
+        order = PlaybookRun(private, self._playbooks, playbook, data, kubeconfig, timeout, module_timeout)
         try:
             outcome = self._run_in_pool(order)
         finally:
@@ -105,7 +114,7 @@ class PlaybookRunner:
         pool = self._pool
         try:
             future = pool.submit(_run_playbook, order)
-            return future.result(self._timeout + _POOL_MARGIN_SECONDS)
+            return future.result(order.timeout + _POOL_MARGIN_SECONDS)
         except BrokenProcessPool as error:
             self._replace(pool)
             raise _crash(f"a worker process died while it ran {order.playbook}") from error
@@ -280,6 +289,7 @@ def _environment(private: Path) -> dict[str, str]:
     scratch.mkdir()
     names = ("HOME", "TMPDIR", "ANSIBLE_HOME", "ANSIBLE_LOCAL_TEMP", "ANSIBLE_REMOTE_TMP")
     return {name: str(scratch) for name in names} | {
+        "ANSIBLE_COLLECTIONS_PATH": str(COLLECTIONS),
         "ANSIBLE_LOCALHOST_WARNING": "false",
         "ANSIBLE_DEPRECATION_WARNINGS": "false",
     }

@@ -1,8 +1,13 @@
-"""What is known of a cluster after it was looked at."""
+"""Where evaluations run, and what is known of a cluster after it was looked at."""
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from budeval.domain.identifiers import DnsLabel
+
+FROM_REQUEST = "from-request"
+"""Name of the cluster whose kubeconfig came with the request."""
+IN_CLUSTER = "in-cluster"
+"""Name of the cluster that the service itself runs in, reached by its own service account."""
 
 
 class ClusterTarget(BaseModel):
@@ -11,7 +16,10 @@ class ClusterTarget(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     cluster: DnsLabel
+    """A configured name, or one of the two above."""
     namespace: DnsLabel
+    eval_id: str | None = Field(None, exclude_if=lambda value: value is None)
+    """Whose sealed secrets hold the kubeconfig, where the cluster is `FROM_REQUEST`."""
 
 
 class ClusterVerification(BaseModel):

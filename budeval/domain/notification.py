@@ -7,7 +7,7 @@ results travel in `content.result`, because their model has no other place.
 from enum import StrEnum
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 SOURCE = "budeval"
 
@@ -34,6 +34,8 @@ class NotificationContent(BaseModel):
     message: str
     status: WorkflowStatus
     result: dict[str, Any] | None = None
+    metadata: dict[str, Any] | None = Field(None, exclude_if=lambda value: value is None)
+    """The guide's place for the results; the original consumers ignore it."""
     primary_action: str | None = None
     secondary_action: str | None = None
 

@@ -1,21 +1,46 @@
-"""What workflows do outside themselves. Each may run twice without harm: Dapr runs them at least once."""
+"""What workflows do outside themselves. Each may run twice without harm: Dapr runs them at least once.
 
+Arguments and answers are JSON and stand in the workflow's history: ids and facts, never secrets or bodies.
+"""
+
+import logging
+from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 from budeval.domain.cluster import ClusterTarget, ClusterVerification
+from budeval.domain.evaluation import Evaluation, Outcome, Run, workflow_id
 from budeval.domain.notification import Announcement
+from budeval.domain.observation import RunObservation, RunState
+from budeval.domain.results import (
+    evaluation_outcome,
+    failed_result,
+    for_event,
+    run_result,
+    summary_of,
+)
+from budeval.engines.base import Engine, JobSpec, RunSecrets
+from budeval.errors import ClusterError, EvaluationError
 from budeval.evals.ansible_orchestrator import AnsibleOrchestrator
+from budeval.evals.snapshots import Snapshots
+from budeval.evals.store import EvaluationStore
 from budeval.runtime.sidecar import Sidecar
+from budeval.runtime.vault import Vault
 from budeval.runtime.workflow_engine import Activity
 
+RESULTS_IN_EVENT_LIMIT = 1024 * 1024
+"""Bytes up to which an event carries complete results."""
 
-def verification_key(workflow_id: str) -> str:
+_log = logging.getLogger(__name__)
+
+
+def verification_key(verification_id: str) -> str:
     """Where a verification's outcome is in the state store."""
-    return f"verification-{workflow_id}"
+    return f"verification-{verification_id}"
 
 
-class Activities:
-    """The activities with what they work on, wired by `main`."""
+class VerificationActivities:
+    """Those of `verify_cluster`."""
 
     def __init__(self, orchestrator: AnsibleOrchestrator, sidecar: Sidecar, topic: str) -> None:
         self._orchestrator = orchestrator
@@ -43,4 +68,195 @@ class Activities:
 
     def announce(self, announcement: dict[str, Any]) -> None:
         """Announcement -> stored, then published."""
-        self._sidecar.announce(self._topic, Announcement.model_validate(announcement))
+        self._sidecar.announce([self._topic], Announcement.model_validate(announcement))
+
+
+class EvaluationActivities:
+    """Those of `evaluate_model`. Each argument has the `eval_id`; the record tells the rest."""
+
+    def __init__(
+        self,
+        orchestrator: AnsibleOrchestrator,
+        sidecar: Sidecar,
+        store: EvaluationStore,
+        vault: Vault,
+        engines: Mapping[str, Engine],
+    ) -> None:
+        self._orchestrator = orchestrator
+        self._sidecar = sidecar
+        self._store = store
+        self._snapshots = Snapshots(store)
+        self._vault = vault
+        self._engines = engines
+
+    def all(self) -> list[tuple[str, Activity]]:
+        """Every activity under the name by which workflows call it."""
+        return [
+            (activity.__name__, activity)
+            for activity in (
+                self.announce_event,
+                self.verify_evaluation_cluster,
+                self.prepare_engine,
+                self.deploy_eval_job,
+                self.check_jobs_status,
+                self.read_snapshot,
+                self.extract_eval_results,
+                self.record_failure,
+                self.report_results,
+                self.cleanup_evaluation,
+                self.record_leftovers,
+                self.end_evaluation,
+                self.workflow_output,
+            )
+        ]
+
+    def announce_event(self, order: dict[str, Any]) -> None:
+        """{announcement, topics, eval_id, attach} -> stored, then published to every topic."""
+        announcement = Announcement.model_validate(order["announcement"])
+        if order.get("attach"):
+            announcement = self._with_results(announcement, order["eval_id"], order["attach"])
+        self._sidecar.announce(order["topics"], announcement)
+
+    def _with_results(self, announcement: Announcement, eval_id: str, place: str) -> Announcement:
+        found = self._store.results(eval_id)
+        if found is None:
+            return announcement
+        results = for_event(*_limited(found))
+        document = {"results": results, "evaluation_id": eval_id, "outcome": evaluation_outcome(found[0])}
+        notification = announcement.notification
+        content = notification.payload.content.model_copy(update={place: document})
+        payload = notification.payload.model_copy(update={"content": content})
+        changed = notification.model_copy(update={"payload": payload})
+        return announcement.model_copy(update={"notification": changed})
+
+    def verify_evaluation_cluster(self, order: dict[str, Any]) -> dict[str, Any]:
+        """{target, claim} -> ClusterVerification. Raises ClusterError where another try may help."""
+        target = ClusterTarget.model_validate(order["target"])
+        return self._orchestrator.verify(target, order["claim"]).model_dump(mode="json")
+
+    def prepare_engine(self, order: dict[str, Any]) -> str:
+        """{eval_id} -> what will run. Builds every Job once, so that what cannot be built fails here."""
+        evaluation = self._evaluation(order)
+        specs = [self._spec(evaluation, run, 1) for run in evaluation.runs]
+        images = sorted({spec.image for spec in specs})
+        return f"{evaluation.engine} with image {', '.join(images)}"
+
+    def _spec(self, evaluation: Evaluation, run: Run, attempt: int) -> JobSpec:
+        secrets = self._vault.open(evaluation.eval_id)
+        rows = self._store.rows(run.own.digest) if run.own and run.own.digest else None
+        if run.own and run.own.digest and rows is None:
+            raise EvaluationError(f"The rows of run {run.run_id} are lost.", code="DATASET_LOST")
+        engine = self._engines[evaluation.engine]
+        return engine.build_job(evaluation, run, attempt, RunSecrets(secrets["api_key"], rows))
+
+    def deploy_eval_job(self, order: dict[str, Any]) -> list[dict[str, Any]]:
+        """{eval_id, run_ids, attempt} -> [{run_id, job, code, message}], code where a run was refused."""
+        evaluation = self._evaluation(order)
+        runs = [run for run in evaluation.runs if run.run_id in set(order["run_ids"])]
+        specs = [self._spec(evaluation, run, order["attempt"]) for run in runs]
+        deployed = self._orchestrator.deploy(evaluation, specs)
+        _log.info("deployed eval_id=%s runs=%d attempt=%d", evaluation.eval_id, len(runs), order["attempt"])
+        return [
+            {"run_id": item.run_id, "job": item.job, "code": item.code, "message": item.message}
+            for item in deployed
+        ]
+
+    def check_jobs_status(self, order: dict[str, Any]) -> dict[str, Any]:
+        """{eval_id} -> {tick, runs: [RunObservation]}: looks, and keeps the snapshot and the logs."""
+        evaluation = self._evaluation(order)
+        eval_id = evaluation.eval_id
+        settled = self._snapshots.settled(eval_id)
+        facts = self._orchestrator.check_jobs_status(evaluation.target, [eval_id], settled).get(eval_id, {})
+        return self._snapshots.keep(evaluation, facts)
+
+    def read_snapshot(self, order: dict[str, Any]) -> dict[str, Any]:
+        """{eval_id} -> {tick, runs}: the newest look that anybody kept, tick 0 where there is none."""
+        return self._store.snapshot(order["eval_id"]) or {"tick": 0, "runs": []}
+
+    def extract_eval_results(self, order: dict[str, Any]) -> str:
+        """{eval_id, runs: [RunObservation]} -> the guide's sentence; the results go to the state store."""
+        evaluation = self._evaluation(order)
+        seen = [RunObservation.model_validate(item) for item in order["runs"]]
+        # What never got to a pod has left nothing to read.
+        run_ids = [item.run_id for item in seen if item.job]
+        documents = self._orchestrator.extract_job_results(evaluation, run_ids) if run_ids else {}
+        results = [run_result(evaluation, item, documents.get(item.run_id), None) for item in seen]
+        self._keep_results(evaluation, results, "completed")
+        return summary_of(results)
+
+    def record_failure(self, order: dict[str, Any]) -> None:
+        """{eval_id, code, message, runs} -> every run gets a result with that reason, if it has no other."""
+        evaluation = self._evaluation(order)
+        seen = {item["run_id"]: RunObservation.model_validate(item) for item in order["runs"]}
+        problem = f"{order['code']}: {order['message']}"
+        results = [
+            run_result(evaluation, seen[run.run_id], None, problem)
+            if run.run_id in seen and seen[run.run_id].state in {RunState.FAILED, RunState.SUCCEEDED}
+            else failed_result(evaluation, run.run_id, order["code"], order["message"])
+            for run in evaluation.runs
+        ]
+        self._keep_results(evaluation, results, "failed")
+
+    def _keep_results(self, evaluation: Evaluation, results: list[dict[str, Any]], status: str) -> None:
+        index = self._store.save_results(evaluation.eval_id, results)
+        in_state = for_event(results, RESULTS_IN_EVENT_LIMIT, index)
+        data = {"extraction_results": in_state, "extraction_status": status}
+        self._store.update_workflow_data_in_statestore(workflow_id(evaluation.eval_id), data)
+
+    def report_results(self, order: dict[str, Any]) -> dict[str, Any]:
+        """{eval_id} -> {summary, outcome, error, code, message}: how the evaluation ended."""
+        results, _ = self._store.results(order["eval_id"]) or ([], {})
+        outcome = evaluation_outcome(results)
+        first = next((result for result in results if result.get("error")), {})
+        code, message = first.get("code", "EVALUATION_FAILED"), first.get("error", "No run has a score.")
+        error = f"{code}: {message}"
+        return {
+            "summary": summary_of(results),
+            "outcome": outcome,
+            "error": error,
+            "code": code,
+            "message": message,
+        }
+
+    def cleanup_evaluation(self, order: dict[str, Any]) -> None:
+        """{eval_id} -> nothing of it is left on the cluster but its results; the receipt is kept."""
+        evaluation = self._evaluation(order)
+        receipt = self._orchestrator.cleanup(evaluation)
+        self._store.save_receipt(evaluation.eval_id, receipt)
+        left = [item for item in receipt if item["outcome"] not in {"deleted", "gone"}]
+        if left:
+            text = f"Some objects could not be removed: {left[:5]}"
+            raise ClusterError(text, code="CLEANUP_INCOMPLETE", retryable=True)
+
+    def record_leftovers(self, order: dict[str, Any]) -> None:
+        """{eval_id, problem} -> the receipt tells what was not removed."""
+        item = {"kind": "Evaluation", "name": order["eval_id"], "outcome": order["problem"]}
+        self._store.save_receipt(order["eval_id"], [item])
+        _log.error("left over eval_id=%s problem=%s", order["eval_id"], order["problem"])
+
+    def end_evaluation(self, order: dict[str, Any]) -> None:
+        """{eval_id, outcome} -> the record says that it has ended; its secrets are destroyed."""
+        ended = datetime.now(UTC).isoformat(timespec="seconds")
+        data = {"ended": ended, "outcome": Outcome(order["outcome"]).value}
+        self._store.update_workflow_data_in_statestore(workflow_id(order["eval_id"]), data)
+        self._vault.destroy(order["eval_id"])
+
+    def workflow_output(self, order: dict[str, Any]) -> dict[str, Any]:
+        """{eval_id} -> what the workflow returns, readable by Dapr's own workflow API."""
+        found = self._store.results(order["eval_id"]) or ([], {})
+        return {
+            "workflow_id": workflow_id(order["eval_id"]),
+            "status": "completed",
+            "outcome": evaluation_outcome(found[0]),
+            "extraction_status": "completed",
+            "extraction_results": for_event(*_limited(found)),
+        }
+
+    def _evaluation(self, order: dict[str, Any]) -> Evaluation:
+        return self._store.load(order["eval_id"]).evaluation
+
+
+def _limited(
+    found: tuple[list[dict[str, Any]], dict[str, Any]],
+) -> tuple[list[dict[str, Any]], int, dict[str, Any]]:
+    return found[0], RESULTS_IN_EVENT_LIMIT, found[1]

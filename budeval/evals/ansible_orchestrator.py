@@ -1,148 +1,235 @@
 """Kubernetes operations in the service's own terms; each is one playbook run."""
 
-from pathlib import Path
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Protocol
 
-from budeval.ansible import kubeconfig
-from budeval.config import StorageConfig
+from budeval.ansible.failures import classify
+from budeval.config import EngineConfig, StorageConfig
+from budeval.domain import frames
 from budeval.domain.cluster import ClusterTarget, ClusterVerification
-from budeval.errors import ClusterError, RequestError
+from budeval.domain.evaluation import Evaluation
+from budeval.domain.observation import JobFacts
+from budeval.engines import manifests
+from budeval.engines.base import Engine, JobSpec
+from budeval.errors import ClusterError
+from budeval.evals.clusters import Clusters
+
+_EXTRACTION_SECONDS = 60.0
+_REMOVAL_SECONDS = 60.0
+_CODE_OF_WAITING = {
+    "ErrImagePull": "IMAGE_PULL",
+    "ImagePullBackOff": "IMAGE_PULL",
+    "InvalidImageName": "IMAGE_PULL",
+}
 
 
 class RunsPlaybooks(Protocol):
     """What of the playbook runner is used here; tests put a fake in its place."""
 
-    def run(self, playbook: str, data: dict[str, Any], kubeconfig: str) -> dict[str, Any]:
+    def run(
+        self, playbook: str, data: dict[str, Any], kubeconfig: str, patience: float = 0
+    ) -> dict[str, Any]:
         """Run a playbook and return what it published, or raise ClusterError."""
+
+
+@dataclass(frozen=True)
+class Deployed:
+    """What became of one run's deployment."""
+
+    run_id: str
+    job: str | None = None
+    code: str | None = None
+    message: str | None = None
+    """Why there is no Job, with its code."""
 
 
 class AnsibleOrchestrator:
     """The one who speaks to clusters."""
 
-    def __init__(self, runner: RunsPlaybooks, clusters_dir: Path | None, storage: StorageConfig) -> None:
+    def __init__(
+        self,
+        runner: RunsPlaybooks,
+        clusters: Clusters,
+        engines: Mapping[str, Engine],
+        storage: StorageConfig,
+        images: EngineConfig,
+    ) -> None:
         self._runner = runner
-        self._clusters_dir = clusters_dir
+        self._clusters = clusters
+        self._engines = engines
         self._storage = storage
+        self._images = images
 
-    def cluster_names(self) -> list[str]:
-        """The clusters that requests may choose by name."""
-        if self._clusters_dir is None or not self._clusters_dir.is_dir():
-            return []
-        return sorted(path.stem for path in self._clusters_dir.glob("*.yaml"))
-
-    def require_known(self, cluster: str) -> None:
-        """Refuse a cluster that is not configured.
-
-        Raises:
-            RequestError: CLUSTER_UNKNOWN.
-        """
-        names = self.cluster_names()
-        if cluster not in names:
-            known = (
-                ", ".join(names) or "none; set BUDEVAL_CLUSTERS_DIR to a directory of <name>.yaml kubeconfigs"
-            )
-            raise RequestError(
-                f"There is no cluster {cluster!r}. Configured: {known}.",
-                status=404,
-                code="CLUSTER_UNKNOWN",
-                param="cluster",
-            )
-
-    def verify(self, target: ClusterTarget) -> ClusterVerification:
+    def verify(
+        self, target: ClusterTarget, claim: str | None = None, kubeconfig: str | None = None
+    ) -> ClusterVerification:
         """Find out whether evaluations can run at the target; a reason why not is an answer, not an error.
+
+        Args:
+            target: where.
+            claim: the storage claim; None for that of the settings.
+            kubeconfig: of a request that is not stored yet.
 
         Raises:
             ClusterError: only one that is worth another try, as an unreachable API server.
         """
+        claim = claim or self._storage.claim
+        data = {
+            "namespace": target.namespace,
+            "claim": claim,
+            "probe_job": manifests.probe_job(target.namespace, claim, self._storage),
+        }
         try:
-            found = self._run("verify_cluster_k8s.yml", target, self._verify_input(target))
+            credential = self._clusters.credential(target, kubeconfig)
+            found = self._runner.run("verify_cluster_k8s.yml", data, credential)
         except ClusterError as error:
             if error.retryable:
                 raise
-            return self._unusable(target, error.code, error.message)
-        version, phase = found["server_version"], found["claim_phase"]
-        missing = self._what_is_missing(target, found)
-        if missing:
-            code = "NAMESPACE_OR_PVC_MISSING"
-            return self._unusable(target, code, missing, server_version=version, claim_phase=phase)
-        return ClusterVerification(
-            target=target,
-            ok=True,
-            message=f"Evaluations can run in namespace {target.namespace} of cluster {target.cluster}.",
-            server_version=version,
-            claim=self._storage.claim,
-            claim_phase=phase,
-        )
-
-    def _what_is_missing(self, target: ClusterTarget, found: dict[str, Any]) -> str | None:
-        if not found["namespace_exists"]:
-            return f"There is no namespace {target.namespace}. Create it, or name another one."
-        if not found["claim_phase"]:
-            return (
-                f"Namespace {target.namespace} has no PersistentVolumeClaim {self._storage.claim}. Create it."
+            return ClusterVerification(
+                target=target, ok=False, code=error.code, message=error.message, claim=claim
             )
-        return None
+        return _judge(target, claim, found)
 
-    def _unusable(
-        self, target: ClusterTarget, code: str, message: str, **known: str | None
-    ) -> ClusterVerification:
-        return ClusterVerification(
-            target=target, ok=False, code=code, message=message, claim=self._storage.claim, **known
-        )
+    def deploy(self, evaluation: Evaluation, specs: list[JobSpec]) -> list[Deployed]:
+        """Make the Jobs of runs. May be repeated: what is there already is left as it is.
 
-    def _verify_input(self, target: ClusterTarget) -> dict[str, Any]:
-        return {
+        Raises:
+            ClusterError: nothing could be deployed.
+        """
+        runs = {run.run_id: run for run in evaluation.runs}
+        data = {
+            "namespace": evaluation.target.namespace,
+            "runs": [
+                manifests.deployment(evaluation, runs[spec.run_id], spec, self._storage) for spec in specs
+            ],
+        }
+        found = self._run("deploy_eval_jobs_k8s.yml", evaluation.target, data)
+        return [_deployed(item) for item in found["runs"]]
+
+    def check_jobs_status(
+        self, target: ClusterTarget, eval_ids: list[str], settled: list[list[str]]
+    ) -> dict[str, dict[str, JobFacts]]:
+        """What the cluster knows of runs: eval_id -> run_id -> facts.
+
+        Args:
+            target: where to look.
+            eval_ids: of these evaluations.
+            settled: [eval_id, run_id] of runs whose logs need not be read any more.
+
+        Raises:
+            ClusterError: the cluster could not be asked.
+        """
+        selector = f"{manifests.MANAGED_BY}=budeval,{manifests.RUN_LABEL}"
+        if len(eval_ids) == 1:
+            selector += f",{manifests.EVAL_LABEL}={eval_ids[0]}"
+        data = {
             "namespace": target.namespace,
-            "claim": self._storage.claim,
-            "probe_job": _probe_job(target.namespace, self._storage),
+            "selector": selector,
+            "evaluations": eval_ids,
+            "settled": settled,
+        }
+        found: dict[str, dict[str, JobFacts]] = {}
+        for item in self._run("check_job_status_k8s.yml", target, data)["jobs"]:
+            facts = JobFacts.model_validate(item)
+            found.setdefault(item["eval_id"], {})[facts.run_id] = facts
+        return found
+
+    def extract_job_results(self, evaluation: Evaluation, run_ids: list[str]) -> dict[str, dict[str, Any]]:
+        """Read the scores of runs from the shared claim, by a Job: run_id -> the extractor's document.
+
+        Raises:
+            ClusterError: the Job did not run, or its log is not what the extractor printed (LOG_CORRUPT).
+        """
+        data = self._extraction_input(evaluation, run_ids)
+        patience = _EXTRACTION_SECONDS
+        found = self._run("extract_results_k8s.yml", evaluation.target, data, patience)
+        if not found["log"]:
+            raise _why_no_log(found["pods"])
+        return frames.decode(found["log"], run_ids)
+
+    def _extraction_input(self, evaluation: Evaluation, run_ids: list[str]) -> dict[str, Any]:
+        engine = self._engines[evaluation.engine]
+        secret = self._storage.pull_secret
+        return {
+            "namespace": evaluation.target.namespace,
+            "eval_id": evaluation.eval_id,
+            "run_ids": run_ids,
+            "temp_id": _temp_id(evaluation, run_ids),
+            "claim": evaluation.claim,
+            "image": self._images.extractor,
+            "mount_path": self._storage.mount_path,
+            "script_file": str(engine.extract_script),
+            "arguments": [],
+            "labels": manifests.labels(evaluation.eval_id),
+            "pull_secrets": [{"name": secret}] if secret else [],
+            "wait_seconds": int(_EXTRACTION_SECONDS),
         }
 
-    def _run(self, playbook: str, target: ClusterTarget, data: dict[str, Any]) -> dict[str, Any]:
-        return self._runner.run(playbook, data, self._credential(target.cluster))
+    def cleanup(self, evaluation: Evaluation) -> list[dict[str, str]]:
+        """Delete all of an evaluation but its results on the claim; the receipt tells what became of each.
 
-    def _credential(self, cluster: str) -> str:
-        """Never of another cluster: a name that is not configured is an error."""
-        try:
-            text = (self._clusters_dir / f"{cluster}.yaml").read_text() if self._clusters_dir else None
-        except (OSError, UnicodeDecodeError):
-            text = None
-        if text is None:
-            reason = f"No kubeconfig of cluster {cluster!r} can be read."
-            raise ClusterError(reason, code="KUBECONFIG_INVALID", retryable=False)
-        return kubeconfig.rebuild(text)
+        Raises:
+            ClusterError: the cluster could not be asked.
+        """
+        data = {
+            "namespace": evaluation.target.namespace,
+            "selector": f"{manifests.MANAGED_BY}=budeval,{manifests.EVAL_LABEL}={evaluation.eval_id}",
+            "secrets": [],
+        }
+        receipt: list[dict[str, str]] = self._run(
+            "cleanup_k8s.yml", evaluation.target, data, _REMOVAL_SECONDS
+        )["receipt"]
+        return receipt
+
+    def _run(
+        self, playbook: str, target: ClusterTarget, data: dict[str, Any], patience: float = 0
+    ) -> dict[str, Any]:
+        return self._runner.run(playbook, data, self._clusters.credential(target), patience)
 
 
-def _probe_job(namespace: str, storage: StorageConfig) -> dict[str, Any]:
-    """A Job with the shape and the security settings of an evaluation's; only ever sent as a dry run."""
-    container = {
-        "name": "probe",
-        "image": "budeval.local/probe:none",
-        "resources": {"requests": {"cpu": "100m", "memory": "64Mi"}, "limits": {"memory": "64Mi"}},
-        "securityContext": {
-            "allowPrivilegeEscalation": False,
-            "readOnlyRootFilesystem": True,
-            "capabilities": {"drop": ["ALL"]},
-        },
-        "volumeMounts": [{"name": "shared", "mountPath": storage.mount_path}],
-    }
-    pod = {
-        "restartPolicy": "Never",
-        "automountServiceAccountToken": False,
-        "securityContext": {
-            "runAsNonRoot": True,
-            "runAsUser": 10001,
-            "seccompProfile": {"type": "RuntimeDefault"},
-        },
-        "containers": [container],
-        "volumes": [{"name": "shared", "persistentVolumeClaim": {"claimName": storage.claim}}],
-    }
-    return {
-        "apiVersion": "batch/v1",
-        "kind": "Job",
-        "metadata": {
-            "name": "budeval-verify-probe",
-            "namespace": namespace,
-            "labels": {"app.kubernetes.io/managed-by": "budeval"},
-        },
-        "spec": {"backoffLimit": 0, "activeDeadlineSeconds": 60, "suspend": True, "template": {"spec": pod}},
-    }
+def _judge(target: ClusterTarget, claim: str, found: dict[str, Any]) -> ClusterVerification:
+    missing = None
+    if not found["namespace_exists"]:
+        missing = f"There is no namespace {target.namespace}. Create it, or name another one."
+    elif not found["claim_phase"]:
+        missing = f"Namespace {target.namespace} has no PersistentVolumeClaim {claim}. Create it."
+    ready = f"Evaluations can run in namespace {target.namespace} of cluster {target.cluster}."
+    return ClusterVerification(
+        target=target,
+        ok=missing is None,
+        code="NAMESPACE_OR_PVC_MISSING" if missing else None,
+        message=missing or ready,
+        server_version=found["server_version"],
+        claim=claim,
+        claim_phase=found["claim_phase"],
+    )
+
+
+def _deployed(item: dict[str, Any]) -> Deployed:
+    if "msg" not in item:
+        return Deployed(run_id=item["run_id"], job=item["job"])
+    error = classify(item, "Deploy the run")
+    return Deployed(run_id=item["run_id"], code=error.code, message=error.message)
+
+
+def _temp_id(evaluation: Evaluation, run_ids: list[str]) -> str:
+    """Derived, so that a repeated extraction finds its own Job and makes no second one."""
+    text = "/".join([evaluation.eval_id, str(evaluation.attempt), *run_ids])
+    return f"extract-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
+
+
+def _why_no_log(pods: list[dict[str, Any]]) -> ClusterError:
+    """The extraction's pod did not end in time, or there never was one."""
+    statuses = [status for pod in pods for status in pod.get("containerStatuses", [])]
+    waiting = [status["state"]["waiting"] for status in statuses if "waiting" in status.get("state", {})]
+    if waiting:
+        code = _CODE_OF_WAITING.get(waiting[0].get("reason", ""), "EXTRACTION_FAILED")
+        text = (
+            f"The extraction Job could not start: {waiting[0].get('reason')} {waiting[0].get('message', '')}"
+        )
+        return ClusterError(text, code=code, retryable=code != "IMAGE_PULL")
+    phases = ", ".join(pod.get("phase", "unknown") for pod in pods) or "no pod"
+    text = f"The extraction Job did not end within {_EXTRACTION_SECONDS:.0f} s ({phases})."
+    return ClusterError(text, code="EXTRACTION_FAILED", retryable=True)

@@ -1,5 +1,8 @@
 """From failures to HTTP answers: every one is an `ErrorResponse` with a stable code."""
 
+from collections.abc import Sequence
+from typing import Any
+
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
@@ -34,11 +37,17 @@ def _answer_invalid(_request: Request, error: Exception) -> JSONResponse:
     """What pydantic refused: the first field at fault, by its path in the body."""
     if not isinstance(error, RequestValidationError):
         raise error
-    first = error.errors()[0]
     # Without the leading "body": callers know their document, not our framework.
-    where = () if first["type"] == "json_invalid" else first["loc"][1:]
+    problem = first_problem(error.errors(), skip=1)
+    return _answer(problem.status, problem)
+
+
+def first_problem(errors: Sequence[Any], skip: int) -> RequestError:
+    """The first of pydantic's errors, with the field's path; never the value, which may be a secret."""
+    first = errors[0]
+    where = () if first["type"] == "json_invalid" else first["loc"][skip:]
     param = ".".join(str(part) for part in where) or None
-    return _answer(422, RequestError(f"{param or 'body'}: {first['msg']}", param=param))
+    return RequestError(f"{param or 'body'}: {first['msg']}", status=422, param=param)
 
 
 def _answer_http(_request: Request, error: Exception) -> JSONResponse:

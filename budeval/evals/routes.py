@@ -7,24 +7,24 @@ from fastapi import APIRouter, Response
 
 from budeval.config import Settings
 from budeval.domain.cluster import ClusterTarget, ClusterVerification
+from budeval.domain.steps import WorkflowStep
 from budeval.errors import RequestError
 from budeval.evals.activities import verification_key
-from budeval.evals.ansible_orchestrator import AnsibleOrchestrator
+from budeval.evals.clusters import Clusters
 from budeval.evals.schema import (
     ErrorResponse,
     Readiness,
     VerifyClusterRequest,
     WorkflowStarted,
     WorkflowState,
-    WorkflowStep,
 )
 from budeval.evals.workflows import VERIFY_STEP, verify_cluster
 from budeval.runtime.readiness import ReadinessCheck
 from budeval.runtime.sidecar import Sidecar
 from budeval.runtime.workflow_engine import WorkflowBody, WorkflowSnapshot
 
-_ERRORS: dict[int | str, dict[str, type[ErrorResponse]]] = {
-    status: {"model": ErrorResponse} for status in (400, 404, 422, 503)
+ERRORS: dict[int | str, dict[str, type[ErrorResponse]]] = {
+    status: {"model": ErrorResponse} for status in (400, 404, 409, 422, 503)
 }
 _VERIFY_STEPS = [
     WorkflowStep(
@@ -65,11 +65,11 @@ def health_routes(readiness: ReadinessCheck) -> APIRouter:
     return router
 
 
-def evaluation_routes(
-    settings: Settings, engine: KnowsWorkflows, sidecar: Sidecar, orchestrator: AnsibleOrchestrator
+def workflow_routes(
+    settings: Settings, engine: KnowsWorkflows, sidecar: Sidecar, clusters: Clusters
 ) -> APIRouter:
     """The routes that start workflows and tell of them."""
-    router = APIRouter(responses=_ERRORS)
+    router = APIRouter(responses=ERRORS)
 
     @router.post("/clusters:verify", tags=["clusters"], status_code=202)
     def verify(request: VerifyClusterRequest) -> WorkflowStarted:
@@ -81,7 +81,7 @@ def evaluation_routes(
                 code="CLUSTER_REQUIRED",
                 param="cluster",
             )
-        orchestrator.require_known(cluster)
+        clusters.require_known(cluster)
         target = ClusterTarget(cluster=cluster, namespace=request.namespace or settings.namespace)
         workflow_id = f"verify-{uuid.uuid4()}"
         engine.schedule(verify_cluster, workflow_id, target.model_dump(mode="json"))
@@ -105,6 +105,7 @@ def evaluation_routes(
             workflow_id=workflow_id,
             workflow_name=snapshot.name,
             status=snapshot.status,
+            param={"status": snapshot.status},
             verification=_without_schema(stored) if stored else None,
             error=snapshot.failure,
         )

@@ -1,17 +1,42 @@
 """What callers send and get."""
 
-from pydantic import BaseModel, ConfigDict, Field
+import re
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    StringConstraints,
+    field_validator,
+    model_validator,
+)
 
 from budeval.domain.cluster import ClusterVerification
-from budeval.domain.identifiers import DnsLabel
-from budeval.domain.notification import WorkflowStatus
+from budeval.domain.evaluation import Evaluator, Outcome, Resources, Timeouts
+from budeval.domain.identifiers import DnsLabel, RunId
+from budeval.domain.notification import Announcement, WorkflowStatus
+from budeval.domain.steps import WorkflowStep
 from budeval.runtime.readiness import DependencyHealth
 
+INLINE_LIMIT = 512 * 1024
+"""Bytes of an inline dataset: with the scripts it must fit into a ConfigMap."""
+_MAX_RUNS = 1000
+_PLACEHOLDER = re.compile(r"\{([A-Za-z_][A-Za-z0-9_ ]*)\}")
 
-class VerifyClusterRequest(BaseModel):
-    """Which cluster to verify; whatever is left out comes from the settings."""
+Text = Annotated[str, StringConstraints(min_length=1, max_length=500, pattern=r"^[^\x00-\x1f\x7f]*$")]
+"""One line of text without control characters."""
+LabelKey = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$")]
 
+
+class _Request(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class VerifyClusterRequest(_Request):
+    """Which cluster to verify; whatever is left out comes from the settings."""
 
     cluster: DnsLabel | None = Field(None, description="Name of a configured cluster.")
     namespace: DnsLabel | None = Field(
@@ -19,12 +44,204 @@ class VerifyClusterRequest(BaseModel):
     )
 
 
-class WorkflowStep(BaseModel):
-    """A step that notifications will name in `payload.event`."""
+class ExtraArgs(_Request):
+    """How the model is asked; the names are those of the original service."""
 
-    id: str
-    title: str
-    description: str
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    query_per_second: float | None = Field(None, gt=0, le=10_000)
+    max_out_len: int | None = Field(None, ge=1, le=1_000_000, description="Tokens of a reply.")
+    max_seq_len: int | None = Field(None, ge=1, le=10_000_000, description="Tokens of prompt and reply.")
+    batch_size: int | None = Field(None, ge=1, le=1024, description="Requests at once.")
+
+
+class SecretRef(_Request):
+    """A secret in Dapr's secret store, so that no message carries it."""
+
+    name: Text = Field(description="Name of the secret in the store of the settings.")
+    key: Text | None = Field(None, description="Key in the secret; its name where it has only one.")
+
+
+class EvalModelInfo(_Request):
+    """The model and how it is reached."""
+
+    model_name: Text = Field(description="As the endpoint calls it.")
+    endpoint: Annotated[str, StringConstraints(pattern=r"^https?://[^\s\x00-\x1f]+$", max_length=2000)] = (
+        Field(
+            description="Base URL of an OpenAI-compatible API, as the pods reach it: `http://10.0.0.7:8000/v1`."
+        )
+    )
+    api_key: SecretStr | None = Field(None, description="Kept sealed; never in histories, logs or events.")
+    secret_ref: SecretRef | None = Field(None, description="Instead of `api_key`.")
+    extra_args: ExtraArgs = ExtraArgs()
+
+    @model_validator(mode="after")
+    def _one_key(self) -> "EvalModelInfo":
+        if (self.api_key is None) == (self.secret_ref is None):
+            raise ValueError("give either api_key or secret_ref")
+        return self
+
+    @field_validator("endpoint")
+    @classmethod
+    def _no_credentials(cls, endpoint: str) -> str:
+        if "@" in endpoint.split("/")[2]:
+            raise ValueError("must not hold a user or password; give api_key")
+        return endpoint.rstrip("/")
+
+
+class DatasetSource(_Request):
+    """A dataset of the team's own: rows inline, or a file below `datasets/` of the claim."""
+
+    inline: str | None = Field(None, description=f"The rows; at most {INLINE_LIMIT // 1024} KiB.")
+    path: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_./-]{0,200}$")] | None = None
+    format: Literal["jsonl", "csv"] = "jsonl"
+    prompt: Annotated[str, StringConstraints(min_length=1, max_length=20_000)] = Field(
+        "{question}", description="What the model is asked; `{column}` stands for a row's value."
+    )
+    answer: Text = Field("answer", description="Column of the reference answer.")
+    evaluator: Evaluator = Evaluator.EXACT
+
+    @model_validator(mode="after")
+    def _one_source(self) -> "DatasetSource":
+        if (self.inline is None) == (self.path is None):
+            raise ValueError("give either inline or path")
+        if self.inline is not None and len(self.inline.encode()) > INLINE_LIMIT:
+            raise ValueError(
+                f"inline rows are limited to {INLINE_LIMIT} bytes; put the file on the claim, give path"
+            )
+        if self.path is not None and ".." in self.path.split("/"):
+            raise ValueError("path must not leave the datasets directory")
+        if not _PLACEHOLDER.search(self.prompt):
+            raise ValueError("prompt has no {column}: every row would be asked the same")
+        return self
+
+
+class EvalDataset(_Request):
+    """One run: a dataset, and what is special about it."""
+
+    dataset_id: Text = Field(description="A stock dataset of the engine, or a name for `source`.")
+    run_id: RunId
+    source: DatasetSource | None = None
+    limit: int | None = Field(None, ge=1, description="Only the first rows.")
+    resources: Resources = Resources()
+
+
+class EvalConfig(_Request):
+    """Accepted for callers of the original service, which never used it either."""
+
+    config_name: str
+    config_value: dict[str, Any]
+
+
+class Decoding(_Request):
+    """How tokens are chosen."""
+
+    temperature: float = Field(0.0, ge=0, le=2)
+    seed: int | None = None
+
+
+class NotificationMetadata(_Request):
+    """Echoed in every notification."""
+
+    notification_type: Literal["event", "topic", "broadcast"] = "event"
+    name: Text = "bud-internal"
+    workflow_id: Text
+    subscriber_ids: str | list[str] | None = None
+    actor: str | None = None
+    topic_keys: str | list[str] | None = None
+    category: Literal["inapp", "internal", "email"] = "internal"
+
+
+class EvaluationRequest(_Request):
+    """An evaluation: a model, datasets, and where to run. Also the data of a message on the request topic."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        json_schema_extra={
+            "examples": [
+                {
+                    "eval_id": "223e4567-e89b-12d3-a456-426614174020",
+                    "experiment_id": "123e4567-e89b-12d3-a456-426614174000",
+                    "eval_model_info": {
+                        "model_name": "smollm2",
+                        "endpoint": "http://10.88.0.1:8080/v1",
+                        "api_key": "sk-…",
+                    },
+                    "eval_datasets": [
+                        {
+                            "dataset_id": "sums",
+                            "run_id": "sums-1",
+                            "source": {
+                                "inline": '{"question": "What is 2 + 3?", "answer": "5"}\n',
+                                "prompt": "Question: {question}\nAnswer:",
+                                "evaluator": "last_number",
+                            },
+                        },
+                        {"dataset_id": "demo_gsm8k_chat_gen", "run_id": "gsm8k-1", "limit": 64},
+                    ],
+                }
+            ]
+        },
+    )
+
+    eval_id: UUID
+    experiment_id: UUID
+    eval_model_info: EvalModelInfo
+    eval_datasets: Annotated[list[EvalDataset], Field(min_length=1, max_length=_MAX_RUNS)]
+    eval_configs: list[EvalConfig] = Field(default_factory=list)
+    engine: Text = "opencompass"
+    kubeconfig: SecretStr | None = Field(
+        None, description="Of the cluster to run on, JSON or YAML; kept sealed. Empty is the same as none."
+    )
+    cluster: DnsLabel | None = Field(None, description="Name of a configured cluster, instead of kubeconfig.")
+    namespace: DnsLabel | None = None
+    claim: DnsLabel | None = Field(None, description="PersistentVolumeClaim, if not the one of the settings.")
+    decoding: Decoding = Decoding()
+    timeouts: Timeouts = Timeouts()
+    labels: Annotated[dict[LabelKey, Text], Field(max_length=20)] = Field(default_factory=dict)
+
+    source: str | None = Field(None, description="Name of the caller; told in the record.")
+    source_topic: str | list[str] | None = Field(None, description="Where notifications go; must be allowed.")
+    notification_metadata: NotificationMetadata | None = None
+    # Of the CloudEvents base of the original service's callers; read by nobody here.
+    specversion: str | None = None
+    topic: str | None = None
+    pubsubname: str | None = None
+    data: dict[str, Any] | None = None
+    traceid: str | None = None
+    tracestate: str | None = None
+    traceparent: str | None = None
+    type: str | None = None
+    time: str | None = None
+    debug: bool = False
+
+    @field_validator("eval_datasets")
+    @classmethod
+    def _distinct_runs(cls, datasets: list[EvalDataset]) -> list[EvalDataset]:
+        seen: set[str] = set()
+        for dataset in datasets:
+            if dataset.run_id in seen:
+                raise ValueError(f"run_id {dataset.run_id!r} is there twice; each run needs its own")
+            seen.add(dataset.run_id)
+        return datasets
+
+    @model_validator(mode="after")
+    def _one_cluster(self) -> "EvaluationRequest":
+        if self.cluster and self.kubeconfig_text:
+            raise ValueError("give either cluster or kubeconfig")
+        return self
+
+    @property
+    def kubeconfig_text(self) -> str | None:
+        """The kubeconfig, None where it is missing or empty."""
+        return (self.kubeconfig.get_secret_value() or None) if self.kubeconfig else None
+
+    @property
+    def topics(self) -> list[str]:
+        """The topics it names."""
+        named = self.source_topic
+        return [named] if isinstance(named, str) else list(named or [])
 
 
 class WorkflowStarted(BaseModel):
@@ -45,8 +262,121 @@ class WorkflowState(BaseModel):
     workflow_id: str
     workflow_name: str
     status: WorkflowStatus
+    param: dict[str, Any] = Field(
+        default_factory=dict, description="As callers of the original service read it."
+    )
     verification: ClusterVerification | None = Field(None, description="The outcome, once there is one.")
     error: str | None = Field(None, description="`CODE: message` when the workflow failed.")
+
+
+class StepState(BaseModel):
+    """A step of an evaluation and how far it is; PENDING before it begins."""
+
+    id: str
+    title: str
+    status: WorkflowStatus
+    message: str | None = None
+
+
+class EvaluationState(BaseModel):
+    """How far an evaluation is."""
+
+    object: str = "evaluation"
+    eval_id: str
+    experiment_id: str
+    workflow_id: str
+    status: WorkflowStatus
+    outcome: Outcome | None = None
+    engine: str
+    model: str
+    cluster: str
+    namespace: str
+    labels: dict[str, str]
+    created: str
+    ended: str | None = None
+    steps: list[StepState]
+    progress_percent: int = Field(description="Over all runs, 0 to 100.")
+    eta_minutes: int | None = Field(None, description="Whole minutes that are left; null while unknown.")
+    runs: dict[str, dict[str, Any]] = Field(description="By run id: state, samples done and total, reason.")
+    error: str | None = Field(None, description="`CODE: message` when it failed.")
+    events: int = Field(description="Number of the newest event.")
+
+
+class EvaluationSummary(BaseModel):
+    """One line of the list."""
+
+    eval_id: str
+    status: WorkflowStatus
+    outcome: Outcome | None = None
+    model: str
+    runs: int
+    created: str
+    ended: str | None = None
+    labels: dict[str, str]
+
+
+class EvaluationPage(BaseModel):
+    """Evaluations, newest first."""
+
+    object: str = "evaluations"
+    evaluations: list[EvaluationSummary]
+    cursor: str | None = Field(None, description="For the next page; null where this is the last.")
+
+
+class EvaluationResults(BaseModel):
+    """The guide's result format, and ours beside it."""
+
+    success: bool = Field(description="True only if every run is a success.")
+    results: list[dict[str, Any]]
+    outcome: Outcome
+    eval_id: str
+
+
+class EventPage(BaseModel):
+    """What was announced, in order."""
+
+    events: list[Announcement]
+    last: int = Field(description="Number of the newest one here; ask again with `after` set to it.")
+
+
+class RunLog(BaseModel):
+    """The end of a run's log as it was last seen; 64 KiB at most."""
+
+    eval_id: str
+    run_id: str
+    log: str
+
+
+class ValidationReport(BaseModel):
+    """What was checked; nothing was started."""
+
+    ok: bool
+    checks: list["Check"]
+
+
+class Check(BaseModel):
+    """One thing that was checked."""
+
+    name: str
+    ok: bool
+    code: str | None = None
+    message: str
+
+
+class EngineInfo(BaseModel):
+    """An engine and what it can be asked for."""
+
+    name: str
+    image: str
+    evaluators: list[Evaluator] = list(Evaluator)
+    stock_datasets: int
+
+
+class DatasetList(BaseModel):
+    """The stock datasets of an engine; their data must be on the claim."""
+
+    engine: str
+    datasets: list[str]
 
 
 class Readiness(BaseModel):

@@ -1,11 +1,12 @@
-"""What happens, step by step.
+"""The workflows as Dapr runs them. Bodies only decide; `evaluate` holds the longer one's steps.
 
-Bodies only decide: Dapr replays them from the top at each turn, so clock, ids, state, messages and clusters
-are reached through activities alone.
+Dapr replays them from the top at each turn, so clock, ids, state, messages and clusters are reached through
+activities alone.
 """
 
 from collections.abc import Generator
-from datetime import timedelta
+from contextlib import suppress
+from datetime import datetime, timedelta
 from typing import Any
 
 from dapr.ext import workflow as wf
@@ -19,6 +20,7 @@ from budeval.domain.notification import (
     WorkflowStatus,
 )
 from budeval.errors import ClusterError
+from budeval.evals.evaluate import Course, EvaluationCourse, StepError
 
 Step = Generator[Any, Any, Any]
 
@@ -35,6 +37,80 @@ _SIDECAR_RETRY = wf.RetryPolicy(
     backoff_coefficient=2.0,
     max_retry_interval=timedelta(seconds=30),
 )
+_TICKS_PER_GENERATION = 20
+SHORTEST_PAUSE_SECONDS = 2.0
+_LONGEST_PAUSE_SECONDS = 15.0
+_TROUBLE_PAUSE_SECONDS = 60.0
+_OF_CLUSTER = {
+    "verify_evaluation_cluster",
+    "deploy_eval_job",
+    "check_jobs_status",
+    "extract_eval_results",
+    "cleanup_evaluation",
+}
+
+
+def evaluate_model(ctx: wf.DaprWorkflowContext, argument: dict[str, Any]) -> Step:
+    """One evaluation, from the verified cluster to the last notification. Fails when no run has a score."""
+    outcome = yield from EvaluationCourse(_Turn(ctx), Course.model_validate(argument)).run()
+    if isinstance(outcome, Course):
+        ctx.continue_as_new(outcome.model_dump(mode="json"), save_events=True)
+        return None
+    return outcome
+
+
+class _Turn:
+    """What an evaluation's course may do, on Dapr's context."""
+
+    def __init__(self, ctx: wf.DaprWorkflowContext) -> None:
+        self._ctx = ctx
+
+    @property
+    def now(self) -> datetime:
+        now: datetime = self._ctx.current_utc_datetime
+        return now
+
+    def call(self, activity: str, argument: Any) -> Step:
+        retry = _CLUSTER_RETRY if activity in _OF_CLUSTER else _SIDECAR_RETRY
+        try:
+            return (yield self._ctx.call_activity(activity, input=argument, retry_policy=retry))
+        except wf.TaskFailedError as error:
+            raise StepError(*_code_and_message(error)) from error
+
+    def wait(self, event: str, limit: timedelta) -> Step:
+        with suppress(TimeoutError):
+            return (yield self._ctx.wait_for_external_event(event, timeout=limit)) or {}
+        return None
+
+    def say(self, status: str) -> None:
+        self._ctx.set_custom_status(status)
+
+
+def watch_cluster(ctx: wf.DaprWorkflowContext, argument: dict[str, Any]) -> Step:
+    """Look at a cluster again and again, for all evaluations that wait there; ends when none does.
+
+    Argument: {watch_id, delivered, pause}, carried from generation to generation.
+    """
+    watch_id, delivered, pause = argument["watch_id"], argument["delivered"], argument["pause"]
+    for _ in range(_TICKS_PER_GENERATION):
+        try:
+            order = {"watch_id": watch_id, "delivered": delivered}
+            found = yield ctx.call_activity("watch_tick", input=order, retry_policy=_SIDECAR_RETRY)
+        except wf.TaskFailedError:
+            found = {"closed": False, "changed": False, "trouble": "INTERNAL", "delivered": delivered}
+        if found["closed"]:
+            return
+        delivered = found["delivered"]
+        pause = _next_pause(pause, changed=found["changed"], trouble=bool(found["trouble"]))
+        yield ctx.create_timer(timedelta(seconds=pause))
+    ctx.continue_as_new({"watch_id": watch_id, "delivered": delivered, "pause": pause})
+
+
+def _next_pause(pause: float, *, changed: bool, trouble: bool) -> float:
+    """2 s after a change, then ever longer up to 15 s; up to a minute for a cluster in trouble."""
+    if changed:
+        return SHORTEST_PAUSE_SECONDS
+    return min(pause * 1.5, _TROUBLE_PAUSE_SECONDS if trouble else _LONGEST_PAUSE_SECONDS)
 
 
 def verify_cluster(ctx: wf.DaprWorkflowContext, target: dict[str, Any]) -> Step:

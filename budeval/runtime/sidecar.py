@@ -4,6 +4,7 @@ The SDK's client has none for state and publishing, and its constructor waits up
 (docs/decisions/0001). https://docs.dapr.io/reference/api/
 """
 
+from collections.abc import Callable, Iterable
 from typing import Any
 from urllib.parse import quote
 
@@ -15,6 +16,8 @@ from budeval.errors import SidecarError
 _READINESS_KEY = "readiness"
 _READINESS_TOPIC = "budeval-readiness"
 _HTTP_CONFLICT = 409
+_UPDATE_TRIES = 20
+_EVENTS_PER_READ = 50
 
 
 class Sidecar:
@@ -57,23 +60,80 @@ class Sidecar:
             return self.get_state(key)
         return value
 
-    def announce(self, topic: str, announcement: Announcement) -> None:
-        """Store an announcement (the first write wins), then publish what is stored.
+    def update_state(self, key: str, change: Callable[[Any], Any]) -> Any:
+        """Read, change, write; anew where somebody else wrote in between. Returns what was written.
+
+        Args:
+            key: of the value.
+            change: gets the value (None where there is none) and returns the new one; may be called again.
+
+        Raises:
+            SidecarError: others wrote each time.
+        """
+        for _ in range(_UPDATE_TRIES):
+            answer = self._send("GET", f"{self._state_url}/{quote(key, safe='')}")
+            value = change(answer.json() if answer.content else None)
+            item = {"key": key, "value": value, "options": {"concurrency": "first-write"}}
+            etag = answer.headers.get("ETag")
+            try:
+                self._send("POST", self._state_url, json=[item | ({"etag": etag} if etag else {})])
+            except _ConflictError:
+                continue
+            return value
+        raise SidecarError(f"{key} was changed by others {_UPDATE_TRIES} times in a row")
+
+    def get_states(self, keys: list[str]) -> list[Any]:
+        """The JSON values of keys in their order, None where there is none."""
+        if not keys:
+            return []
+        answer = self._send("POST", f"{self._state_url}/bulk", json={"keys": keys, "parallelism": 8})
+        found = {item["key"]: item.get("data") for item in answer.json()}
+        return [found.get(key) for key in keys]
+
+    def delete_state(self, key: str) -> None:
+        """Forget a key; also where there is none."""
+        self._send("DELETE", f"{self._state_url}/{quote(key, safe='')}")
+
+    def get_secret(self, store: str, name: str) -> dict[str, str]:
+        """A secret of a secret store: its keys and values.
+
+        Raises:
+            SidecarError: the store does not answer, or has no such secret.
+        """
+        answer = self._send("GET", f"/v1.0/secrets/{quote(store)}/{quote(name, safe='')}")
+        secret: dict[str, str] = answer.json() if answer.content else {}
+        return secret
+
+    def announce(self, topics: Iterable[str], announcement: Announcement) -> None:
+        """Store an announcement (the first write wins), then publish what is stored to every topic.
 
         May be repeated without harm: a repetition publishes the same bytes under the same event id.
         """
-        key = f"event-{announcement.subject}-{announcement.number}"
+        key = event_key(announcement.subject, announcement.number)
         stored = self.save_state_first(key, announcement.model_dump(mode="json"))
-        self._publish(topic, Announcement.model_validate(stored))
+        self.publish(topics, Announcement.model_validate(stored))
 
-    def _publish(self, topic: str, announcement: Announcement) -> None:
+    def announcements(self, subject: str, after: int) -> list[Announcement]:
+        """What was announced about a subject, from number `after` + 1 on."""
+        found: list[Announcement] = []
+        while True:
+            first = after + len(found) + 1
+            page = self.get_states([event_key(subject, first + at) for at in range(_EVENTS_PER_READ)])
+            there = [Announcement.model_validate(value) for value in page if value is not None]
+            found += there
+            if len(there) < _EVENTS_PER_READ:
+                return found
+
+    def publish(self, topics: Iterable[str], announcement: Announcement) -> None:
+        """Publish without storing."""
         envelope = {
             "metadata.cloudevent.id": announcement.event_id,
             "metadata.cloudevent.source": SOURCE,
             "metadata.cloudevent.type": announcement.notification.payload.type,
         }
         body = announcement.notification.model_dump(mode="json")
-        self._send("POST", f"{self._publish_url}/{quote(topic)}", params=envelope, json=body)
+        for topic in topics:
+            self._send("POST", f"{self._publish_url}/{quote(topic)}", params=envelope, json=body)
 
     def check_alive(self) -> None:
         """The sidecar answers, its components are loaded.
@@ -123,6 +183,11 @@ class Sidecar:
             return answer
         text = f"{method} {url} answered {answer.status_code}: {answer.text[:300]}"
         raise (_ConflictError if answer.status_code == _HTTP_CONFLICT else SidecarError)(text)
+
+
+def event_key(subject: str, number: int) -> str:
+    """Where an announcement is in the state store."""
+    return f"event-{subject}-{number}"
 
 
 class _ConflictError(SidecarError):

@@ -16,7 +16,7 @@ from dapr.ext.workflow.logger import LoggerOptions
 from pydantic import BaseModel, ConfigDict
 
 from budeval.domain.notification import WorkflowStatus
-from budeval.errors import SidecarError
+from budeval.errors import BudevalError, SidecarError
 
 T = TypeVar("T")
 
@@ -45,6 +45,10 @@ class WorkflowSnapshot(BaseModel):
     """What the workflow returned, as JSON."""
     failure: str | None = None
     """Why it failed: `CODE: message`."""
+
+
+class NonRetryableError(Exception):
+    """Another try of the activity would fail the same way; its text is `CODE: message`."""
 
 
 class WorkflowEngine:
@@ -144,6 +148,26 @@ class WorkflowEngine:
             failure=failure,
         )
 
+    def is_active(self, workflow_id: str) -> bool:
+        """Whether an instance exists and has not ended.
+
+        Raises:
+            SidecarError: Dapr did not answer.
+        """
+        snapshot = self.find(workflow_id)
+        return snapshot is not None and snapshot.status in _ACTIVE
+
+    def raise_event(self, workflow_id: str, event: str, data: Any) -> None:
+        """Raise an event to an instance. One that has ended drops it.
+
+        Raises:
+            SidecarError: Dapr did not answer, or there is no such instance.
+        """
+        self._limited(
+            lambda: self._client.raise_workflow_event(workflow_id, event, data=data),
+            "the event could not be raised",
+        )
+
     def _limited(self, call: Callable[[], T], failed: str) -> T:
         """Make a call of the SDK's client, which has no time limits, and don't wait for it for ever."""
         future = self._calls.submit(call)
@@ -172,7 +196,13 @@ def _unmarked(body: WorkflowBody) -> WorkflowBody:
 
 def _without_context(activity: Activity) -> Callable[[Any, Any], Any]:
     def run(_context: wf.WorkflowActivityContext, argument: Any) -> Any:
-        return activity(argument)
+        try:
+            return activity(argument)
+        except BudevalError as error:
+            if error.retryable:
+                raise
+            # The SDK knows what not to try again by the name of the class alone.
+            raise NonRetryableError(str(error)) from error
 
     return run
 

@@ -5,10 +5,11 @@ from typing import Any
 
 import pytest
 
-from budeval.config import StorageConfig
+from budeval.config import EngineConfig, StorageConfig
 from budeval.errors import ClusterError, SidecarError
-from budeval.evals.activities import Activities, verification_key
+from budeval.evals.activities import VerificationActivities, verification_key
 from budeval.evals.ansible_orchestrator import AnsibleOrchestrator
+from budeval.evals.clusters import Clusters
 from budeval.evals.workflows import verify_cluster
 from tests.evals.replay import Call, Replay
 from tests.runtime.fake_dapr import FakeDapr
@@ -28,15 +29,21 @@ _VERIFICATION = {
 class FakeRunner:
     """A cluster that is away."""
 
-    def run(self, playbook: str, data: dict[str, Any], kubeconfig: str) -> dict[str, Any]:  # noqa: ARG002
+    def run(
+        self,
+        playbook: str,  # noqa: ARG002
+        data: dict[str, Any],  # noqa: ARG002
+        kubeconfig: str,  # noqa: ARG002
+        patience: float = 0,  # noqa: ARG002
+    ) -> dict[str, Any]:
         """Never reach it."""
         raise ClusterError("nobody answers", code="CLUSTER_UNREACHABLE", retryable=True)
 
 
-def _activities(dapr: FakeDapr, clusters: Path | None = None) -> Activities:
-    return Activities(
-        AnsibleOrchestrator(FakeRunner(), clusters, StorageConfig()), dapr.client(), "notifications"
-    )
+def _activities(dapr: FakeDapr, directory: Path | None = None) -> VerificationActivities:
+    clusters = Clusters(directory, lambda _eval_id: None)
+    orchestrator = AnsibleOrchestrator(FakeRunner(), clusters, {}, StorageConfig(), EngineConfig())
+    return VerificationActivities(orchestrator, dapr.client(), "notifications")
 
 
 def test_every_activity_that_the_workflow_calls_is_there() -> None:

@@ -7,10 +7,11 @@ import pytest
 import yaml
 
 from budeval.ansible import kubeconfig
-from budeval.config import StorageConfig
+from budeval.config import EngineConfig, StorageConfig
 from budeval.domain.cluster import ClusterTarget
-from budeval.errors import ClusterError, RequestError
+from budeval.errors import ClusterError
 from budeval.evals.ansible_orchestrator import AnsibleOrchestrator
+from budeval.evals.clusters import Clusters
 
 _STORAGE = StorageConfig(claim="a-claim", mount_path="/shared")
 _TARGET = ClusterTarget(cluster="first", namespace="team-a")
@@ -24,8 +25,11 @@ class FakeRunner:
         self.outcome = outcome
         self.runs: list[tuple[str, dict[str, Any], str]] = []
 
-    def run(self, playbook: str, data: dict[str, Any], kubeconfig: str) -> dict[str, Any]:
+    def run(
+        self, playbook: str, data: dict[str, Any], kubeconfig: str, patience: float = 0
+    ) -> dict[str, Any]:
         """Return the outcome, or raise it."""
+        self.patience = patience
         self.runs.append((playbook, data, kubeconfig))
         if isinstance(self.outcome, ClusterError):
             raise self.outcome
@@ -43,6 +47,11 @@ def _kubeconfig(token: str) -> str:
     )
 
 
+def _orchestrator(runner: FakeRunner, directory: Path) -> AnsibleOrchestrator:
+    clusters = Clusters(directory, lambda _eval_id: None)
+    return AnsibleOrchestrator(runner, clusters, {}, _STORAGE, EngineConfig())
+
+
 @pytest.fixture
 def clusters(tmp_path: Path) -> Path:
     """Two configured clusters, and files that are none."""
@@ -52,31 +61,9 @@ def clusters(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_the_directory_names_the_clusters(clusters: Path) -> None:
-    """Each `<name>.yaml` is a cluster."""
-    orchestrator = AnsibleOrchestrator(FakeRunner(_FOUND), clusters, _STORAGE)
-
-    assert orchestrator.cluster_names() == ["first", "second"]
-
-
-@pytest.mark.parametrize("directory", [None, Path("/nowhere")])
-def test_without_a_directory_there_are_no_clusters(directory: Path | None) -> None:
-    """The refusal says which setting would help."""
-    orchestrator = AnsibleOrchestrator(FakeRunner(_FOUND), directory, _STORAGE)
-
-    with pytest.raises(RequestError, match="BUDEVAL_CLUSTERS_DIR") as refused:
-        orchestrator.require_known("first")
-
-    assert (refused.value.status, refused.value.code, refused.value.param) == (
-        404,
-        "CLUSTER_UNKNOWN",
-        "cluster",
-    )
-
-
 def test_a_usable_cluster_is_told_with_what_was_found(clusters: Path) -> None:
     """Version and phase of the claim come from the playbook, the claim's name from the settings."""
-    verification = AnsibleOrchestrator(FakeRunner(_FOUND), clusters, _STORAGE).verify(_TARGET)
+    verification = _orchestrator(FakeRunner(_FOUND), clusters).verify(_TARGET)
 
     assert verification.model_dump() == {
         "target": {"cluster": "first", "namespace": "team-a"},
@@ -99,7 +86,7 @@ def test_a_usable_cluster_is_told_with_what_was_found(clusters: Path) -> None:
 )
 def test_what_is_missing_is_named(clusters: Path, found: dict[str, Any], missing: str) -> None:
     """A cluster that answers but lacks something is an answer: not usable, and why."""
-    verification = AnsibleOrchestrator(FakeRunner(_FOUND | found), clusters, _STORAGE).verify(_TARGET)
+    verification = _orchestrator(FakeRunner(_FOUND | found), clusters).verify(_TARGET)
 
     assert (verification.ok, verification.code) == (False, "NAMESPACE_OR_PVC_MISSING")
     assert missing in verification.message
@@ -110,7 +97,7 @@ def test_a_final_refusal_is_an_answer(clusters: Path) -> None:
     """Another try would not help, so the code is in the outcome instead of an exception."""
     refusal = ClusterError("You may not.", code="FORBIDDEN", retryable=False)
 
-    verification = AnsibleOrchestrator(FakeRunner(refusal), clusters, _STORAGE).verify(_TARGET)
+    verification = _orchestrator(FakeRunner(refusal), clusters).verify(_TARGET)
 
     assert (verification.ok, verification.code, verification.message) == (False, "FORBIDDEN", "You may not.")
     assert verification.claim == "a-claim"
@@ -121,7 +108,7 @@ def test_what_may_pass_is_raised(clusters: Path) -> None:
     away = ClusterError("nobody answers", code="CLUSTER_UNREACHABLE", retryable=True)
 
     with pytest.raises(ClusterError) as raised:
-        AnsibleOrchestrator(FakeRunner(away), clusters, _STORAGE).verify(_TARGET)
+        _orchestrator(FakeRunner(away), clusters).verify(_TARGET)
 
     assert raised.value is away
 
@@ -131,7 +118,7 @@ def test_the_credential_is_that_of_the_cluster(clusters: Path, cluster: str) -> 
     """The playbook gets the named cluster's kubeconfig, rebuilt, and no other."""
     runner = FakeRunner(_FOUND)
 
-    AnsibleOrchestrator(runner, clusters, _STORAGE).verify(ClusterTarget(cluster=cluster, namespace="team-a"))
+    _orchestrator(runner, clusters).verify(ClusterTarget(cluster=cluster, namespace="team-a"))
 
     ((_, _, credential),) = runner.runs
     assert credential == kubeconfig.rebuild(_kubeconfig(f"token-of-{cluster}"))
@@ -150,7 +137,7 @@ def test_a_kubeconfig_that_cannot_be_used_runs_nothing(clusters: Path, content: 
     if content is not None:
         path.write_bytes(content)
 
-    verification = AnsibleOrchestrator(runner, clusters, _STORAGE).verify(_TARGET)
+    verification = _orchestrator(runner, clusters).verify(_TARGET)
 
     assert (verification.ok, verification.code) == (False, "KUBECONFIG_INVALID")
     assert runner.runs == []
@@ -160,7 +147,7 @@ def test_the_playbook_is_asked_about_a_job_like_an_evaluations(clusters: Path) -
     """The probe is a restricted Job that mounts the claim, names the namespace and would start nothing."""
     runner = FakeRunner(_FOUND)
 
-    AnsibleOrchestrator(runner, clusters, _STORAGE).verify(_TARGET)
+    _orchestrator(runner, clusters).verify(_TARGET)
 
     ((playbook, data, _),) = runner.runs
     job = data["probe_job"]
@@ -177,7 +164,7 @@ def test_the_probe_satisfies_the_restricted_level(clusters: Path) -> None:
     """All that Kubernetes' restricted pod security level demands is set, or namespaces with it refuse us."""
     runner = FakeRunner(_FOUND)
 
-    AnsibleOrchestrator(runner, clusters, _STORAGE).verify(_TARGET)
+    _orchestrator(runner, clusters).verify(_TARGET)
 
     pod = runner.runs[0][1]["probe_job"]["spec"]["template"]["spec"]
     assert pod["securityContext"]["runAsNonRoot"] is True

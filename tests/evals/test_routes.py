@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 from fastapi import FastAPI
 
-from budeval.config import Settings, StorageConfig
+from budeval.config import Settings
 from budeval.domain.notification import WorkflowStatus
 from budeval.errors import SidecarError
 from budeval.evals import http_errors, routes
 from budeval.evals.activities import verification_key
-from budeval.evals.ansible_orchestrator import AnsibleOrchestrator
+from budeval.evals.clusters import Clusters
 from budeval.evals.workflows import verify_cluster
 from budeval.runtime.readiness import ReadinessCheck
 from budeval.runtime.workflow_engine import WorkflowBody, WorkflowSnapshot
@@ -81,10 +81,10 @@ class Service:
         """A caller."""
         given = Settings(default_cluster=default_cluster, clusters_dir=self.clusters)
         sidecar = self.dapr.client()
-        orchestrator = AnsibleOrchestrator(FakeRunner(), given.clusters_dir, StorageConfig())
+        clusters = Clusters(given.clusters_dir, lambda _eval_id: None)
         application = FastAPI()
         application.include_router(routes.health_routes(ReadinessCheck(sidecar, self.engine)))
-        application.include_router(routes.evaluation_routes(given, self.engine, sidecar, orchestrator))
+        application.include_router(routes.workflow_routes(given, self.engine, sidecar, clusters))
         http_errors.install(application)
         return Caller(application)
 
@@ -237,6 +237,7 @@ def test_a_running_workflow_has_no_outcome_yet(service: Service) -> None:
         "workflow_id": "verify-1",
         "workflow_name": "verify_cluster",
         "status": "RUNNING",
+        "param": {"status": "RUNNING"},
         "verification": None,
         "error": None,
     }

@@ -1,5 +1,6 @@
 """A sidecar without processes: what its HTTP API would answer, and what it was sent."""
 
+import hashlib
 import json
 from dataclasses import dataclass, field
 from typing import Any
@@ -42,8 +43,12 @@ class FakeDapr:
         for start, status in self.refused.items():
             if path.startswith(start):
                 return httpx.Response(status, text='{"errorCode": "ERR_ON_PURPOSE"}')
+        if path == f"{_STATE}/bulk":
+            keys = json.loads(request.content)["keys"]
+            found = [{"key": key, "data": self.state[key]} for key in keys if key in self.state]
+            return httpx.Response(200, json=found)
         if path.startswith(_STATE):
-            return self._keep(request) if request.method == "POST" else self._give(request)
+            return self._of_state(request)
         if path.startswith("/v1.0/publish/broker/"):
             self.messages.append(request)
             return httpx.Response(204)
@@ -51,20 +56,34 @@ class FakeDapr:
             return httpx.Response(200, json=self.metadata)
         return httpx.Response(204 if path == "/v1.0/healthz/outbound" else 404)
 
+    def _of_state(self, request: httpx.Request) -> httpx.Response:
+        if request.method == "DELETE":
+            self.state.pop(unquote(request.url.raw_path.decode().removeprefix(f"{_STATE}/")), None)
+            return httpx.Response(204)
+        return self._keep(request) if request.method == "POST" else self._give(request)
+
     def _give(self, request: httpx.Request) -> httpx.Response:
         segment = request.url.raw_path.decode().removeprefix(f"{_STATE}/")
         if "/" in segment or "?" in segment:
             return httpx.Response(404)
         key = unquote(segment)
-        return httpx.Response(200, json=self.state[key]) if key in self.state else httpx.Response(204)
+        if key not in self.state:
+            return httpx.Response(204)
+        return httpx.Response(200, json=self.state[key], headers={"ETag": _etag(self.state[key])})
 
     def _keep(self, request: httpx.Request) -> httpx.Response:
         for item in json.loads(request.content):
             if self.rival is not None:
                 self.state[item["key"]] = self.rival
             first_write = item.get("options", {}).get("concurrency") == "first-write"
-            if first_write and item["key"] in self.state:
+            now = _etag(self.state[item["key"]]) if item["key"] in self.state else None
+            if first_write and now != item.get("etag"):
                 return httpx.Response(409, text='{"errorCode": "ERR_STATE_SAVE"}')
             if not self.forgetful:
                 self.state[item["key"]] = item["value"]
         return httpx.Response(204)
+
+
+def _etag(value: Any) -> str:
+    """The same for the same value, which is as good as a counter here."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()

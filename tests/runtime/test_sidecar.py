@@ -23,7 +23,7 @@ _CALLS: dict[str, Callable[[Sidecar], object]] = {
     "get_state": lambda sidecar: sidecar.get_state("key"),
     "save_state": lambda sidecar: sidecar.save_state("key", 1),
     "save_state_first": lambda sidecar: sidecar.save_state_first("key", 1),
-    "announce": lambda sidecar: sidecar.announce("topic", _announcement()),
+    "announce": lambda sidecar: sidecar.announce(["topic"], _announcement()),
     "check_alive": lambda sidecar: sidecar.check_alive(),
     "check_state_store": lambda sidecar: sidecar.check_state_store(),
     "check_broker": lambda sidecar: sidecar.check_broker(),
@@ -86,7 +86,7 @@ def test_an_announcement_is_stored_and_published() -> None:
     """The message carries the notification as its data and an id that consumers can tell repetitions by."""
     dapr = FakeDapr()
 
-    dapr.client().announce("news", _announcement())
+    dapr.client().announce(["news"], _announcement())
 
     (message,) = dapr.messages
     assert message.url.path == "/v1.0/publish/broker/news"
@@ -103,8 +103,8 @@ def test_a_repeated_announcement_publishes_the_same_again() -> None:
     dapr = FakeDapr()
     sidecar = dapr.client()
 
-    sidecar.announce("news", _announcement("Looking."))
-    sidecar.announce("news", _announcement("Something else."))
+    sidecar.announce(["news"], _announcement("Looking."))
+    sidecar.announce(["news"], _announcement("Something else."))
 
     first, again = dapr.messages
     assert (again.url, again.content) == (first.url, first.content)
@@ -115,7 +115,7 @@ def test_nothing_is_published_that_is_not_stored() -> None:
     dapr = FakeDapr(refused={"/v1.0/state": 500})
 
     with pytest.raises(SidecarError):
-        dapr.client().announce("news", _announcement())
+        dapr.client().announce(["news"], _announcement())
 
     assert dapr.messages == []
 

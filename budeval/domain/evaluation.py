@@ -1,0 +1,161 @@
+"""One evaluation as the service carries it: what was asked for, without secrets and without data rows.
+
+It is the input of the workflow `evaluate_model` and is stored in its history, so it holds references only: to
+the sealed secrets by `eval_id`, to inline datasets by their digest.
+"""
+
+from enum import StrEnum
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+from budeval.domain.cluster import ClusterTarget
+from budeval.domain.identifiers import RunId
+
+Quantity = Annotated[str, StringConstraints(pattern=r"^[0-9]+(\.[0-9]+)?(m|k|M|G|T|Ki|Mi|Gi|Ti)?$")]
+"""A Kubernetes quantity, as `500m` or `2Gi`."""
+
+
+class Evaluator(StrEnum):
+    """How a reply is compared with the reference answer."""
+
+    EXACT = "exact"
+    """The whole reply equals it."""
+    CONTAINS = "contains"
+    """It appears in the reply."""
+    LAST_NUMBER = "last_number"
+    """The last number of the reply equals it, as with GSM8K."""
+    CHOICE = "choice"
+    """The first option letter of the reply equals it."""
+
+
+class Outcome(StrEnum):
+    """How a run or an evaluation ended, more exactly than `status` can tell."""
+
+    COMPLETED = "COMPLETED"
+    PARTIAL = "PARTIAL"
+    FAILED = "FAILED"
+    CANCELLED = "CANCELLED"
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Model(_Frozen):
+    """The model under test, behind an OpenAI-compatible endpoint."""
+
+    name: str
+    endpoint: str
+    """Base URL, as `http://10.0.0.7:8000/v1`."""
+    query_per_second: float = 10
+    max_out_len: int = 1024
+    """Tokens of a reply."""
+    max_seq_len: int = 8192
+    """Tokens of prompt and reply together."""
+    batch_size: int = 16
+    temperature: float = 0.0
+    seed: int | None = None
+
+
+class OwnDataset(_Frozen):
+    """A dataset of the team's own: rows in JSON Lines or CSV."""
+
+    digest: str | None = None
+    """SHA-256 of the rows stored by the service (`dataset-<digest>`); None where they are on the claim."""
+    path: str | None = None
+    """Path below `datasets/` of the claim."""
+    format: Literal["jsonl", "csv"]
+    prompt: str
+    answer: str
+    """Column of the reference answer."""
+    evaluator: Evaluator
+
+
+class Resources(_Frozen):
+    """What a run's container asks for and may use."""
+
+    cpu: Quantity = "500m"
+    """Requested; there is no limit, so that idle cores are used."""
+    memory: Quantity = "2Gi"
+    """Requested, and the limit."""
+
+
+class Run(_Frozen):
+    """One Job: the model on one dataset."""
+
+    run_id: RunId
+    dataset_id: str
+    own: OwnDataset | None = None
+    """None for a stock dataset of the engine, named by `dataset_id`."""
+    limit: int | None = None
+    """The first rows only."""
+    resources: Resources = Resources()
+
+
+class Timeouts(_Frozen):
+    """Seconds after which something is given up."""
+
+    start: int = 600
+    """For a run that cannot start: no node takes it, or a quota is used up."""
+    run: int = 6 * 3600
+    """For a run from its start; the Job's deadline."""
+
+
+class Audience(_Frozen):
+    """Who is told, and how: echoes the request's `notification_metadata` and `source_topic`."""
+
+    topics: list[str]
+    workflow_id: str
+    """The caller's own workflow where it named one, otherwise ours."""
+    name: str = "bud-internal"
+    notification_type: Literal["event", "topic", "broadcast"] = "event"
+    category: Literal["inapp", "internal", "email"] = "internal"
+    subscriber_ids: str | list[str] | None = None
+    actor: str | None = None
+    topic_keys: str | list[str] | None = None
+
+
+class Evaluation(_Frozen):
+    """All that a workflow needs to know."""
+
+    schema_version: int = 1
+    eval_id: str
+    experiment_id: str
+    engine: str
+    model: Model
+    runs: list[Run] = Field(min_length=1)
+    target: ClusterTarget
+    claim: str
+    timeouts: Timeouts = Timeouts()
+    audience: Audience
+    labels: dict[str, str] = Field(default_factory=dict)
+    attempt: int = 1
+
+    @property
+    def workflow_id(self) -> str:
+        """The workflow's instance id."""
+        return workflow_id(self.eval_id)
+
+
+def workflow_id(eval_id: str) -> str:
+    """The instance id of an evaluation's workflow, and the key of its record."""
+    return f"eval-{eval_id}"
+
+
+class EvaluationRecord(BaseModel):
+    """What the state store keeps of an evaluation under `eval-<eval_id>`; the events tell how far it is."""
+
+    model_config = ConfigDict(extra="allow")
+
+    schema_version: int = 1
+    evaluation: Evaluation
+    digest: str
+    """Of the request without its secrets: the same request again is answered, another one is refused."""
+    created: str
+    """UTC, ISO 8601."""
+    ended: str | None = None
+    outcome: Outcome | None = None
+    extraction_status: Literal["completed", "failed"] | None = None
+    extraction_results: list[dict[str, Any]] | None = None
+    """As the guide has it: the results of all runs."""

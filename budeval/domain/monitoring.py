@@ -1,0 +1,184 @@
+"""From one look at the cluster to the next: what has changed, what is worth telling, what is given up.
+
+Pure: the workflow folds each snapshot into a `MonitorState`, which it carries through its generations.
+"""
+
+from datetime import datetime, timedelta
+
+from pydantic import BaseModel, Field
+
+from budeval.domain.evaluation import Timeouts
+from budeval.domain.observation import TERMINAL, RunObservation, RunState
+from budeval.domain.progress import estimate_end, whole_minutes
+
+_IMAGE_PATIENCE = timedelta(seconds=60)
+"""An image that cannot be pulled may be a registry's moment of weakness, but not for longer."""
+_LISTINGS_UNTIL_GONE = 2
+_UNHEARD_UNTIL_GONE = timedelta(seconds=60)
+_PERCENT_STEP = 5
+_TELL_AT_MOST_EVERY = timedelta(seconds=5)
+
+
+class RunStory(BaseModel):
+    """What is remembered of a run between two looks."""
+
+    seen: RunObservation
+    blocked_since: datetime | None = None
+    missing: int = 0
+    """Listings in a row without its Job."""
+    redeployed: bool = False
+
+
+class MonitorState(BaseModel):
+    """Everything that monitoring remembers. Small: it is an input of the workflow's next generation."""
+
+    since: datetime
+    runs: dict[str, RunStory] = Field(default_factory=dict)
+    end: datetime | None = None
+    """Estimated."""
+    unreachable_since: datetime | None = None
+    told_percent: int = -1
+    told_states: dict[str, str] = Field(default_factory=dict)
+    told_at: datetime | None = None
+    tick: int = 0
+    """Of the newest snapshot that was folded in."""
+
+    def fold(self, observations: list[RunObservation], now: datetime, timeouts: Timeouts) -> None:
+        """Take in a look at the cluster. A run that has ended stays as it is, whatever is seen later."""
+        for seen in observations:
+            before = self.runs.get(seen.run_id)
+            if before is None or before.seen.state not in TERMINAL:
+                self.runs[seen.run_id] = _next(before, seen, now, self.since, timeouts)
+        started = [story.seen.started for story in self.runs.values() if story.seen.started]
+        if started:
+            begin = min(max(min(started).replace(tzinfo=None), self.since), now)
+            self.end = estimate_end(self.end, now, begin, self.fraction)
+
+    @property
+    def fraction(self) -> float:
+        """0 to 1, over all runs."""
+        return fraction_of([story.seen for story in self.runs.values()])
+
+    @property
+    def finished(self) -> bool:
+        """Every run has ended."""
+        return all(story.seen.state in TERMINAL for story in self.runs.values())
+
+    @property
+    def failed(self) -> list[RunObservation]:
+        """The runs that have failed."""
+        return [story.seen for story in self.runs.values() if story.seen.state is RunState.FAILED]
+
+    def to_redeploy(self) -> list[str]:
+        """Runs whose Job is gone and that have not yet had their second chance."""
+        return [
+            run_id
+            for run_id, story in self.runs.items()
+            if story.seen.state is RunState.GONE and not story.redeployed and _is_gone(story)
+        ]
+
+    def redeployed(self, run_ids: list[str]) -> None:
+        """They were deployed once more."""
+        for run_id in run_ids:
+            self.runs[run_id] = self.runs[run_id].model_copy(update={"redeployed": True, "missing": 0})
+
+    def news(self, now: datetime) -> dict[str, object] | None:
+        """Progress that is worth an event, or None: 5 % more, or a run in another state or phase."""
+        if self.told_at and now - self.told_at < _TELL_AT_MOST_EVERY and not self.finished:
+            return None
+        percent = int(self.fraction * 100)
+        states = {run_id: _telling_state(story.seen) for run_id, story in self.runs.items()}
+        if percent < self.told_percent + _PERCENT_STEP and states == self.told_states:
+            return None
+        self.told_percent, self.told_states, self.told_at = max(percent, self.told_percent), states, now
+        return {"percent": self.told_percent, "eta_minutes": self.eta_minutes(now), "runs": self.view()}
+
+    def next_deadline(self, now: datetime, timeouts: Timeouts) -> timedelta | None:
+        """How long until patience with a blocked run ends, None where none is blocked."""
+        left = [
+            story.blocked_since + _patience(story.seen, timeouts) - now
+            for story in self.runs.values()
+            if story.blocked_since and story.seen.state is RunState.BLOCKED
+        ]
+        return max(min(left), timedelta(seconds=1)) if left else None
+
+    def eta_minutes(self, now: datetime) -> int | None:
+        """Whole minutes that are left, None while nothing can be said."""
+        return whole_minutes(self.end, now) if self.end else None
+
+    def view(self) -> dict[str, dict[str, object]]:
+        """Each run for those who watch: state, samples, reason."""
+        return {run_id: run_view(story.seen) for run_id, story in self.runs.items()}
+
+
+def run_view(seen: RunObservation) -> dict[str, object]:
+    """A run for those who watch."""
+    view: dict[str, object] = {"state": seen.state.value}
+    if seen.code:
+        view |= {"code": seen.code, "message": seen.message}
+    if seen.progress:
+        view |= seen.progress.model_dump()
+    return view
+
+
+def _telling_state(seen: RunObservation) -> str:
+    phase = seen.progress.phase if seen.progress else ""
+    return f"{seen.state.value} {seen.code or ''} {phase}"
+
+
+def fraction_of(runs: list[RunObservation]) -> float:
+    """How much of all runs together is done, 0 to 1."""
+    return sum(_fraction(seen) for seen in runs) / max(1, len(runs))
+
+
+def _fraction(seen: RunObservation) -> float:
+    if seen.state in TERMINAL:
+        return 1.0
+    return seen.progress.fraction if seen.progress else 0.0
+
+
+def _is_gone(story: RunStory) -> bool:
+    return story.missing >= _LISTINGS_UNTIL_GONE or story.seen.pod is not None
+
+
+def _next(
+    before: RunStory | None, seen: RunObservation, now: datetime, since: datetime, timeouts: Timeouts
+) -> RunStory:
+    redeployed = before.redeployed if before else False
+    if seen.state is RunState.GONE:
+        return _next_of_gone(before, seen, now, since)
+    if seen.state is not RunState.BLOCKED:
+        return RunStory(seen=_with_progress(before, seen), redeployed=redeployed)
+    blocked_since = (before.blocked_since if before else None) or now
+    if now - blocked_since >= _patience(seen, timeouts):
+        text = f"It could not start for {int((now - blocked_since).total_seconds())} s. {seen.message}"
+        seen = seen.model_copy(update={"state": RunState.FAILED, "message": text})
+    return RunStory(seen=seen, blocked_since=blocked_since, redeployed=redeployed)
+
+
+def _patience(seen: RunObservation, timeouts: Timeouts) -> timedelta:
+    start = timedelta(seconds=timeouts.start)
+    return min(_IMAGE_PATIENCE, start) if seen.code == "IMAGE_PULL" else start
+
+
+def _next_of_gone(before: RunStory | None, seen: RunObservation, now: datetime, since: datetime) -> RunStory:
+    """A listing may be older than the Job: gone is what was seen, and is then missing twice."""
+    missing = (before.missing if before else 0) + 1
+    story = RunStory(seen=seen, missing=missing, redeployed=before.redeployed if before else False)
+    ever_seen = before is not None and (before.seen.uid is not None or now - since > _UNHEARD_UNTIL_GONE)
+    if not _is_gone(story) or not ever_seen:
+        unchanged = (
+            before.seen if before else seen.model_copy(update={"state": RunState.PENDING, "code": None})
+        )
+        return story.model_copy(update={"seen": unchanged})
+    if story.redeployed:
+        return story.model_copy(update={"seen": seen.model_copy(update={"state": RunState.FAILED})})
+    return story
+
+
+def _with_progress(before: RunStory | None, seen: RunObservation) -> RunObservation:
+    """Progress never goes back: a tail without a progress line, or a resumed engine, knows less."""
+    known = before.seen.progress if before else None
+    if known and (seen.progress is None or seen.progress.fraction < known.fraction):
+        return seen.model_copy(update={"progress": known})
+    return seen

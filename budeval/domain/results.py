@@ -1,0 +1,103 @@
+"""From what the extractor read and the watcher saw to the results that callers get.
+
+A result has all keys of the guide (`run_id`, `eval_id`, `status`, `scores`, `csv_file`, `error`) with the
+guide's meaning; ours stand beside them.
+"""
+
+from typing import Any
+
+from budeval.domain.evaluation import Evaluation, Outcome
+from budeval.domain.observation import RunObservation, RunState
+
+Result = dict[str, Any]
+
+
+def run_result(
+    evaluation: Evaluation, seen: RunObservation, extracted: dict[str, Any] | None, problem: str | None
+) -> Result:
+    """The result of one run.
+
+    Args:
+        evaluation: which it belongs to.
+        seen: how its Job ended.
+        extracted: the extractor's document of the run; None where there is none.
+        problem: why there is none, `CODE: message`.
+    """
+    run = next(run for run in evaluation.runs if run.run_id == seen.run_id)
+    result: Result = {"run_id": seen.run_id, "eval_id": evaluation.eval_id, "status": "error", "scores": []}
+    result |= extracted or {}
+    result |= {"dataset_id": run.dataset_id, "attempt": evaluation.attempt} | _times(seen)
+    code, error = _error(seen, extracted, problem)
+    if code:
+        result |= {"status": "error", "code": code, "error": error}
+    result["outcome"] = _outcome(result).value
+    return result
+
+
+def _times(seen: RunObservation) -> dict[str, Any]:
+    """When the Job ran, by the cluster's clock; the names are those of the original service."""
+    seconds = (seen.ended - seen.started).total_seconds() if seen.started and seen.ended else None
+    return {
+        "startTime": seen.started.isoformat() if seen.started else None,
+        "completionTime": seen.ended.isoformat() if seen.ended else None,
+        "duration_seconds": seconds,
+    }
+
+
+def _error(
+    seen: RunObservation, extracted: dict[str, Any] | None, problem: str | None
+) -> tuple[str | None, str | None]:
+    """What went wrong first: the Job's failure is the cause, what the extractor misses its consequence."""
+    if seen.state is not RunState.SUCCEEDED:
+        return seen.code or "JOB_FAILED", seen.message or "The run did not succeed."
+    if extracted is None:
+        code, _, message = (problem or "RESULT_MISSING: the extraction gave no answer").partition(": ")
+        return code, message
+    if extracted.get("status") != "success":
+        return extracted.get("code") or "RESULT_MISSING", extracted.get("error") or "No score."
+    return None, None
+
+
+def _outcome(result: Result) -> Outcome:
+    if result["status"] == "success":
+        return Outcome.COMPLETED
+    return Outcome.PARTIAL if result["scores"] else Outcome.FAILED
+
+
+def evaluation_outcome(results: list[Result]) -> Outcome:
+    """COMPLETED if all runs are, FAILED if none has a score, else PARTIAL."""
+    outcomes = {result["outcome"] for result in results}
+    if outcomes == {Outcome.COMPLETED}:
+        return Outcome.COMPLETED
+    return Outcome.FAILED if outcomes <= {Outcome.FAILED, Outcome.CANCELLED} else Outcome.PARTIAL
+
+
+def failed_result(evaluation: Evaluation, run_id: str, code: str, message: str) -> Result:
+    """The result of a run that never got to its Job."""
+    seen = RunObservation(run_id=run_id, state=RunState.FAILED, code=code, message=message)
+    return run_result(evaluation, seen, None, None)
+
+
+def summary_of(results: list[Result]) -> str:
+    """The guide's sentence: "Extracted N scores from M runs"."""
+    scores = sum(len(result["scores"]) for result in results)
+    return f"Extracted {scores} scores from {len(results)} runs"
+
+
+def for_event(results: list[Result], limit: int, sizes: dict[str, dict[str, Any]]) -> list[Result]:
+    """The results as an event can carry them: whole up to `limit` bytes in all, otherwise in short.
+
+    Args:
+        results: of all runs.
+        limit: bytes.
+        sizes: per run id `{"key", "digest", "bytes"}` of the stored result.
+    """
+    if sum(item["bytes"] for item in sizes.values()) <= limit:
+        return results
+    return [_in_short(result, sizes[result["run_id"]]) for result in results]
+
+
+def _in_short(result: Result, reference: dict[str, Any]) -> Result:
+    names = ("run_id", "eval_id", "status", "outcome", "dataset_id", "code", "error")
+    kept = {name: result[name] for name in names if name in result}
+    return {**kept, "scores": result["scores"][-1:], "reference": reference}

@@ -1,0 +1,1 @@
+"""What runs in the clusters' pods: one package for each evaluation engine."""

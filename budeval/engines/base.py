@@ -1,0 +1,53 @@
+"""What an engine is to the rest of the service."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from budeval.domain.evaluation import Evaluation, Run
+
+MOUNT = "/budeval"
+"""Where the pod finds its files."""
+SCRATCH = "/scratch"
+"""A writable directory of the pod's own; everything else but the results is read-only."""
+
+
+@dataclass(frozen=True)
+class RunSecrets:
+    """What a run needs and histories must not have."""
+
+    api_key: str = field(repr=False)
+    rows: str | None = field(default=None, repr=False)
+    """The rows of an inline dataset."""
+
+
+@dataclass(frozen=True)
+class JobSpec:
+    """One run as an engine wants it to be executed; the manifest around it is the same for all engines."""
+
+    run_id: str
+    attempt: int
+    image: str
+    command: list[str]
+    files: Mapping[str, str]
+    """Name -> content; mounted read-only at `MOUNT`."""
+    environment: Mapping[str, str] = field(default_factory=dict)
+    secret_environment: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """Name -> value; kept in a Secret that belongs to the Job."""
+
+
+class Engine(Protocol):
+    """An evaluation engine that runs in a container."""
+
+    name: str
+    results_prefix: str
+    """A run's directory is `results/<eval_id>/<results_prefix><run_id>` on the shared claim."""
+    extract_script: Path
+    """Reads the results of runs from the shared claim and prints them, framed."""
+
+    def build_job(self, evaluation: Evaluation, run: Run, attempt: int, secrets: RunSecrets) -> JobSpec:
+        """The Job of a run."""
+
+    def stock_datasets(self) -> list[str]:
+        """The datasets that requests may name without bringing them."""

@@ -1,0 +1,175 @@
+"""Kubernetes manifests of evaluation Jobs, as data: nothing of a request is ever part of a template.
+
+Pods are unprivileged, non-root, have a read-only root file system and no service-account token, ask for
+resources and have limits and a deadline, and see of the shared claim only their evaluation's results
+(writable) and the datasets (read-only).
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from budeval.config import StorageConfig
+from budeval.domain.evaluation import Evaluation, Run
+from budeval.domain.identifiers import job_names
+from budeval.engines.base import MOUNT, SCRATCH, JobSpec
+
+MANAGED_BY = "app.kubernetes.io/managed-by"
+EVAL_LABEL = "budeval.dev/eval-id"
+RUN_LABEL = "budeval.dev/run-id"
+ATTEMPT_LABEL = "budeval.dev/attempt"
+SPEC_ANNOTATION = "budeval.dev/spec"
+
+_USER = 10001
+_TERMINATION_GRACE_SECONDS = 15
+
+Manifest = dict[str, Any]
+
+
+def labels(eval_id: str, more: Mapping[str, str] | None = None) -> dict[str, str]:
+    """What all objects of an evaluation carry."""
+    return {MANAGED_BY: "budeval", EVAL_LABEL: eval_id, **(more or {})}
+
+
+def deployment(evaluation: Evaluation, run: Run, spec: JobSpec, storage: StorageConfig) -> dict[str, Any]:
+    """What the deploy playbook makes of a run: the Job, and what belongs to it.
+
+    Returns:
+        {run_id, names: the Job's possible names, job: manifest without a name, files: {name: content},
+        secrets: {name: value}}. Files and secrets become a ConfigMap and a Secret of the Job's name.
+    """
+    marks = labels(evaluation.eval_id, {RUN_LABEL: run.run_id, ATTEMPT_LABEL: str(spec.attempt)})
+    job = _job(evaluation, run, spec, marks, storage)
+    job["metadata"]["annotations"] = {SPEC_ANNOTATION: _digest(job, spec.files)}
+    return {
+        "run_id": run.run_id,
+        "names": job_names(evaluation.eval_id, run.run_id, spec.attempt),
+        "job": job,
+        "files": dict(spec.files),
+        "secrets": dict(spec.secret_environment),
+    }
+
+
+def _digest(job: Manifest, files: Mapping[str, str]) -> str:
+    """The same for the same Job: by it a repeated deployment knows its own."""
+    text = json.dumps([job, sorted(files.items())], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def _job(
+    evaluation: Evaluation, run: Run, spec: JobSpec, marks: dict[str, str], storage: StorageConfig
+) -> Manifest:
+    pod = {
+        **hardened_pod(storage),
+        "terminationGracePeriodSeconds": _TERMINATION_GRACE_SECONDS,
+        "containers": [_container(evaluation, run, spec, storage)],
+        "volumes": [
+            {"name": "shared", "persistentVolumeClaim": {"claimName": evaluation.claim}},
+            {"name": "scratch", "emptyDir": {}},
+            # The ConfigMap has the Job's name, which is settled when the Job is made.
+            {"name": "files", "configMap": {"name": ""}},
+        ],
+    }
+    return {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": {"namespace": evaluation.target.namespace, "labels": marks},
+        "spec": {
+            # Released when its ConfigMap and Secret are there; both belong to it and go with it.
+            "suspend": True,
+            # A run's end is not retried by itself: OOM, DEADLINE, JOB_FAILED stand until somebody retries.
+            "backoffLimit": 0,
+            "activeDeadlineSeconds": evaluation.timeouts.start + evaluation.timeouts.run,
+            "template": {"metadata": {"labels": marks}, "spec": pod},
+        },
+    }
+
+
+def _container(evaluation: Evaluation, run: Run, spec: JobSpec, storage: StorageConfig) -> Manifest:
+    root = storage.mount_path
+    results = f"results/{evaluation.eval_id}"
+    return {
+        "name": "engine",
+        "image": spec.image,
+        "command": spec.command,
+        "workingDir": SCRATCH,
+        "env": _environment(spec),
+        "resources": {
+            "requests": {"cpu": run.resources.cpu, "memory": run.resources.memory},
+            "limits": {"memory": run.resources.memory},
+        },
+        "securityContext": hardened_container(),
+        "volumeMounts": [
+            {"name": "shared", "mountPath": f"{root}/{results}", "subPath": results},
+            {"name": "shared", "mountPath": f"{root}/datasets", "subPath": "datasets", "readOnly": True},
+            {"name": "shared", "mountPath": f"{root}/data", "subPath": "data", "readOnly": True},
+            {"name": "scratch", "mountPath": SCRATCH},
+            {"name": "files", "mountPath": MOUNT, "readOnly": True},
+        ],
+    }
+
+
+def _environment(spec: JobSpec) -> list[Manifest]:
+    """Plain variables, and references into the Secret, which will have the Job's name."""
+    plain = {**spec.environment, "HOME": SCRATCH, "TMPDIR": SCRATCH}
+    return [
+        *({"name": name, "value": value} for name, value in sorted(plain.items())),
+        *(
+            {"name": name, "valueFrom": {"secretKeyRef": {"name": "", "key": name}}}
+            for name in sorted(spec.secret_environment)
+        ),
+    ]
+
+
+def hardened_pod(storage: StorageConfig) -> Manifest:
+    """What every pod of ours has: Kubernetes' pod security level `restricted`, and no token."""
+    pod: Manifest = {
+        "restartPolicy": "Never",
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        "securityContext": {
+            "runAsNonRoot": True,
+            "runAsUser": _USER,
+            "runAsGroup": _USER,
+            "fsGroup": _USER,
+            "fsGroupChangePolicy": "OnRootMismatch",
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+    }
+    return pod | ({"imagePullSecrets": [{"name": storage.pull_secret}]} if storage.pull_secret else {})
+
+
+def hardened_container() -> Manifest:
+    """What every container of ours has."""
+    return {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    }
+
+
+def probe_job(namespace: str, claim: str, storage: StorageConfig) -> Manifest:
+    """A Job with the shape and the security settings of an evaluation's; only ever sent as a dry run."""
+    container = {
+        "name": "probe",
+        "image": "budeval.local/probe:none",
+        "resources": {"requests": {"cpu": "100m", "memory": "64Mi"}, "limits": {"memory": "64Mi"}},
+        "securityContext": hardened_container(),
+        "volumeMounts": [{"name": "shared", "mountPath": storage.mount_path}],
+    }
+    pod = {
+        **hardened_pod(storage),
+        "containers": [container],
+        "volumes": [{"name": "shared", "persistentVolumeClaim": {"claimName": claim}}],
+    }
+    return {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": {
+            "name": "budeval-verify-probe",
+            "namespace": namespace,
+            "labels": {MANAGED_BY: "budeval"},
+        },
+        "spec": {"backoffLimit": 0, "activeDeadlineSeconds": 60, "suspend": True, "template": {"spec": pod}},
+    }

@@ -1,0 +1,1 @@
+"""OpenCompass: the scripts that its pods run."""

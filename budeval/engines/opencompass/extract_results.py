@@ -1,0 +1,1129 @@
+"""Read the scores of OpenCompass runs from the shared volume and print them to standard output.
+
+One long file on purpose: a ConfigMap mounts it into a pod whose image has nothing but Python, so it can
+import neither this package nor another. Standard library only, Python 3.9 and later; nothing but tests
+imports it. By default it prints one frame per run and a closing one, `BUDEVAL1 <run id or -> <bytes> <sha256>
+<base64(zlib(json))>`, so that the reader (`budeval.domain.frames`) notices whatever a container log adds or
+loses; `--plain` prints one JSON document.
+
+Environment: EVAL_ID; RUN_IDS (a JSON list or a comma list) or RUN_IDS_FILE (a file that holds one);
+RESULTS_ROOT (default /workspace/shared/results).
+
+What counts as a result: OpenCompass exits 0 when everything failed, writes `-` for what it does not have,
+and keeps older summaries beside newer ones. So a run is a success only if every requested (dataset, model)
+pair has a finite value in the newest attempt. Numbers are the exact ones of `results/*.json`; the CSV,
+rounded to two digits and not really CSV, is the index and the cross-check. What was requested is in
+`.budeval/plan.json`, else in the configuration that OpenCompass dumps, else it is what the files show.
+
+Order of the scores: the summary's, but within a dataset its primary metric (the summary's first) comes last,
+because consumers of the original service keep the last score as the run's accuracy.
+
+Whatever the tree holds (links, pipes, huge or broken files), there is an answer for each run. Sources:
+OpenCompass 0.5.4, `opencompass/summarizers`, and real output trees (tests/engines/opencompass/samples).
+"""
+
+from __future__ import annotations
+
+import ast
+import base64
+import errno
+import functools
+import hashlib
+import itertools
+import json
+import math
+import os
+import re
+import stat
+import sys
+import zlib
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+DEFAULT_ROOT = "/workspace/shared/results"
+NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,126}[A-Za-z0-9])?")
+STAMP = re.compile(r"[0-9]{8}_[0-9]{6}")
+SUMMARY = re.compile(r"summary_([0-9]{8}_[0-9]{6})(?:_by_(.+))?\.csv", re.DOTALL)
+PROFILES = re.compile(r"summary_([0-9]{8}_[0-9]{6})")
+TITLE = re.compile(r"(-{3,}|#{3,}|={3,}).*", re.DOTALL)
+PART = re.compile(r"(.+)_[0-9]+", re.DOTALL)
+REPLICA = re.compile(r".*_replica[0-9]+", re.DOTALL)
+NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
+
+FIXED_HEADER = ["dataset", "version", "metric", "mode"]
+FIXED_COLUMNS = len(FIXED_HEADER)
+ABSENT = "-"
+EMPTY = frozenset({ABSENT, ""})
+METADATA = frozenset({"time", "checkpoint", "max_seq_len"})  # rows of PretrainSummarizer
+SENTINEL_METRIC = "correct_bpb-incorrect_bpb"  # its second table: pairs, or -1 for "none"
+
+# The order in which a summary lists a dataset's metrics, and what it leaves out.
+METRIC_ORDER = [
+    "score",
+    "auc_score",
+    "accuracy",
+    "humaneval_pass@1",
+    "rouge1",
+    "avg_toxicity_score",
+    "bleurt_diff",
+    "matthews_correlation",
+    "truth",
+    "f1",
+    "exact_match",
+    "extract_rate",
+]
+NO_METRIC = frozenset({"bp", "sys_len", "ref_len", "type"})
+PERCENT = re.compile(r"accuracy|acc_|circular|perf_|exact_match|pass@|rouge|bleu\b", re.IGNORECASE)
+COUNTS = frozenset({"pass", "timeout", "failed", "wrong_answer", "total", "correct", "count"})
+GROUP_KINDS = {"standard_deviation": "deviation", "sum": "sum"}
+AGGREGATES = frozenset({"naive_average", "weighted_average", "harmonic_mean", *GROUP_KINDS})
+NORMAL_95 = 1.959963984540054  # two-sided 95 % quantile of the normal distribution
+
+# Limits that no honest run meets; a hostile one must not use up the pod's memory or time.
+MAX_JSON = 12 * 1024 * 1024
+MAX_TEXT = 1024 * 1024
+MAX_CONFIGURATION = 512 * 1024
+MAX_ENTRIES = 50_000
+MAX_DEPTH = 8
+MAX_CELLS = 5000
+MAX_DOCUMENT = 32 * 1024 * 1024
+MAX_WARNINGS = 200
+MAX_NAME = 300
+LOG_TAIL = 2000
+CLOCK_STEP = 2.0  # seconds; the coarsest time stamps of a file system
+
+GUIDE_KEYS = ("dataset", "version", "metric", "mode", "score")
+OWN_KEYS = ("dataset_id", "model", "unit", "primary", "group", "kind", "exact", "judge", "profile")
+SAMPLE_KEYS = ("samples", "stderr", "interval")
+
+Cell = dict[str, Any]
+
+
+class Unreadable(Exception):  # noqa: N818 - says what the file is
+    """A file is not what it should be; the text says why."""
+
+
+class TooLarge(Unreadable):
+    """A file that was not read for its size; its content may be right."""
+
+
+class Warnings:
+    """Doubts about scores that stand; each once, and not endlessly many."""
+
+    def __init__(self) -> None:
+        self._found: dict[tuple[str, str], None] = {}
+
+    def add(self, code: str, message: str) -> None:
+        """Note a doubt."""
+        if len(self._found) < MAX_WARNINGS:
+            self._found[code, clip(message)] = None
+
+    def listed(self) -> list[dict[str, str]]:
+        """All of them, in the order in which they came up."""
+        return [{"code": code, "message": message} for code, message in self._found]
+
+
+class Summary(NamedTuple):
+    """One summary file of one attempt."""
+
+    path: str
+    stamp: str
+    judge: str | None
+    profile: str | None
+    experiment: Experiment
+
+
+class Column(NamedTuple):
+    """A model's column, and the folders of its models: one, unless they share a `summarizer_abbr`."""
+
+    name: str
+    folders: tuple[str, ...]
+
+
+class Row(NamedTuple):
+    """A line of a summary; `texts` has one cell for each column."""
+
+    name: str
+    version: str
+    metric: str
+    mode: str
+    texts: list[str]
+
+
+class Planned(NamedTuple):
+    """A dataset that was asked for."""
+
+    abbr: str
+    dataset_id: str | None
+    rows: int | None
+
+
+class Plan(NamedTuple):
+    """What was asked for, written before the engine starts."""
+
+    attempt: int | None
+    datasets: list[Planned]
+    models: list[str]
+    written: float
+
+
+class Configuration(NamedTuple):
+    """What a dumped configuration tells: datasets, (column, model) names, groups that are deviations."""
+
+    datasets: list[str] | None
+    models: list[tuple[str, str]]
+    deviations: set[str]
+
+
+class Result(NamedTuple):
+    """What a result file tells: numbers by the metric's name as the CSV writes it, and the verdicts."""
+
+    values: dict[str, Any]
+    error: str | None
+    marks: list[bool]
+
+
+NO_RESULT = Result({}, None, [])
+NO_CONFIGURATION = Configuration(None, [], set())
+
+
+def main(arguments: list[str], environment: Mapping[str, str]) -> int:
+    """Print an answer for each requested run. Exit status 2 where the request itself is wrong."""
+    try:
+        eval_id, run_ids, root = parse_environment(environment)
+    except (ValueError, OSError) as error:
+        sys.stderr.write(f"extract_results: {error}\n")
+        return 2
+    results = (extract_run(root, eval_id, run_id) for run_id in run_ids)
+    if "--plain" in arguments:
+        whole = list(results)
+        success = all(result["status"] == "success" for result in whole)
+        print(to_json({"success": success, "results": whole}))
+        return 0
+    for result in results:
+        print(frame(result["run_id"], result), flush=True)
+    print(frame(ABSENT, {"count": len(run_ids), "eval_id": eval_id}), flush=True)
+    return 0
+
+
+def parse_environment(environment: Mapping[str, str]) -> tuple[str, list[str], str]:
+    """EVAL_ID, the run ids (each once) and the root; ValueError names the variable at fault."""
+    eval_id = environment.get("EVAL_ID", "")
+    if not NAME.fullmatch(eval_id):
+        raise ValueError("EVAL_ID must be letters, digits, dots, dashes and underscores, 128 at most")
+    text = environment.get("RUN_IDS", "")
+    if environment.get("RUN_IDS_FILE"):
+        with open(environment["RUN_IDS_FILE"], encoding="utf-8") as file:
+            text = file.read()
+    run_ids = parse_run_ids(text)
+    if not run_ids:
+        raise ValueError("RUN_IDS (or RUN_IDS_FILE) names no run")
+    for run_id in run_ids:
+        if not isinstance(run_id, str) or not NAME.fullmatch(run_id):
+            raise ValueError(f"RUN_IDS holds a name that is not allowed: {clip(repr(run_id))}")
+    return eval_id, list(dict.fromkeys(run_ids)), environment.get("RESULTS_ROOT") or DEFAULT_ROOT
+
+
+def parse_run_ids(text: str) -> list[Any]:
+    """A JSON list, or names with commas between them."""
+    if not text.lstrip().startswith("["):
+        return [part.strip() for part in text.split(",") if part.strip()]
+    try:
+        return list(json.loads(text))
+    except (ValueError, RecursionError):
+        raise ValueError("RUN_IDS is not a JSON list") from None
+
+
+def frame(name: str, document: Any) -> str:
+    """One line that carries a document with its length and digest."""
+    raw = to_json(document).encode("ascii")
+    packed = base64.b64encode(zlib.compress(raw, 9)).decode("ascii")
+    return f"BUDEVAL1 {name} {len(raw)} {hashlib.sha256(raw).hexdigest()} {packed}"
+
+
+def to_json(document: Any) -> str:
+    """Strict JSON on one line, ASCII only."""
+    return json.dumps(document, allow_nan=False, separators=(",", ":"))
+
+
+def extract_run(root: str, eval_id: str, run_id: str) -> dict[str, Any]:
+    """The result of one run: the guide's keys, and ours beside them. Never raises for what it reads."""
+    base = os.path.join(os.path.realpath(root), eval_id, f"opencompass-{run_id}")
+    answer: dict[str, Any] = {"run_id": run_id, "eval_id": eval_id, "status": "error", "scores": []}
+    answer.update(csv_file=None, engine="opencompass", attempt=None, cells=[], warnings=[])
+    if not os.path.isdir(base) or leads_elsewhere(base):
+        return {**answer, "error": "Results directory not found", "code": "RESULTS_MISSING"}
+    try:
+        return within_limit({**answer, **judge_run(Run(base))})
+    except Exception as error:  # noqa: BLE001 - one run's surprise must not cost the others their answers
+        text = str(error) if isinstance(error, Unreadable) else type(error).__name__
+        return {**answer, "error": f"Results cannot be read: {clip(text)}", "code": "RESULTS_UNREADABLE"}
+
+
+def within_limit(document: dict[str, Any]) -> dict[str, Any]:
+    """The document, unless it is more than a frame should carry; it is never built up whole to see that."""
+    size = 0
+    for part in json.JSONEncoder().iterencode(document):
+        size += len(part)
+        if size > MAX_DOCUMENT:
+            raise TooLarge(f"the answer has more than {MAX_DOCUMENT} bytes")
+    return document
+
+
+def judge_run(run: Run) -> dict[str, Any]:
+    """Status, scores, cells and warnings of a run whose directory is there."""
+    attempt = {"attempt": run.plan.attempt if run.plan else None}
+    if not run.summaries:
+        return {
+            **attempt,
+            "error": "No CSV results found",
+            "code": "SUMMARY_MISSING",
+            "log": run.newest_log(),
+        }
+    stamp = max(summary.stamp for summary in run.summaries)
+    current = [summary for summary in run.summaries if summary.stamp == stamp]
+    unfinished = run.unfinished_attempt(current)
+    if unfinished:
+        text = f"{unfinished} ended before its summary; the newest is of {stamp}"
+        return {**attempt, "error": text, "code": "ATTEMPT_INCOMPLETE", "log": run.newest_log()}
+    warnings = Warnings()
+    try:
+        cells = [cell for same in by_judge(current) for cell in Judgement(run, same, warnings).cells()]
+    except Unreadable as error:
+        text = f"Results cannot be read: {clip(str(error))}"
+        return {**attempt, "error": text, "code": "RESULTS_UNREADABLE", "log": run.newest_log()}
+    answer = {**attempt, "csv_file": safe(current[-1].path), "cells": cells, "warnings": warnings.listed()}
+    return {**answer, **verdict(run, cells)}
+
+
+def verdict(run: Run, cells: list[Cell]) -> dict[str, Any]:
+    """Success only where nothing that was asked for lacks a score. Groups follow from their datasets."""
+    scores = [score_of(cell) for cell in primary_last(cells) if cell["state"] == "scored"]
+    unscored = [cell for cell in cells if cell["state"] != "scored" and not cell["group"]]
+    if not scores:
+        text = "No score in the summary"
+        return {"scores": [], "error": text, "code": "NOTHING_SCORED", "log": run.newest_log()}
+    if unscored:
+        names = ", ".join(dict.fromkeys(cell["dataset"] for cell in unscored))
+        return {"scores": scores, "error": clip(f"No score for: {names}"), "code": "PARTLY_SCORED"}
+    return {"scores": scores, "status": "success"}
+
+
+def primary_last(cells: list[Cell]) -> list[Cell]:
+    """The same order, but each dataset's primary metric behind its others."""
+    place: dict[Any, int] = {}
+    for cell in cells:
+        place.setdefault(dataset_key(cell), len(place))
+    return sorted(cells, key=lambda cell: (place[dataset_key(cell)], cell["primary"]))
+
+
+def dataset_key(cell: Cell) -> tuple[Any, ...]:
+    """One dataset in one table."""
+    return cell["dataset"], cell["group"], cell.get("judge"), cell.get("profile")
+
+
+def score_of(cell: Cell) -> dict[str, Any]:
+    """The guide's five keys first: whoever knows only those finds what the guide promises."""
+    return {key: cell[key] for key in GUIDE_KEYS + OWN_KEYS + SAMPLE_KEYS if key in cell}
+
+
+def by_judge(summaries: list[Summary]) -> list[list[Summary]]:
+    """Judges score the same datasets each; the profiles of one summary share them."""
+    groups: dict[tuple[str, str | None], list[Summary]] = {}
+    for summary in summaries:
+        groups.setdefault((summary.experiment.path, summary.judge), []).append(summary)
+    return list(groups.values())
+
+
+class Run:
+    """The directory of one run: its attempts, summaries, plan and logs."""
+
+    def __init__(self, base: str) -> None:
+        self.base = base
+        self.plan = read_plan(os.path.join(base, ".budeval", "plan.json"))
+        inner = [path for name, path in directories(base) if not name.startswith(".")]
+        self.experiments = [Experiment(path) for path in (base, *inner)]
+        self.summaries = [found for experiment in self.experiments for found in experiment.summaries()]
+
+    def unfinished_attempt(self, current: list[Summary]) -> str | None:
+        """What started after these summaries were written, or None: then they are the newest attempt's.
+
+        An attempt leaves its start in names (see `attempt_stamps`); one that died even before has left a plan
+        that is younger than the summary.
+        """
+        newest = max(
+            (stamp for experiment in self.experiments for stamp in experiment.attempt_stamps()), default=""
+        )
+        if newest > current[0].stamp:
+            return f"The attempt of {newest}"
+        written = max(modified(summary.path) for summary in current)
+        if self.plan and self.plan.written > written + CLOCK_STEP:
+            return "The newest attempt"
+        return None
+
+    def newest_log(self) -> str | None:
+        """The end of the log that was written last."""
+        logs = [path for experiment in self.experiments for path in experiment.logs.values()]
+        logs += [
+            path
+            for name, path in files(os.path.join(self.base, ".budeval"))
+            if name.endswith((".log", ".out"))
+        ]
+        return log_tail(max(logs, key=lambda path: (modified(path), path))) if logs else None
+
+
+def read_plan(path: str) -> Plan | None:
+    """The plan, None where there is none."""
+    if not os.path.lexists(path):
+        return None
+    plan = read_json(path)
+    if not isinstance(plan, dict) or plan.get("schema") != 1:
+        raise Unreadable("plan.json is not of schema 1")
+    datasets, models, attempt = plan.get("datasets"), plan.get("models", []), plan.get("attempt")
+    if not isinstance(datasets, list) or not all(
+        isinstance(item, dict) and "abbr" in item for item in datasets
+    ):
+        raise Unreadable("plan.json does not list datasets")
+    if not isinstance(models, list):
+        raise Unreadable("plan.json does not list models")
+    planned = [
+        Planned(str(item["abbr"]), text_or_none(item.get("dataset_id")), int_or_none(item.get("rows")))
+        for item in datasets
+    ]
+    return Plan(int_or_none(attempt), planned, [str(model) for model in models], modified(path))
+
+
+def text_or_none(value: Any) -> str | None:
+    """The value where it is a text."""
+    return value if isinstance(value, str) else None
+
+
+def int_or_none(value: Any) -> int | None:
+    """The value where it is a whole number."""
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+class Experiment:
+    """One working directory of OpenCompass."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+    def summaries(self) -> Iterator[Summary]:
+        """Every summary file: the plain one, one for each judge, and profiles one folder deeper."""
+        folder = os.path.join(self.path, "summary")
+        for name, path in files(folder):
+            match = SUMMARY.fullmatch(name)
+            if match:
+                yield Summary(path, match.group(1), match.group(2), None, self)
+        for name, path in directories(folder):
+            match = PROFILES.fullmatch(name)
+            for profile, inner in files(path) if match else []:
+                if match and profile.endswith(".csv"):
+                    yield Summary(inner, match.group(1), None, profile[: -len(".csv")], self)
+
+    def attempt_stamps(self) -> list[str]:
+        """When attempts began: OpenCompass dumps `configs/<stamp>_<pid>.py` at each call, also with `-r`."""
+        names = [name for name, _ in files(os.path.join(self.path, "configs"))]
+        return [match.group() for match in map(STAMP.match, [*names, os.path.basename(self.path)]) if match]
+
+    @functools.cached_property
+    def results(self) -> dict[str, str]:
+        """`<model>/<dataset>` -> result file. Replies of a judge are none."""
+        return self._json_files("results")
+
+    @functools.cached_property
+    def predictions(self) -> dict[str, str]:
+        """`<model>/<dataset>`, or `<model>/<dataset>_<part>` -> prediction file."""
+        return self._json_files("predictions")
+
+    @functools.cached_property
+    def logs(self) -> dict[str, str]:
+        """`<phase>/<model>/<dataset>` -> log of the task that begins with that dataset."""
+        found = files_below(os.path.join(self.path, "logs"))
+        return {name[: -len(".out")]: path for name, path in found if name.endswith(".out")}
+
+    @functools.cached_property
+    def configuration(self) -> Configuration:
+        """The newest dumped one."""
+        dumps = [path for name, path in files(os.path.join(self.path, "configs")) if name.endswith(".py")]
+        return read_configuration(dumps[-1]) if dumps else NO_CONFIGURATION
+
+    @functools.cached_property
+    def folders(self) -> set[str]:
+        """Every folder that may be a model's; a slash in a model's name makes a folder in a folder."""
+        found = set()
+        for name in (*self.results, *self.predictions):
+            parts = name.split("/")[:-1]
+            found |= {"/".join(parts[:end]) for end in range(1, len(parts) + 1)}
+        return found
+
+    def _json_files(self, kind: str) -> dict[str, str]:
+        found = files_below(os.path.join(self.path, kind))
+        stems = {name[: -len(".json")]: path for name, path in found if name.endswith(".json")}
+        return {stem: path for stem, path in stems.items() if not REPLICA.fullmatch(stem)}
+
+
+def read_configuration(path: str) -> Configuration:
+    """The names in a dumped configuration: Python assignments, parsed and never executed."""
+    if sys.version_info < (3, 11):
+        return NO_CONFIGURATION  # the parser of older interpreters crashes on nested input
+    try:
+        tree = ast.parse(read_bytes(path, limit=MAX_CONFIGURATION))
+        assigned = {
+            target.id: plain_value(node.value)
+            for node in tree.body
+            if isinstance(node, ast.Assign)
+            for target in node.targets
+            if isinstance(target, ast.Name) and target.id in ("datasets", "models", "summarizer")
+        }
+    except (SyntaxError, ValueError, RecursionError, MemoryError, Unreadable):
+        return NO_CONFIGURATION
+    models = [
+        (str(model.get("summarizer_abbr") or abbr), abbr) for abbr, model in with_abbr(assigned.get("models"))
+    ]
+    datasets = [abbr for abbr, _ in with_abbr(assigned.get("datasets"))]
+    if len(datasets) != len(as_list(assigned.get("datasets"))):
+        datasets = []  # one has no name of its own
+    summarizer = assigned.get("summarizer")
+    groups = summarizer.get("summary_groups") if isinstance(summarizer, dict) else None
+    marked = [group for group in as_list(groups) if isinstance(group, dict) and group.get("std") is True]
+    return Configuration(datasets or None, models, {as_in_csv(str(group.get("name"))) for group in marked})
+
+
+def as_list(value: Any) -> list[Any]:
+    """The value where it is a list, else an empty one."""
+    return value if isinstance(value, list) else []
+
+
+def with_abbr(items: Any) -> list[tuple[str, dict[str, Any]]]:
+    """(abbr, item) of those that have one."""
+    found = [item for item in as_list(items) if isinstance(item, dict)]
+    return [(item["abbr"], item) for item in found if isinstance(item.get("abbr"), str)]
+
+
+def plain_value(node: ast.expr) -> Any:
+    """The value of `dict(...)`, of a list or of a literal; None for anything else."""
+    if isinstance(node, ast.Constant):
+        return node.value
+    if isinstance(node, ast.List):
+        return [plain_value(element) for element in node.elts]
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "dict":
+        return {keyword.arg: plain_value(keyword.value) for keyword in node.keywords if keyword.arg}
+    return None
+
+
+class Table:
+    """A summary's rows. There is no quoting: cells end at commas, and place alone says what is what."""
+
+    def __init__(self, summary: Summary, expected: list[str], known: set[str], warnings: Warnings) -> None:
+        """`expected`: the columns that the configuration promises; `known`: names that datasets have."""
+        self.summary = summary
+        self._known = known
+        self._warnings = warnings
+        text = read_text(summary.path)
+        self.models, lines = self._split(text.rstrip("\n"), expected)
+        self._width = FIXED_COLUMNS + len(self.models)
+        if len(self.models) * len(lines) > MAX_CELLS:
+            raise Unreadable(f"{clip(os.path.basename(summary.path))} has more than {MAX_CELLS} cells")
+        self.rows = list(self._rows(lines))
+
+    def _split(self, text: str, expected: list[str]) -> tuple[list[str], list[str]]:
+        """Names of the columns, and the lines below the header (which may be torn by a name as well)."""
+        for names in (list(map(as_in_csv, expected)), expected):
+            header = ",".join([*FIXED_HEADER, *names])
+            if expected and f"{text}\n".startswith(f"{header}\n"):
+                return expected, text[len(header) + 1 :].split("\n") if len(text) > len(header) else []
+        lines = text.split("\n")
+        header_cells = lines[0].split(",")
+        if len(header_cells) <= FIXED_COLUMNS:
+            raise Unreadable(f"{clip(os.path.basename(self.summary.path))} has no column of a model")
+        return self._fit(header_cells[FIXED_COLUMNS:], lines[1:]), lines[1:]
+
+    def _fit(self, names: list[str], lines: list[str]) -> list[str]:
+        """The names, as many as the rows have cells: a comma in a model's name tears the header only."""
+        counts = Counter(line.count(",") + 1 - FIXED_COLUMNS for line in lines)
+        width = max(counts, default=0)
+        if len(counts) != 1 or width < 1 or width == len(names):
+            return names
+        self._warnings.add("HEADER_RAGGED", f"the header names {len(names)} models, the rows have {width}")
+        if width == 1:
+            return [",".join(names)]
+        return [f"column {index + 1}" for index in range(width)]
+
+    def _rows(self, lines: list[str]) -> Iterator[Row]:
+        """Rows of `width` cells. A newline inside a name has torn its row: what follows is joined again."""
+        pending: list[str] = []
+        for line in lines:
+            cells = "\n".join([*pending, line]).split(",")
+            if len(cells) < self._width:
+                pending.append(line)
+                continue
+            alone = line.split(",")
+            if (
+                pending
+                and cells[0] not in self._known
+                and alone[0] in self._known
+                and len(alone) == self._width
+            ):
+                self._warnings.add("ROW_RAGGED", "\n".join(pending))
+                cells = alone
+            pending = []
+            whole = self._whole(cells)
+            if whole is None:
+                self._warnings.add("ROW_RAGGED", ",".join(cells))
+            else:
+                yield whole
+        if pending:
+            self._warnings.add("ROW_RAGGED", "\n".join(pending))
+
+    def _whole(self, cells: list[str]) -> Row | None:
+        """A row with too many cells is right only where the first ones make up a dataset's name."""
+        extra = len(cells) - self._width
+        name = ",".join(cells[: extra + 1])
+        if extra and name not in self._known:
+            return None
+        version, metric, mode, *texts = cells[extra + 1 :]
+        return Row(as_in_csv(name), version, metric, mode, texts)
+
+
+class Judgement:
+    """Every cell that was asked for or found in the tables of one judge, each in exactly one state."""
+
+    def __init__(self, run: Run, summaries: list[Summary], warnings: Warnings) -> None:
+        self._run = run
+        self._warnings = warnings
+        self._experiment = summaries[0].experiment
+        self._judge = summaries[0].judge
+        self._planned = {as_in_csv(item.abbr): item for item in run.plan.datasets} if run.plan else {}
+        asked = self._asked()
+        self._asked_names = set(asked)
+        known = {*asked, *(name.rpartition("/")[2] for name in self._experiment.results)}
+        known |= set(map(as_in_csv, known))
+        expected = list(dict.fromkeys(label for label, _ in self._experiment.configuration.models))
+        self._tables = [Table(summary, expected, known, warnings) for summary in summaries]
+        for table in self._tables:
+            for name, times in Counter(table.models).items():
+                if times > 1:
+                    self._warnings.add("COLUMN_REPEATED", f"{times} columns are called {name}")
+        self._columns = self._resolve_columns(list(dict.fromkeys(n for t in self._tables for n in t.models)))
+        self._names = {
+            folder: self._names_in(folder) for column in self._columns for folder in column.folders
+        }
+        self._found = {name for names in self._names.values() for name in names}
+        self._own = own_names(asked, *(names.values() for names in self._names.values()))
+        self._requested = list(dict.fromkeys(map(as_in_csv, asked))) or sorted(self._found)
+        if len(self._requested) * len(self._columns) > MAX_CELLS:
+            raise Unreadable(f"more than {MAX_CELLS} cells were asked for")
+        self._results: dict[tuple[str, str], Result] = {}
+        self._problems: dict[tuple[str, str], str | None] = {}
+
+    def _asked(self) -> list[str]:
+        """The datasets asked for: by the plan, else the configuration; empty where neither tells."""
+        configured = self._experiment.configuration.datasets or []
+        for name, times in Counter(configured).items():
+            if times > 1:
+                text = f"{clip(name)} names {times} datasets; one ran, and the version may be the other's"
+                self._warnings.add("DUPLICATE_DATASET", text)
+        return [item.abbr for item in self._run.plan.datasets] if self._run.plan else configured
+
+    def _resolve_columns(self, names: list[str]) -> list[Column]:
+        """The models' columns with their folders, and a column for each planned model that has none."""
+        columns = [Column(name, self._folders_of(name)) for name in names]
+        unknown = [index for index, column in enumerate(columns) if not column.folders]
+        taken = {folder for column in columns for folder in column.folders}
+        planned = [model for model in (self._run.plan.models if self._run.plan else []) if model not in taken]
+        left = sorted(folder for folder in self._experiment.folders - taken if "/" not in folder)
+        rest = planned or left
+        if len(unknown) == 1 and len(rest) == 1:  # summarizer_abbr renames the column, not the folder
+            columns[unknown[0]] = Column(columns[unknown[0]].name, (rest[0],))
+            planned = []
+        heads = {as_in_csv(column.name) for column in columns}
+        return columns + [Column(model, (model,)) for model in planned if as_in_csv(model) not in heads]
+
+    def _folders_of(self, name: str) -> tuple[str, ...]:
+        """A column's folders: by the configuration, else the only one whose name reads the same."""
+        configured = [abbr for label, abbr in self._experiment.configuration.models if label == name]
+        for abbr, times in Counter(configured).items():
+            if times > 1:
+                self._warnings.add(
+                    "DUPLICATE_MODEL", f"{clip(abbr)} is the name of {times} models; only one ran"
+                )
+        if len(set(configured)) > 1:
+            models = ", ".join(dict.fromkeys(configured))
+            text = f"{clip(name)} is the column of {models}: the last one's score is shown"
+            self._warnings.add("COLUMN_SHARED", text)
+        same = sorted(folder for folder in self._experiment.folders if as_in_csv(folder) == as_in_csv(name))
+        return tuple(dict.fromkeys(configured)) or (tuple(same) if len(same) == 1 else ())
+
+    def _names_in(self, folder: str) -> dict[str, str]:
+        """Dataset as the CSV writes it -> its own name, for one model; parts of predictions left out."""
+        inner = [f"{other.folders[0]}/" for other in self._columns if other.folders]
+        inner = [other for other in inner if other.startswith(f"{folder}/") and other != f"{folder}/"]
+        start = len(folder) + 1
+
+        def below(names: Iterable[str]) -> set[str]:
+            mine = (
+                name for name in names if name.startswith(f"{folder}/") and not name.startswith(tuple(inner))
+            )
+            return {name[start:] for name in mine}
+
+        scored = below(self._experiment.results) | below(self._judged(folder))
+        sure = scored | self._asked_names
+        predicted = below(self._experiment.predictions)
+        parts = {
+            name
+            for name in predicted - sure
+            if (m := PART.fullmatch(name)) and m.group(1) in sure | predicted
+        }
+        return {as_in_csv(name): name for name in sorted(scored | (predicted - parts))}
+
+    def _judged(self, folder: str) -> dict[str, str]:
+        """`<model>/<dataset>` -> result file of this judge, whose folder has a name made of both."""
+        start = f"{folder}_judged-by--{self._judge}/"
+        found = self._experiment.results.items() if self._judge else []
+        return {f"{folder}/{name[len(start) :]}": path for name, path in found if name.startswith(start)}
+
+    def cells(self) -> list[Cell]:
+        """All of them, in the summary's order, then those that it does not name."""
+        cells = [cell for table in self._tables for cell in self._of_table(table)]
+        named = {(cell["_row"], cell["model"]) for cell in cells if not cell["group"]}
+        for name in self._requested:
+            for column in self._columns:
+                if (name, clip(column.name)) not in named:
+                    cells += self._unlisted(name, column)
+        mark_groups(cells, self._experiment.configuration.deviations)
+        for cell in cells:
+            del cell["_row"]
+        return cells
+
+    def _of_table(self, table: Table) -> Iterator[Cell]:
+        columns = {column.name: column for column in self._columns}
+        described = {row.name for row in table.rows if row.metric not in EMPTY}
+        seen: set[tuple[str, str]] = set()
+        primary: set[str] = set()
+        for row in table.rows:
+            if self._says_nothing(row, described):
+                continue
+            if (row.name, row.metric) in seen:
+                self._warnings.add(
+                    "ROW_REPEATED", f"{clip(row.name)} {clip(row.metric)} is there twice; the first counts"
+                )
+                continue
+            seen.add((row.name, row.metric))
+            dataset = self._is_dataset(row)
+            leads = dataset and row.metric not in EMPTY and row.name not in primary
+            if leads:
+                primary.add(row.name)
+            for name, text in zip(table.models, row.texts):
+                judge = self._cell if dataset else self._of_group
+                cell = judge(row.name, row.metric, columns[name], text)
+                cell.update(version=clip(row.version), mode=clip(row.mode), primary=leads)
+                if table.summary.profile is not None:
+                    cell["profile"] = clip(table.summary.profile)
+                yield cell
+
+    def _says_nothing(self, row: Row, elsewhere: set[str]) -> bool:
+        """Titles, rows of metadata, empty rows, and rows that repeat a name without its scores."""
+        described = [row.version, row.metric, row.mode]
+        known = row.name in self._asked_names or row.name in self._found
+        if described == FIXED_HEADER[1:] and row.name in METADATA:
+            return True
+        if row.metric == SENTINEL_METRIC:
+            return not any(row.metric in self._result(column, row.name)[0].values for column in self._columns)
+        if not set(described) <= EMPTY:
+            return False
+        if TITLE.fullmatch(row.name) and not known:
+            return True
+        return set(row.texts) <= {""} or row.name in elsewhere
+
+    def _is_dataset(self, row: Row) -> bool:
+        """A dataset is known by its name; where nothing tells names, by its version, which groups lack."""
+        if row.name in self._requested or row.name in self._found:
+            return True
+        if row.metric in EMPTY:
+            return not self._asked_names  # a group that lacks a dataset looks the same
+        return row.version not in EMPTY
+
+    def _cell(self, name: str, metric: str, column: Column, text: str) -> Cell:
+        """The cell of a dataset: the prediction files can veto it, the result file gives the exact number."""
+        blank = self._blank(name, metric, column)
+        result, folder = self._result(column, name)
+        problem = self._predictions_problem(folder, name)
+        if problem:
+            return self._unscored(blank, name, folder, "PREDICTIONS_UNREADABLE", problem)
+        if result.error is not None:
+            return self._unscored(blank, name, folder, "EVALUATOR_ERROR", result.error)
+        if text in EMPTY:
+            return self._unscored(blank, name, folder)
+        found = result.values.get(metric)
+        exact = is_number(found)
+        value = finite(found if exact else text)
+        if value is None:
+            return {**blank, "state": "not_a_number", "reason": "NOT_A_NUMBER", "detail": clip(text)}
+        if exact and finite(f"{value:.2f}") != finite(text):
+            said = f"{clip(name)} {clip(metric)}: the result file has {value!r}, the summary {clip(text)}"
+            self._warnings.add("SUMMARY_DIFFERS", said)
+        return {**blank, **measured(metric, value, result.marks), "exact": exact}
+
+    def _of_group(self, name: str, metric: str, column: Column, text: str) -> Cell:
+        """The cell of a group of datasets: it is in the CSV alone, rounded."""
+        cell = {**self._blank(name, metric, column), "group": True, "kind": "group"}
+        if text in EMPTY:
+            return {**cell, "state": "missing", "reason": "GROUP_INCOMPLETE"}
+        value = finite(text)
+        if value is None:
+            return {**cell, "state": "not_a_number", "reason": "NOT_A_NUMBER", "detail": clip(text)}
+        return {**cell, **measured(metric, value, [])}
+
+    def _unlisted(self, name: str, column: Column) -> Iterator[Cell]:
+        """Cells of a dataset that no row names: `dataset_abbrs` may list groups alone."""
+        result, _ = self._result(column, name)
+        order = {metric: place for place, metric in enumerate(METRIC_ORDER)}
+        numbers = [metric for metric, value in result.values.items() if is_number(value)]
+        listed = [metric for metric in numbers if metric not in NO_METRIC]
+        metrics = sorted(listed, key=lambda metric: order.get(metric, len(order)))
+        if not metrics or result.error is not None:
+            yield self._cell(name, ABSENT, column, ABSENT)
+            return
+        self._warnings.add("NOT_IN_SUMMARY", f"{clip(name)}: its scores are the result file's alone")
+        for metric in metrics:
+            cell = self._cell(name, metric, column, str(result.values[metric]))
+            yield {**cell, "primary": metric == metrics[0]}
+
+    def _blank(self, name: str, metric: str, column: Column) -> Cell:
+        planned = self._planned.get(name)
+        cell: Cell = {"_row": name, "dataset": clip(self._own.get(name, name)), "metric": clip(metric)}
+        cell.update(model=clip(column.name), score=None, version=ABSENT, mode=ABSENT, unit=None, exact=False)
+        cell.update(primary=False, group=False, kind="score")
+        if planned and planned.dataset_id is not None:
+            cell["dataset_id"] = clip(planned.dataset_id)
+        if self._judge is not None:
+            cell["judge"] = clip(self._judge)
+        return cell
+
+    def _unscored(
+        self, blank: Cell, name: str, folder: str | None, reason: str | None = None, detail: str | None = None
+    ) -> Cell:
+        """A cell without a score: why, and where the evidence is."""
+        inferred = bool(folder and self._prediction_files(folder, name))
+        log = self._task_log("eval" if inferred else "infer", folder or blank["model"], name)
+        if reason is None:
+            reason = "EVALUATION_FAILED" if inferred else "INFERENCE_FAILED" if log else "NO_RESULT"
+        cell = {**blank, "state": "failed" if log or detail or inferred else "missing", "reason": reason}
+        if detail:
+            cell["detail"] = clip(detail)
+        if log:
+            path = self._experiment.logs[log]
+            cell.update(evidence=clip(os.path.relpath(path, self._run.base)), log=log_tail(path))
+        return cell
+
+    def _task_log(self, phase: str, folder: str, name: str) -> str | None:
+        """The log of a dataset's task. A task of several datasets is named after the first of them only."""
+        start = f"{phase}/{folder}/"
+        mine = [log for log in self._experiment.logs if log.startswith(start)]
+        own = [log for log in mine if as_in_csv(log[len(start) :]) == name]
+        found = own or mine
+        return found[0] if len(found) == 1 else None
+
+    def _prediction_files(self, folder: str, name: str) -> list[str]:
+        """The prediction file of a dataset, else those of its parts."""
+        own = self._names.get(folder, {}).get(name, self._own.get(name, name))
+        predictions = self._experiment.predictions
+        whole = predictions.get(f"{folder}/{own}")
+        if whole:
+            return [whole]
+        parts = re.compile(re.escape(f"{folder}/{own}") + "_[0-9]+")
+        taken = {f"{folder}/{other}" for other in self._names.get(folder, {}).values()}
+        return [path for stem, path in predictions.items() if parts.fullmatch(stem) and stem not in taken]
+
+    def _predictions_problem(self, folder: str | None, name: str) -> str | None:
+        """Why the predictions cannot be believed, or None. Warns where they are empty or too few."""
+        if not folder:
+            return None
+        if (folder, name) not in self._problems:
+            self._problems[folder, name] = self._read_predictions(folder, name)
+        return self._problems[folder, name]
+
+    def _read_predictions(self, folder: str, name: str) -> str | None:
+        paths = self._prediction_files(folder, name)
+        replies: list[Any] = []
+        items = 0
+        for path in paths:
+            try:
+                document = read_json(path)
+            except TooLarge as error:
+                self._warnings.add("PREDICTIONS_UNCHECKED", f"{name}: {error}")
+                return None
+            except Unreadable as error:
+                return f"{os.path.basename(path)}: {error}"
+            if not isinstance(document, dict):
+                return f"{os.path.basename(path)}: not a JSON object"
+            items += len(document)
+            found = (item for item in document.values() if isinstance(item, dict))
+            replies += [is_empty(item["prediction"]) for item in found if "prediction" in item]
+        if paths and (items == 0 or (replies and all(replies))):
+            self._warnings.add(
+                "PREDICTIONS_EMPTY", f"{clip(name)}: all {items} predictions of {folder} are empty"
+            )
+        planned = self._planned.get(name)
+        if paths and planned and planned.rows and items < planned.rows:
+            self._warnings.add(
+                "PREDICTIONS_FEWER", f"{clip(name)}: {items} predictions of {planned.rows} rows"
+            )
+        return None
+
+    def _result(self, column: Column, name: str) -> tuple[Result, str | None]:
+        """The result of a dataset and its model's folder; of models that share a column the last one's."""
+        for folder in reversed(column.folders):
+            if (folder, name) not in self._results:
+                self._results[folder, name] = self._read_result(folder, name)
+            if self._results[folder, name] is not NO_RESULT:
+                return self._results[folder, name], folder
+        return NO_RESULT, column.folders[-1] if column.folders else None
+
+    def _read_result(self, folder: str, name: str) -> Result:
+        own = self._names.get(folder, {}).get(name)
+        found = {**self._experiment.results, **self._judged(folder)}
+        path = found.get(f"{folder}/{own}") if own else None
+        if not path:
+            return NO_RESULT
+        try:
+            document = read_json(path)
+        except Unreadable as broken:
+            self._warnings.add("RESULT_UNREADABLE", f"{clip(name)}: {broken}")
+            return NO_RESULT
+        if not isinstance(document, dict):
+            self._warnings.add("RESULT_UNREADABLE", f"{clip(name)}: not a JSON object")
+            return NO_RESULT
+        error = clip(text_or_none(document["error"]) or "not told") if "error" in document else None
+        values = {as_in_csv(metric): value for metric, value in document.items() if metric != "details"}
+        return Result(values, error, verdicts(document.get("details")))
+
+
+def own_names(asked: list[str], *found: Iterable[str]) -> dict[str, str]:
+    """Name as the CSV writes it -> the only dataset's name that reads so there."""
+    names: dict[str, set[str]] = {}
+    for name in itertools.chain(asked, *found):
+        names.setdefault(as_in_csv(name), set()).add(name)
+    return {written: min(own) for written, own in names.items() if len(own) == 1}
+
+
+def mark_groups(cells: list[Cell], deviations: set[str]) -> None:
+    """Tell what a group's rows are: deviations and sums are labelled like what they are made of."""
+    kinds = dict.fromkeys(deviations, "deviation")
+    kinds.update(
+        {cell["_row"]: GROUP_KINDS[cell["metric"]] for cell in cells if cell["metric"] in GROUP_KINDS}
+    )
+    units = {
+        (cell["_row"], cell["model"]): cell["unit"] for cell in cells if cell["metric"] not in AGGREGATES
+    }
+    for cell in cells:
+        if cell["group"]:
+            cell["kind"] = kinds.get(cell["_row"], "group")
+            if cell["metric"] in AGGREGATES:
+                cell["unit"] = units.get((cell["_row"], cell["model"]))
+            if cell["kind"] == "sum":
+                cell["unit"] = None
+
+
+def is_empty(prediction: Any) -> bool:
+    """Whether a reply, or each of several, has no text."""
+    replies = prediction if isinstance(prediction, list) else [prediction]
+    return all(reply is None or (isinstance(reply, str) and not reply.strip()) for reply in replies)
+
+
+def verdicts(details: Any) -> list[bool]:
+    """Whether each sample was right, where OpenCompass' details tell it of every one; else empty.
+
+    A list, or a dict by the sample's number; the verdict is `correct` or, of some evaluators, `is_correct`.
+    """
+    if isinstance(details, dict):
+        details = [item for number, item in details.items() if number.isdigit()]
+    marks = []
+    for item in details if isinstance(details, list) else []:
+        correct = item.get("correct", item.get("is_correct")) if isinstance(item, dict) else None
+        correct = correct[0] if isinstance(correct, list) and len(correct) == 1 else correct
+        if not isinstance(correct, bool):
+            return []
+        marks.append(correct)
+    return marks
+
+
+def measured(metric: str, value: float, marks: list[bool]) -> dict[str, Any]:
+    """A score with its unit and, where the verdicts tell it, its uncertainty in that unit.
+
+    `samples` counts the verdicts. `stderr` and the 95 % interval (Wilson's: it stays within the range and is
+    not empty where all samples agree) are given where the score is the mean of the verdicts, like accuracy.
+    """
+    scales = {"percent": 100.0, "fraction": 1.0, "count": float(len(marks))}
+    share = sum(marks) / len(marks) if marks else 0.0
+    fits = [unit for unit, scale in scales.items() if marks and close(value, scale * share)]
+    unit = unit_by_name(metric, value)
+    if fits and unit not in fits:
+        unit = fits[0] if len(fits) == 1 else None
+    found: dict[str, Any] = {"state": "scored", "score": value, "unit": unit}
+    if marks:
+        found["samples"] = len(marks)
+    if unit in fits:
+        stderr, low, high = uncertainty(share, len(marks))
+        scale = scales[unit]
+        found.update(stderr=stderr * scale, interval=[low * scale, high * scale])
+    return found
+
+
+def uncertainty(share: float, count: int) -> tuple[float, float, float]:
+    """Standard error of a share of `count` samples, and Wilson's 95 % interval."""
+    stderr = math.sqrt(share * (1 - share) / count)
+    square = NORMAL_95 * NORMAL_95 / count
+    centre = (share + square / 2) / (1 + square)
+    half = math.sqrt(NORMAL_95 * NORMAL_95 * stderr * stderr + square * square / 4) / (1 + square)
+    return stderr, max(0.0, centre - half), min(1.0, centre + half)
+
+
+def close(value: float, other: float) -> bool:
+    """Equal but for the last digits."""
+    return math.isclose(value, other, rel_tol=1e-6, abs_tol=1e-9)
+
+
+def unit_by_name(metric: str, value: float) -> str | None:
+    """`percent` or `count` by the metric's name; None where that is open, as with what may be a fraction."""
+    if metric.lower() in COUNTS:
+        return "count"
+    percent = PERCENT.search(metric) and (value == 0 or 1 < value <= 100)  # noqa: PLR2004 - per cent
+    return "percent" if percent else None
+
+
+def is_number(value: Any) -> bool:
+    """Whether JSON calls it a number, NaN included."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def finite(value: Any) -> float | None:
+    """The number as JSON can carry it, -0.0 as 0.0; None for everything else."""
+    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
+        return None
+    if isinstance(value, str) and not NUMBER.fullmatch(value):
+        return None
+    try:
+        number = float(value)
+    except (ValueError, OverflowError):
+        return None
+    return number + 0.0 if math.isfinite(number) else None
+
+
+def as_in_csv(name: str) -> str:
+    """OpenCompass writes a comma in a cell as a space."""
+    return name.replace(",", " ")
+
+
+def safe(text: str) -> str:
+    """Valid Unicode; file names may hold any bytes."""
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
+def clip(text: str) -> str:
+    """A text that is safe to store: valid Unicode, and no longer than a name may be."""
+    text = safe(text)
+    return text if len(text) <= MAX_NAME else text[: MAX_NAME - 1] + "…"
+
+
+def log_tail(path: str) -> str:
+    """The end of a log; of a line that overwrites itself only its last state."""
+    try:
+        text = read_bytes(path, tail=8 * LOG_TAIL).decode("utf-8", "replace")
+    except (OSError, Unreadable) as error:
+        return f"cannot be read: {clip(str(error))}"
+    lines = (line.rpartition("\r")[2] for line in text.rstrip().split("\n"))
+    return "\n".join(lines)[-LOG_TAIL:]
+
+
+def read_text(path: str) -> str:
+    """A whole text file; bytes that are not UTF-8 are replaced."""
+    return read_bytes(path, limit=MAX_TEXT).decode("utf-8", "replace")
+
+
+def read_json(path: str) -> Any:
+    """A whole JSON file; Unreadable where it is not one."""
+    raw = read_bytes(path, limit=MAX_JSON)
+    try:
+        return json.loads(raw.decode("utf-8", "replace"))
+    except (ValueError, RecursionError) as error:
+        raise Unreadable(f"not JSON ({type(error).__name__})") from None
+
+
+def read_bytes(path: str, *, limit: int | None = None, tail: int | None = None) -> bytes:
+    """A plain file, or its last `tail` bytes. A link, a pipe or a device is never opened for reading."""
+    name = clip(os.path.basename(path))
+    if leads_elsewhere(path):
+        raise Unreadable(f"{name} is not a plain file")
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        raise Unreadable(f"{name}: {errno.errorcode.get(error.errno or 0, 'not opened')}") from None
+    with os.fdopen(descriptor, "rb") as file:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise Unreadable(f"{name} is not a plain file")
+        if limit is not None and status.st_size > limit:
+            raise TooLarge(f"{name} is larger than {limit} bytes")
+        if tail is not None:
+            file.seek(max(0, status.st_size - tail))
+            return file.read(tail)
+        return file.read(limit)
+
+
+def leads_elsewhere(path: str) -> bool:
+    """Whether a link is on the path: it may lead to another evaluation's files. The root is a real path."""
+    return os.path.realpath(path) != path
+
+
+def modified(path: str) -> float:
+    """When a file was last written; 0 where that cannot be told."""
+    try:
+        return os.lstat(path).st_mtime
+    except OSError:
+        return 0.0
+
+
+def entries(directory: str) -> list[os.DirEntry[str]]:
+    """What is in a directory, sorted, without links."""
+    if leads_elsewhere(directory):
+        return []
+    try:
+        with os.scandir(directory) as found:
+            listed = sorted(itertools.islice(found, MAX_ENTRIES), key=lambda entry: entry.name)
+    except OSError:
+        return []
+    return [entry for entry in listed if not entry.is_symlink()]
+
+
+def files(directory: str) -> list[tuple[str, str]]:
+    """(name, path) of the plain files in a directory."""
+    return [(entry.name, entry.path) for entry in entries(directory) if entry.is_file(follow_symlinks=False)]
+
+
+def directories(directory: str) -> list[tuple[str, str]]:
+    """(name, path) of the directories in a directory."""
+    return [(entry.name, entry.path) for entry in entries(directory) if entry.is_dir(follow_symlinks=False)]
+
+
+def files_below(directory: str) -> list[tuple[str, str]]:
+    """(path from `directory`, path) of the plain files in a tree, as deep as OpenCompass writes any."""
+    found: list[tuple[str, str]] = []
+    waiting = [("", directory, 0)]
+    seen = 0
+    while waiting and seen < MAX_ENTRIES:
+        prefix, folder, depth = waiting.pop()
+        for entry in entries(folder):
+            seen += 1
+            if entry.is_file(follow_symlinks=False):
+                found.append((prefix + entry.name, entry.path))
+            elif depth < MAX_DEPTH and entry.is_dir(follow_symlinks=False):
+                waiting.append((f"{prefix}{entry.name}/", entry.path, depth + 1))
+    return sorted(found)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:], os.environ))

@@ -1,0 +1,99 @@
+"""Which clusters there are and with which credential each is reached. Never of another cluster's."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import yaml
+
+from budeval.ansible import kubeconfig
+from budeval.domain.cluster import FROM_REQUEST, IN_CLUSTER, ClusterTarget
+from budeval.errors import ClusterError, RequestError
+
+SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
+
+OpenKubeconfig = Callable[[str], str | None]
+"""eval_id -> the kubeconfig that came with its request."""
+
+
+class Clusters:
+    """The clusters of the settings, the service's own, and those that requests bring."""
+
+    def __init__(
+        self,
+        directory: Path | None,
+        open_kubeconfig: OpenKubeconfig,
+        service_account: Path = SERVICE_ACCOUNT,
+    ) -> None:
+        self._directory = directory
+        self._open_kubeconfig = open_kubeconfig
+        self._service_account = service_account
+
+    def names(self) -> list[str]:
+        """The clusters that requests may choose by name."""
+        here = self._directory
+        names = sorted(path.stem for path in here.glob("*.yaml")) if here and here.is_dir() else []
+        return [*names, IN_CLUSTER] if (self._service_account / "token").exists() else names
+
+    def require_known(self, cluster: str) -> None:
+        """Refuse a cluster that is not configured.
+
+        Raises:
+            RequestError: CLUSTER_UNKNOWN.
+        """
+        names = self.names()
+        if cluster not in names:
+            known = (
+                ", ".join(names) or "none; set BUDEVAL_CLUSTERS_DIR to a directory of <name>.yaml kubeconfigs"
+            )
+            raise RequestError(
+                f"There is no cluster {cluster!r}. Configured: {known}.",
+                status=404,
+                code="CLUSTER_UNKNOWN",
+                param="cluster",
+            )
+
+    def check(self, text: str) -> None:
+        """Refuse a kubeconfig that could not be used.
+
+        Raises:
+            ClusterError: KUBECONFIG_INVALID, naming the field.
+        """
+        kubeconfig.rebuild(text)
+
+    def credential(self, target: ClusterTarget, brought: str | None = None) -> str:
+        """A kubeconfig that is safe to use: rebuilt from an allow-list.
+
+        Args:
+            target: whose.
+            brought: the kubeconfig of a request that is not stored yet.
+
+        Raises:
+            ClusterError: KUBECONFIG_INVALID; another cluster is never taken instead.
+        """
+        if target.cluster == FROM_REQUEST:
+            text = brought or self._open_kubeconfig(target.eval_id or "")
+        elif target.cluster == IN_CLUSTER:
+            text = self._own()
+        else:
+            text = self._read(target.cluster)
+        if text is None:
+            reason = f"No kubeconfig of cluster {target.cluster!r} can be read."
+            raise ClusterError(reason, code="KUBECONFIG_INVALID", retryable=False)
+        return kubeconfig.rebuild(text)
+
+    def _read(self, cluster: str) -> str | None:
+        try:
+            return (self._directory / f"{cluster}.yaml").read_text() if self._directory else None
+        except (OSError, UnicodeDecodeError):
+            return None
+
+    def _own(self) -> str | None:
+        """The service account's credential in the form of the others."""
+        try:
+            token = (self._service_account / "token").read_text().strip()
+            authority = (self._service_account / "ca.crt").read_bytes()
+        except OSError:
+            return None
+        return yaml.safe_dump(
+            kubeconfig.document("https://kubernetes.default.svc", authority, {"token": token})
+        )

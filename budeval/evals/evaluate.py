@@ -1,0 +1,310 @@
+"""The course of one evaluation, step by step; the body of the workflow `evaluate_model`.
+
+It only decides: Dapr replays it from the top at each turn, so clock, state, messages and clusters are reached
+through activities alone. A long evaluation is several generations of the workflow, each with a short history:
+what the next one must know is its input, a `Course`.
+"""
+
+from collections.abc import Callable, Generator
+from datetime import datetime, timedelta
+from typing import Any, Protocol
+
+from pydantic import BaseModel
+
+from budeval.domain import steps
+from budeval.domain.evaluation import Evaluation, Outcome
+from budeval.domain.monitoring import MonitorState
+from budeval.domain.notification import WorkflowStatus
+from budeval.domain.observation import RunObservation, RunState
+from budeval.errors import EvaluationError
+from budeval.evals.announcer import Announcer, failure_result
+
+Step = Generator[Any, Any, Any]
+
+RUNS_CHANGED = "runs_changed"
+"""Event that the watcher raises: a newer snapshot is there."""
+_WAKES_PER_GENERATION = 12
+_FIRST_CHECK_SECONDS = 15
+_LONGEST_CHECK_SECONDS = 120
+_ASSUMED_MINUTES_PER_RUN = 3
+_PASSING = {"CLUSTER_UNREACHABLE", "API_TIMEOUT", "RUNNER_CRASH"}
+"""Troubles of a cluster that may pass."""
+
+
+class Course(BaseModel):
+    """The input of a generation."""
+
+    evaluation: Evaluation
+    announced: int = 0
+    monitor: MonitorState | None = None
+    """None before monitoring."""
+    check_after: int = _FIRST_CHECK_SECONDS
+    """Seconds of silence after which the evaluation looks for itself."""
+
+
+class Turn(Protocol):
+    """What a workflow's body may do; `workflows` gives it the real thing."""
+
+    @property
+    def now(self) -> datetime:
+        """UTC without a zone; the same in every replay."""
+
+    def call(self, activity: str, argument: Any) -> Step:
+        """Run an activity, with retries. Raises StepError when it has failed for good."""
+
+    def wait(self, event: str, limit: timedelta) -> Step:
+        """The event's data, None where it did not come in time."""
+
+    def say(self, status: str) -> None:
+        """What Dapr's own workflow API shows as custom status."""
+
+
+class StepError(Exception):
+    """An activity has failed for good."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(f"{code}: {message}")
+        self.code = code
+        self.message = message
+
+
+class EvaluationCourse:
+    """One generation of an evaluation."""
+
+    def __init__(self, turn: Turn, course: Course) -> None:
+        self._turn = turn
+        self._course = course
+        self._evaluation = course.evaluation
+        self._announcer = Announcer(course.evaluation, course.announced)
+        self._step = steps.VERIFY
+
+    def run(self) -> Step:
+        """To the end, or to the next generation.
+
+        Returns:
+            The workflow's output, or a Course to continue with.
+
+        Raises:
+            EvaluationError: the evaluation has failed; everything was told and cleaned up.
+        """
+        try:
+            state = self._course.monitor or (yield from self._begin())
+            if not (yield from self._monitor(state)):
+                return self._next_generation()
+            yield from self._extract()
+        except StepError as error:
+            yield from self._fail(error)
+        return (yield from self._end())
+
+    def _begin(self) -> Step:
+        """Everything before monitoring; returns its state."""
+        minutes = _ASSUMED_MINUTES_PER_RUN * len(self._evaluation.runs)
+        yield from self._tell(
+            self._announcer.status(WorkflowStatus.STARTED, f"{len(self._evaluation.runs)} runs")
+        )
+        yield from self._tell(self._announcer.eta(minutes))
+        yield from self._announced(steps.VERIFY, "Reaching the cluster", self._verify)
+        yield from self._announced(steps.PREPARE, "Warming up eval engine", self._prepare)
+        yield from self._announced(steps.DEPLOY, "Deploying the evaluation's Jobs", self._deploy)
+        text = f"Watching {len(self._evaluation.runs)} runs"
+        yield from self._tell(self._announcer.step(steps.MONITOR, WorkflowStatus.RUNNING, text))
+        return self._course.monitor
+
+    def _announced(self, step: str, message: str, work: Callable[[], Step]) -> Step:
+        """A step between its two announcements."""
+        self._step = step
+        self._turn.say(step)
+        yield from self._tell(self._announcer.step(step, WorkflowStatus.RUNNING, message))
+        done = yield from work()
+        yield from self._tell(self._announcer.step(step, WorkflowStatus.COMPLETED, done))
+
+    def _verify(self) -> Step:
+        target = {
+            "target": self._evaluation.target.model_dump(mode="json"),
+            "claim": self._evaluation.claim,
+        }
+        found = yield from self._turn.call("verify_evaluation_cluster", target)
+        if not found["ok"]:
+            raise StepError(found["code"], found["message"])
+        return found["message"]
+
+    def _prepare(self) -> Step:
+        return (yield from self._turn.call("prepare_engine", {"eval_id": self._evaluation.eval_id}))
+
+    def _deploy(self) -> Step:
+        state = self._course.monitor = MonitorState(since=self._turn.now)
+        yield from self._deploy_runs(state, [run.run_id for run in self._evaluation.runs], attempt=1)
+        refused = state.failed
+        if len(refused) == len(self._evaluation.runs):
+            raise StepError(refused[0].code or "SPEC_INVALID", refused[0].message or "No Job could be made.")
+        deployed = len(self._evaluation.runs) - len(refused)
+        yield from self._turn.call("register_with_watcher", {"eval_id": self._evaluation.eval_id})
+        return f"{deployed} of {len(self._evaluation.runs)} Jobs deployed"
+
+    def _deploy_runs(self, state: MonitorState, run_ids: list[str], attempt: int) -> Step:
+        """Runs that are refused have failed; the others go on."""
+        order = {"eval_id": self._evaluation.eval_id, "run_ids": run_ids, "attempt": attempt}
+        deployed = yield from self._turn.call("deploy_eval_job", order)
+        refused = [
+            RunObservation(
+                run_id=item["run_id"], state=RunState.FAILED, code=item["code"], message=item["message"]
+            )
+            for item in deployed
+            if item["code"]
+        ]
+        state.fold(refused, self._turn.now, self._evaluation.timeouts)
+
+    def _monitor(self, state: MonitorState) -> Step:
+        """Whether all runs have ended; False where the next generation shall go on."""
+        self._step = steps.MONITOR
+        self._turn.say(steps.MONITOR)
+        for _ in range(_WAKES_PER_GENERATION):
+            event = yield from self._turn.wait(RUNS_CHANGED, self._patience(state))
+            if event is None or event.get("check"):
+                yield from self._check(state)
+            else:
+                yield from self._turn_to_snapshot(state)
+            if self._all_ended(state):
+                yield from self._tell_monitoring_ended(state)
+                return True
+        return False
+
+    def _patience(self, state: MonitorState) -> timedelta:
+        """How long to wait for the watcher: until the next own check, or until a blocked run is given up."""
+        limit = timedelta(seconds=self._course.check_after)
+        deadline = state.next_deadline(self._turn.now, self._evaluation.timeouts)
+        return min(limit, deadline) if deadline else limit
+
+    def _turn_to_snapshot(self, state: MonitorState) -> Step:
+        """Woken by the watcher: the newest snapshot counts, whatever the event was about."""
+        snapshot = yield from self._turn.call("read_snapshot", {"eval_id": self._evaluation.eval_id})
+        if snapshot["tick"] > state.tick:
+            self._course.check_after = _FIRST_CHECK_SECONDS
+            yield from self._take_in(state, snapshot)
+
+    def _check(self, state: MonitorState) -> Step:
+        """Not woken: look ourselves, and see to it that there is a watcher."""
+        self._course.check_after = min(self._course.check_after * 2, _LONGEST_CHECK_SECONDS)
+        order = {"eval_id": self._evaluation.eval_id}
+        try:
+            snapshot = yield from self._turn.call("check_jobs_status", order)
+        except StepError as error:
+            yield from self._endure(state, error)
+            return
+        yield from self._take_in(state, snapshot)
+        if not self._all_ended(state):
+            yield from self._turn.call("register_with_watcher", order)
+
+    def _all_ended(self, state: MonitorState) -> bool:
+        return len(state.runs) == len(self._evaluation.runs) and state.finished
+
+    def _take_in(self, state: MonitorState, snapshot: dict[str, Any]) -> Step:
+        """Fold a snapshot in, deploy what is gone, tell what is new."""
+        state.unreachable_since = None
+        state.tick = snapshot["tick"]
+        seen = [RunObservation.model_validate(item) for item in snapshot["runs"]]
+        state.fold(seen, self._turn.now, self._evaluation.timeouts)
+        gone = state.to_redeploy()
+        if gone:
+            yield from self._deploy_runs(state, gone, attempt=2)
+            state.redeployed(gone)
+        news = state.news(self._turn.now)
+        if news and not self._all_ended(state):
+            minutes = state.eta_minutes(self._turn.now) or _ASSUMED_MINUTES_PER_RUN * len(state.runs)
+            yield from self._tell(self._announcer.eta(minutes, news))
+
+    def _endure(self, state: MonitorState, error: StepError) -> Step:
+        """A cluster that is away for a while ends no evaluation: its Jobs go on without us."""
+        now = self._turn.now
+        patience = timedelta(seconds=self._evaluation.timeouts.start)
+        first = state.unreachable_since is None
+        state.unreachable_since = state.unreachable_since or now
+        if error.code not in _PASSING or now - state.unreachable_since > patience:
+            raise error
+        if first:
+            minutes = state.eta_minutes(now) or _ASSUMED_MINUTES_PER_RUN * len(self._evaluation.runs)
+            trouble = {"code": error.code, "message": error.message}
+            yield from self._tell(self._announcer.eta(minutes, {"cluster": trouble, "runs": state.view()}))
+
+    def _tell_monitoring_ended(self, state: MonitorState) -> Step:
+        failed = state.failed
+        if len(failed) == len(state.runs):
+            result = failure_result(self._evaluation, _reasons(failed))
+            text = f"All {len(failed)} runs failed. {failed[0].code}: {failed[0].message}"
+            event = self._announcer.step(steps.MONITOR, WorkflowStatus.FAILED, text, result)
+        else:
+            text = f"{len(state.runs) - len(failed)} of {len(state.runs)} runs succeeded"
+            event = self._announcer.step(
+                steps.MONITOR, WorkflowStatus.COMPLETED, text, {"runs": state.view()}
+            )
+        yield from self._tell(event)
+
+    def _next_generation(self) -> Course:
+        return self._course.model_copy(update={"announced": self._announcer.announced})
+
+    def _extract(self) -> Step:
+        text = f"Extracting results from {len(self._evaluation.runs)} runs"
+        yield from self._announced(steps.EXTRACT, text, self._extract_results)
+
+    def _extract_results(self) -> Step:
+        order = {"eval_id": self._evaluation.eval_id, "runs": self._seen()}
+        return (yield from self._turn.call("extract_eval_results", order))
+
+    def _seen(self) -> list[dict[str, Any]]:
+        stories = self._course.monitor.runs.values() if self._course.monitor else []
+        return [story.seen.model_dump(mode="json") for story in stories]
+
+    def _fail(self, error: StepError) -> Step:
+        """The step failed, and with it every run that has no result: said in the steps, kept as results."""
+        yield from self._tell(
+            self._announcer.step(self._step, WorkflowStatus.FAILED, str(error), self._failure(error))
+        )
+        if self._step not in {steps.MONITOR, steps.EXTRACT}:
+            event = self._announcer.step(
+                steps.MONITOR, WorkflowStatus.FAILED, str(error), self._failure(error)
+            )
+            yield from self._tell(event)
+        order = {
+            "eval_id": self._evaluation.eval_id,
+            "code": error.code,
+            "message": error.message,
+            "runs": self._seen(),
+        }
+        yield from self._turn.call("record_failure", order)
+
+    def _failure(self, error: StepError) -> dict[str, Any]:
+        runs = [(run.run_id, error.code, error.message) for run in self._evaluation.runs]
+        return failure_result(self._evaluation, runs)
+
+    def _end(self) -> Step:
+        """Report, clean up, say the last word."""
+        eval_id = self._evaluation.eval_id
+        report = yield from self._turn.call("report_results", {"eval_id": eval_id})
+        yield from self._tell(self._announcer.results(report["summary"]))
+        if self._course.monitor:  # otherwise nothing was made
+            yield from self._turn.call("leave_watcher", {"eval_id": eval_id})
+            yield from self._clean_up()
+        failed = report["outcome"] == Outcome.FAILED
+        status = WorkflowStatus.FAILED if failed else WorkflowStatus.COMPLETED
+        text = report["error"] if failed else report["summary"]
+        # Before the last word: whoever hears it finds the record ended.
+        yield from self._turn.call("end_evaluation", {"eval_id": eval_id, "outcome": report["outcome"]})
+        yield from self._tell(self._announcer.status(status, text, attach="metadata"))
+        if failed:
+            raise EvaluationError(report["message"], code=report["code"])
+        return (yield from self._turn.call("workflow_output", {"eval_id": eval_id}))
+
+    def _clean_up(self) -> Step:
+        """What is left on the cluster is told in the receipt; it does not change how the evaluation ended."""
+        try:
+            yield from self._turn.call("cleanup_evaluation", {"eval_id": self._evaluation.eval_id})
+        except StepError as error:
+            order = {"eval_id": self._evaluation.eval_id, "problem": str(error)}
+            yield from self._turn.call("record_leftovers", order)
+
+    def _tell(self, event: dict[str, Any]) -> Step:
+        yield from self._turn.call("announce_event", event)
+
+
+def _reasons(failed: list[RunObservation]) -> list[tuple[str, str, str]]:
+    return [(seen.run_id, seen.code or "JOB_FAILED", seen.message or "") for seen in failed]

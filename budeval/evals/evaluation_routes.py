@@ -1,0 +1,108 @@
+"""The HTTP API of evaluations. Translates, and decides nothing."""
+
+from collections.abc import Mapping
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+
+from budeval.domain.evaluation import EvaluationRecord
+from budeval.domain.steps import EVALUATION_STEPS
+from budeval.engines.base import Engine
+from budeval.errors import RequestError
+from budeval.evals.intake import Intake
+from budeval.evals.routes import ERRORS
+from budeval.evals.schema import (
+    DatasetList,
+    EngineInfo,
+    EvaluationPage,
+    EvaluationRequest,
+    EvaluationResults,
+    EvaluationState,
+    EventPage,
+    RunLog,
+    ValidationReport,
+    WorkflowStarted,
+)
+from budeval.evals.validation import Validation
+from budeval.evals.views import EvaluationViews
+
+_ASSUMED_SECONDS_PER_RUN = 30 * 60
+
+
+def started(record: EvaluationRecord) -> WorkflowStarted:
+    """The answer to a request that was taken in."""
+    evaluation = record.evaluation
+    return WorkflowStarted(
+        workflow_id=evaluation.workflow_id,
+        workflow_name="evaluate_model",
+        steps=EVALUATION_STEPS,
+        eta=_ASSUMED_SECONDS_PER_RUN * len(evaluation.runs),
+    )
+
+
+def evaluation_routes(intake: Intake, validation: Validation, views: EvaluationViews) -> APIRouter:
+    """Start evaluations and tell of them."""
+    router = APIRouter(responses=ERRORS, tags=["evaluations"])
+
+    @router.post("/evals/start")
+    def start(request: EvaluationRequest) -> WorkflowStarted:
+        """Start an evaluation. The same request again answers the same and starts nothing."""
+        return started(intake.accept(request))
+
+    @router.post("/evals:validate")
+    def validate(request: EvaluationRequest) -> ValidationReport:
+        """Check request, cluster, namespace, claim, datasets, endpoint and key; start nothing."""
+        return validation.report(request)
+
+    @router.get("/evals")
+    def evaluations(
+        cursor: str | None = None, limit: Annotated[int, Query(ge=1, le=200)] = 50
+    ) -> EvaluationPage:
+        """Evaluations, newest first."""
+        return views.page(cursor, limit)
+
+    @router.get("/evals/{eval_id}")
+    def state(eval_id: str) -> EvaluationState:
+        """How far an evaluation is: steps, runs, progress, minutes left, error."""
+        return views.state(eval_id)
+
+    @router.get("/evals/{eval_id}/results")
+    def results(eval_id: str) -> EvaluationResults:
+        """The results of every run."""
+        return views.results(eval_id)
+
+    @router.get("/evals/{eval_id}/events")
+    def events(eval_id: str, after: Annotated[int, Query(ge=0)] = 0) -> EventPage:
+        """What was announced, from the number after `after` on."""
+        return views.events(eval_id, after)
+
+    @router.get("/evals/{eval_id}/logs")
+    def logs(eval_id: str, run_id: str) -> RunLog:
+        """The end of a run's log as it was last seen, also after the pod is gone."""
+        return views.log(eval_id, run_id)
+
+    return router
+
+
+def engine_routes(engines: Mapping[str, Engine], images: Mapping[str, str]) -> APIRouter:
+    """What evaluations can be asked for."""
+    router = APIRouter(responses=ERRORS, tags=["engines"])
+
+    @router.get("/engines")
+    def all_engines() -> list[EngineInfo]:
+        """The engines of this service."""
+        return [
+            EngineInfo(name=name, image=images[name], stock_datasets=len(engine.stock_datasets()))
+            for name, engine in sorted(engines.items())
+        ]
+
+    @router.get("/engines/{engine}/datasets")
+    def datasets(engine: str, contains: str = "") -> DatasetList:
+        """The stock datasets of an engine whose names contain a text."""
+        if engine not in engines:
+            text = f"There is no engine {engine!r}. There are: {', '.join(sorted(engines))}."
+            raise RequestError(text, status=404, code="ENGINE_UNKNOWN", param="engine")
+        names = [name for name in engines[engine].stock_datasets() if contains in name]
+        return DatasetList(engine=engine, datasets=names)
+
+    return router

@@ -1,0 +1,216 @@
+"""From a request to a started evaluation, in an order in which nothing is lost whatever is cut off.
+
+Seal the secrets, keep inline datasets, put it on the list, create the record, schedule the workflow. Until
+the record is there, the request has not happened; from then on the same request again finishes the rest.
+"""
+
+import hashlib
+import json
+import logging
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+
+from budeval.config import Settings
+from budeval.domain.cluster import FROM_REQUEST, ClusterTarget
+from budeval.domain.evaluation import (
+    Audience,
+    Evaluation,
+    EvaluationRecord,
+    Model,
+    OwnDataset,
+    Run,
+    workflow_id,
+)
+from budeval.engines.base import Engine
+from budeval.errors import ClusterError, RequestError
+from budeval.evals.clusters import Clusters
+from budeval.evals.schema import EvalDataset, EvaluationRequest
+from budeval.evals.store import EvaluationStore
+from budeval.runtime.vault import Vault
+
+_NOT_DIGESTED = {"kubeconfig", "time", "traceid", "traceparent", "tracestate"}
+"""Secrets, and what differs between two deliveries of the same message."""
+
+_log = logging.getLogger(__name__)
+
+Start = Callable[[EvaluationRecord], None]
+"""Schedules the workflow of a record unless it was scheduled before."""
+ReadSecret = Callable[[str], dict[str, str]]
+"""Name of a secret in the secret store -> its keys and values."""
+
+
+class Intake:
+    """Takes evaluation requests in."""
+
+    def __init__(  # noqa: PLR0917 - a composition of what main wires
+        self,
+        settings: Settings,
+        store: EvaluationStore,
+        vault: Vault,
+        clusters: Clusters,
+        engines: Mapping[str, Engine],
+        read_secret: ReadSecret,
+        start: Start,
+    ) -> None:
+        self._settings = settings
+        self._store = store
+        self._vault = vault
+        self._clusters = clusters
+        self._engines = engines
+        self._read_secret = read_secret
+        self._start = start
+
+    def accept(self, request: EvaluationRequest) -> EvaluationRecord:
+        """Start an evaluation, or answer what the same request has started before.
+
+        Raises:
+            RequestError: something in it cannot be; EVALUATION_CONFLICT: another request has this eval_id.
+            SidecarError: it could not be stored or started; the same request again is safe.
+        """
+        evaluation = self.check(request)
+        digest = request_digest(request)
+        existing = self._store.find(evaluation.eval_id)
+        if existing is None:
+            self._keep_secrets(request)
+            self._keep_rows(request)
+            created = datetime.now(UTC).isoformat(timespec="seconds")
+            # Before the record: what is on the list without one is passed over, one without a list is lost.
+            self._store.add_to_index(evaluation.eval_id, created[:10])
+            record = EvaluationRecord(evaluation=evaluation, digest=digest, created=created)
+            existing = self._store.create(record)
+        if existing.digest != digest:
+            text = f"Evaluation {evaluation.eval_id} exists with another request. Take another eval_id."
+            raise RequestError(text, status=409, code="EVALUATION_CONFLICT", param="eval_id")
+        self._start(existing)
+        _log.info("accepted eval_id=%s runs=%d", evaluation.eval_id, len(evaluation.runs))
+        return existing
+
+    def check(self, request: EvaluationRequest) -> Evaluation:
+        """The evaluation that a request asks for, all names resolved; asks no cluster.
+
+        Raises:
+            RequestError: names the field.
+        """
+        engine = self._engine(request)
+        for at, dataset in enumerate(request.eval_datasets):
+            _check_dataset(engine, dataset, at)
+        model, extra = request.eval_model_info, request.eval_model_info.extra_args
+        given = {name: value for name, value in extra.model_dump().items() if value is not None}
+        return Evaluation(
+            eval_id=str(request.eval_id),
+            experiment_id=str(request.experiment_id),
+            engine=engine.name,
+            model=Model(
+                name=model.model_name, endpoint=model.endpoint, **given, **request.decoding.model_dump()
+            ),
+            runs=[_run(dataset) for dataset in request.eval_datasets],
+            target=self._target(request),
+            claim=request.claim or self._settings.storage.claim,
+            timeouts=request.timeouts,
+            audience=self._audience(request),
+            labels=request.labels,
+        )
+
+    def secrets(self, request: EvaluationRequest) -> dict[str, str]:
+        """API key and kubeconfig of a request, references followed.
+
+        Raises:
+            RequestError: SECRET_UNKNOWN.
+        """
+        model = request.eval_model_info
+        if model.secret_ref:
+            values = self._read_secret(model.secret_ref.name)
+            key = model.secret_ref.key or next(iter(values), "")
+            if key not in values:
+                text = f"The secret store has no secret {model.secret_ref.name!r} with key {key!r}."
+                raise RequestError(text, code="SECRET_UNKNOWN", param="eval_model_info.secret_ref")
+            secrets = {"api_key": values[key]}
+        else:
+            secrets = {"api_key": model.api_key.get_secret_value() if model.api_key else ""}
+        if request.kubeconfig_text:
+            secrets["kubeconfig"] = request.kubeconfig_text
+        return secrets
+
+    def _keep_secrets(self, request: EvaluationRequest) -> None:
+        self._vault.put(str(request.eval_id), self.secrets(request))
+
+    def _keep_rows(self, request: EvaluationRequest) -> None:
+        for dataset in request.eval_datasets:
+            if dataset.source and dataset.source.inline is not None:
+                self._store.save_rows(dataset.source.inline)
+
+    def _engine(self, request: EvaluationRequest) -> Engine:
+        engine = self._engines.get(request.engine)
+        if engine is None:
+            known = ", ".join(sorted(self._engines))
+            text = f"There is no engine {request.engine!r}. There are: {known}."
+            raise RequestError(text, code="ENGINE_UNKNOWN", param="engine")
+        return engine
+
+    def _target(self, request: EvaluationRequest) -> ClusterTarget:
+        namespace = request.namespace or self._settings.namespace
+        if request.kubeconfig_text:
+            self._check_kubeconfig(request.kubeconfig_text)
+            return ClusterTarget(cluster=FROM_REQUEST, namespace=namespace, eval_id=str(request.eval_id))
+        cluster = request.cluster or self._settings.default_cluster
+        if cluster is None:
+            raise RequestError(
+                "Name a cluster, or give a kubeconfig: no default is set (BUDEVAL_DEFAULT_CLUSTER).",
+                code="CLUSTER_REQUIRED",
+                param="cluster",
+            )
+        self._clusters.require_known(cluster)
+        return ClusterTarget(cluster=cluster, namespace=namespace)
+
+    def _check_kubeconfig(self, text: str) -> None:
+        try:
+            self._clusters.check(text)
+        except ClusterError as error:
+            raise RequestError(error.message, status=422, code=error.code, param="kubeconfig") from error
+
+    def _audience(self, request: EvaluationRequest) -> Audience:
+        default = self._settings.notification_topic
+        for topic in request.topics:
+            if topic != default and topic not in self._settings.allowed_topics:
+                text = f"Topic {topic!r} is not allowed (BUDEVAL_ALLOWED_TOPICS)."
+                raise RequestError(text, code="TOPIC_NOT_ALLOWED", param="source_topic")
+        fields = request.notification_metadata.model_dump() if request.notification_metadata else {}
+        fields.setdefault("workflow_id", workflow_id(str(request.eval_id)))
+        return Audience(topics=list(dict.fromkeys(request.topics)) or [default], **fields)
+
+
+def request_digest(request: EvaluationRequest) -> str:
+    """SHA-256 of the canonical request without its secrets: a new key does not make it another one."""
+    document = request.model_dump(mode="json", exclude=_NOT_DIGESTED)
+    document["eval_model_info"].pop("api_key")
+    return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
+
+
+def _check_dataset(engine: Engine, dataset: EvalDataset, at: int) -> None:
+    if dataset.source is None and dataset.dataset_id not in engine.stock_datasets():
+        text = (
+            f"Engine {engine.name} has no stock dataset {dataset.dataset_id!r}. "
+            f"GET /engines/{engine.name}/datasets lists them; give `source` for one of your own."
+        )
+        raise RequestError(text, code="DATASET_UNKNOWN", param=f"eval_datasets.{at}.dataset_id")
+
+
+def _run(dataset: EvalDataset) -> Run:
+    own, source = None, dataset.source
+    if source:
+        digest = hashlib.sha256(source.inline.encode()).hexdigest() if source.inline is not None else None
+        own = OwnDataset(
+            digest=digest,
+            path=source.path,
+            format=source.format,
+            prompt=source.prompt,
+            answer=source.answer,
+            evaluator=source.evaluator,
+        )
+    return Run(
+        run_id=dataset.run_id,
+        dataset_id=dataset.dataset_id,
+        own=own,
+        limit=dataset.limit,
+        resources=dataset.resources,
+    )

@@ -1,0 +1,106 @@
+"""Evaluation requests by pub/sub: the same body as `POST /evals/start`, in a CloudEvent's `data`.
+
+Secrets come by reference only (`secret_ref`): messages are kept by brokers and seen by many. A message that
+cannot be taken in is answered by an event with number 0, if it tells whom, and is not delivered again; only
+where our own dependencies are away the broker is asked to try later.
+"""
+
+import logging
+from typing import Any
+from uuid import UUID
+
+from fastapi import APIRouter
+from pydantic import ValidationError
+
+from budeval.config import Settings
+from budeval.domain.evaluation import Audience, workflow_id
+from budeval.domain.notification import NotificationContent, WorkflowStatus
+from budeval.domain.steps import STATUS_EVENT
+from budeval.errors import BudevalError, RequestError, SidecarError
+from budeval.evals.announcer import announcement_of
+from budeval.evals.http_errors import first_problem
+from budeval.evals.intake import Intake
+from budeval.evals.schema import EvaluationRequest
+from budeval.runtime.sidecar import Sidecar
+
+ROUTE = "/messages/evaluations"
+
+_log = logging.getLogger(__name__)
+
+
+def message_routes(settings: Settings, intake: Intake, sidecar: Sidecar) -> APIRouter:
+    """The subscription, as Dapr asks for it, and the route it delivers to."""
+    router = APIRouter(include_in_schema=False)
+
+    @router.get("/dapr/subscribe")
+    def subscriptions() -> list[dict[str, Any]]:
+        return [
+            {
+                "pubsubname": settings.pubsub,
+                "topic": settings.request_topic,
+                "route": ROUTE,
+                "deadLetterTopic": settings.dead_letter_topic,
+            }
+        ]
+
+    @router.post(ROUTE)
+    def receive(event: dict[str, Any]) -> dict[str, str]:
+        message = event.get("data")
+        try:
+            intake.accept(_parsed(message))
+        except SidecarError:
+            _log.exception("a request is delivered again")
+            return {"status": "RETRY"}
+        except BudevalError as error:
+            _log.warning("refused a request: %s", error)
+            _refuse(settings, sidecar, message, error)
+            return {"status": "SUCCESS"}
+        return {"status": "SUCCESS"}
+
+    return router
+
+
+def _parsed(message: Any) -> EvaluationRequest:
+    if not isinstance(message, dict):
+        raise RequestError("The message's data must be a JSON object.")
+    if isinstance(message.get("data"), dict) and message.get("topic") and message.get("pubsubname"):
+        message = {**message, **message["data"]}  # as callers of the original service nest it
+        message.pop("data")
+    model = message.get("eval_model_info")
+    if message.get("kubeconfig") or (isinstance(model, dict) and model.get("api_key")):
+        text = "A message must not carry secrets: give secret_ref, and a cluster by name."
+        raise RequestError(text, code="SECRET_IN_MESSAGE", param="eval_model_info.api_key")
+    try:
+        return EvaluationRequest.model_validate(message)
+    except ValidationError as error:
+        raise first_problem(error.errors(), skip=0) from error
+
+
+def _refuse(settings: Settings, sidecar: Sidecar, message: Any, error: BudevalError) -> None:
+    """Tell the sender, as far as the message says who that is; always on a topic that is allowed."""
+    fields = message if isinstance(message, dict) else {}
+    try:
+        eval_id = str(UUID(str(fields.get("eval_id"))))
+    except ValueError:
+        eval_id = "unknown"
+    allowed = {settings.notification_topic, *settings.allowed_topics}
+    named = fields.get("source_topic")
+    topics = [topic for topic in ([named] if isinstance(named, str) else []) if topic in allowed]
+    audience = _audience(
+        fields.get("notification_metadata"), eval_id, topics or [settings.notification_topic]
+    )
+    result = {"evaluation_id": eval_id, "code": error.code, "param": error.param}
+    content = NotificationContent(
+        title="Evaluation Refused", message=str(error), status=WorkflowStatus.FAILED, result=result
+    )
+    announcement = announcement_of(audience, workflow_id(eval_id), 0, STATUS_EVENT, content)
+    sidecar.publish(audience.topics, announcement)
+
+
+def _audience(metadata: Any, eval_id: str, topics: list[str]) -> Audience:
+    try:
+        return Audience.model_validate(
+            {"workflow_id": workflow_id(eval_id), **(metadata or {}), "topics": topics}
+        )
+    except (ValidationError, TypeError):
+        return Audience(workflow_id=workflow_id(eval_id), topics=topics)

@@ -1,0 +1,181 @@
+"""What the state store keeps of evaluations, and under which keys.
+
+`eval-<id>` the record; `dataset-<sha256>` inline rows; `observed-<id>` the newest look at its runs;
+`logs-<id>-<run>` the tail of a log; `results-<id>-<run>` a run's result and `results-<id>` their index;
+`receipt-<id>` what clean-up removed; `index-…` the list.
+"""
+
+import hashlib
+import json
+from datetime import datetime
+from typing import Any
+
+from budeval.domain.evaluation import EvaluationRecord, workflow_id
+from budeval.domain.results import Result
+from budeval.errors import RequestError
+from budeval.runtime.sidecar import Sidecar
+
+INDEX_PAGE = 200
+_DAYS_KEY = "index-days"
+
+
+class EvaluationStore:
+    """Evaluations in the state store, through the sidecar. Nothing queries, so any Dapr store serves."""
+
+    def __init__(self, sidecar: Sidecar) -> None:
+        self._sidecar = sidecar
+
+    def create(self, record: EvaluationRecord) -> EvaluationRecord:
+        """Store a record unless there is one; returns the one that is there now."""
+        key = workflow_id(record.evaluation.eval_id)
+        stored = self._sidecar.save_state_first(key, record.model_dump(mode="json"))
+        return EvaluationRecord.model_validate(stored)
+
+    def find(self, eval_id: str) -> EvaluationRecord | None:
+        """The record of an evaluation, None where there is none."""
+        stored = self._sidecar.get_state(workflow_id(eval_id))
+        return EvaluationRecord.model_validate(stored) if stored else None
+
+    def load(self, eval_id: str) -> EvaluationRecord:
+        """The record of an evaluation.
+
+        Raises:
+            RequestError: EVALUATION_UNKNOWN.
+        """
+        record = self.find(eval_id)
+        if record is None:
+            text = f"There is no evaluation {eval_id!r}."
+            raise RequestError(text, status=404, code="EVALUATION_UNKNOWN", param="eval_id")
+        return record
+
+    def load_all(self, eval_ids: list[str]) -> list[EvaluationRecord]:
+        """The records of evaluations that are there."""
+        found = self._sidecar.get_states([workflow_id(eval_id) for eval_id in eval_ids])
+        return [EvaluationRecord.model_validate(value) for value in found if value]
+
+    def update_workflow_data_in_statestore(self, workflow: str, data: dict[str, Any]) -> None:
+        """Merge data into a workflow's record, as the guide has it. May be repeated without harm."""
+        self._sidecar.update_state(workflow, lambda stored: {**(stored or {}), **data})
+
+    def save_rows(self, rows: str) -> str:
+        """Keep the rows of an inline dataset; the same rows are kept once. Returns their SHA-256."""
+        digest = hashlib.sha256(rows.encode()).hexdigest()
+        self._sidecar.save_state(f"dataset-{digest}", {"schema": 1, "rows": rows})
+        return digest
+
+    def rows(self, digest: str) -> str | None:
+        """The rows of an inline dataset."""
+        stored = self._sidecar.get_state(f"dataset-{digest}")
+        return str(stored["rows"]) if stored else None
+
+    def save_snapshot(self, eval_id: str, at: datetime, runs: list[dict[str, Any]]) -> dict[str, Any]:
+        """Keep a look at an evaluation's runs and return the newest; an older one never replaces a newer.
+
+        Ticks count the looks that were kept, whoever looked.
+        """
+        taken = at.isoformat()
+
+        def newer(stored: Any) -> Any:
+            if stored and stored["at"] > taken:
+                return stored
+            tick = stored["tick"] + 1 if stored else 1
+            return {"schema": 1, "tick": tick, "at": taken, "runs": runs}
+
+        snapshot: dict[str, Any] = self._sidecar.update_state(f"observed-{eval_id}", newer)
+        return snapshot
+
+    def snapshot(self, eval_id: str) -> dict[str, Any] | None:
+        """The newest look at an evaluation's runs."""
+        stored: dict[str, Any] | None = self._sidecar.get_state(f"observed-{eval_id}")
+        return stored
+
+    def save_log(self, eval_id: str, run_id: str, log: str) -> None:
+        """Keep the tail of a run's log; it outlives the pod."""
+        self._sidecar.save_state(f"logs-{eval_id}-{run_id}", {"schema": 1, "log": log})
+
+    def log(self, eval_id: str, run_id: str) -> str | None:
+        """The tail of a run's log as it was last seen."""
+        stored = self._sidecar.get_state(f"logs-{eval_id}-{run_id}")
+        return str(stored["log"]) if stored else None
+
+    def save_results(self, eval_id: str, results: list[Result]) -> dict[str, dict[str, Any]]:
+        """Keep each run's result under its own key; returns the index, run id -> {key, digest, bytes}."""
+        index = {}
+        for result in results:
+            key = f"results-{eval_id}-{result['run_id']}"
+            text = json.dumps(result, sort_keys=True)
+            digest = hashlib.sha256(text.encode()).hexdigest()
+            index[result["run_id"]] = {"key": key, "digest": digest, "bytes": len(text)}
+            self._sidecar.save_state(key, result)
+        self._sidecar.save_state(f"results-{eval_id}", {"schema": 1, "runs": index})
+        return index
+
+    def results(self, eval_id: str) -> tuple[list[Result], dict[str, dict[str, Any]]] | None:
+        """Every run's result in the order of the request, and the index; None before there are any."""
+        stored = self._sidecar.get_state(f"results-{eval_id}")
+        if stored is None:
+            return None
+        index: dict[str, dict[str, Any]] = stored["runs"]
+        return self._sidecar.get_states([item["key"] for item in index.values()]), index
+
+    def save_receipt(self, eval_id: str, receipt: list[dict[str, str]]) -> None:
+        """Keep what clean-up removed, all tries together."""
+
+        def merged(stored: Any) -> Any:
+            old = {(item["kind"], item["name"]): item for item in (stored or {"objects": []})["objects"]}
+            new = {(item["kind"], item["name"]): item for item in receipt}
+            return {"schema": 1, "objects": list({**old, **new}.values())}
+
+        self._sidecar.update_state(f"receipt-{eval_id}", merged)
+
+    def add_to_index(self, eval_id: str, day: str) -> None:
+        """Put an evaluation on the list. May be repeated.
+
+        Args:
+            eval_id: which.
+            day: of its creation, `2026-11-23`.
+        """
+        self._sidecar.update_state(_DAYS_KEY, lambda days: sorted({*(days or []), day}))
+        number = 0
+        while not self._add_to_page(eval_id, f"index-{day}-{number}"):
+            number += 1
+
+    def _add_to_page(self, eval_id: str, key: str) -> bool:
+        def added(page: Any) -> Any:
+            ids = page or []
+            return ids if eval_id in ids or len(ids) >= INDEX_PAGE else [*ids, eval_id]
+
+        return eval_id in self._sidecar.update_state(key, added)
+
+    def newest(
+        self, cursor: tuple[str, int, int] | None, count: int
+    ) -> tuple[list[str], tuple[str, int, int] | None]:
+        """Evaluation ids, newest first.
+
+        Args:
+            cursor: (day, page, offset from the page's start) below which to go on; None for the newest.
+            count: at most.
+
+        Returns:
+            The ids and the cursor for the next ones, None where there are none.
+        """
+        found: list[tuple[str, tuple[str, int, int]]] = []
+        for day, number, ids in self._pages(cursor):
+            for offset in reversed(range(len(ids))):
+                if cursor is None or (day, number, offset) < cursor:
+                    found.append((ids[offset], (day, number, offset)))
+                if len(found) > count:
+                    return [eval_id for eval_id, _ in found[:count]], found[count - 1][1]
+        return [eval_id for eval_id, _ in found], None
+
+    def _pages(self, cursor: tuple[str, int, int] | None) -> Any:
+        """Index pages from the newest down, from the cursor's on."""
+        days: list[str] = self._sidecar.get_state(_DAYS_KEY) or []
+        for day in reversed(days):
+            if cursor and day > cursor[0]:
+                continue
+            pages: list[list[str]] = []
+            while page := self._sidecar.get_state(f"index-{day}-{len(pages)}"):
+                pages.append(page)
+            for number in reversed(range(len(pages))):
+                yield day, number, pages[number]

@@ -1,0 +1,79 @@
+"""`POST /evals:validate`: what can be known before an evaluation is started; nothing is started."""
+
+from collections.abc import Callable, Iterator
+
+import httpx
+
+from budeval.domain.evaluation import Evaluation
+from budeval.errors import BudevalError
+from budeval.evals.ansible_orchestrator import AnsibleOrchestrator
+from budeval.evals.intake import Intake
+from budeval.evals.schema import Check, EvaluationRequest, ValidationReport
+
+_ENDPOINT_SECONDS = 20.0
+_REFUSED = {401: "ENDPOINT_AUTH_FAILED", 403: "ENDPOINT_AUTH_FAILED"}
+_SERVER_FAULT = 500
+
+
+class Validation:
+    """Checks a request against settings, cluster and endpoint."""
+
+    def __init__(
+        self, intake: Intake, orchestrator: AnsibleOrchestrator, transport: httpx.BaseTransport | None = None
+    ) -> None:
+        self._intake = intake
+        self._orchestrator = orchestrator
+        self._transport = transport
+
+    def report(self, request: EvaluationRequest) -> ValidationReport:
+        """Every check with its outcome; one that fails does not keep the later ones from being made."""
+        checks = list(self._checks(request))
+        return ValidationReport(ok=all(check.ok for check in checks), checks=checks)
+
+    def _checks(self, request: EvaluationRequest) -> Iterator[Check]:
+        try:
+            evaluation = self._intake.check(request)
+            secrets = self._intake.secrets(request)
+        except BudevalError as error:
+            yield Check(name="request", ok=False, code=error.code, message=error.message)
+            return
+        runs = f"{len(evaluation.runs)} runs, engine {evaluation.engine}"
+        yield Check(name="request", ok=True, message=f"{runs}; datasets are known, inline rows not read")
+        yield _checked("cluster", lambda: self._cluster(evaluation, secrets.get("kubeconfig")))
+        yield _checked("endpoint", lambda: self._endpoint(evaluation, secrets["api_key"]))
+
+    def _cluster(self, evaluation: Evaluation, kubeconfig: str | None) -> str:
+        found = self._orchestrator.verify(evaluation.target, evaluation.claim, kubeconfig)
+        if not found.ok:
+            raise BudevalError(found.message, code=found.code)
+        return f"{found.message} Claim {found.claim} is {found.claim_phase}; images are pulled only by a Job."
+
+    def _endpoint(self, evaluation: Evaluation, api_key: str) -> str:
+        """One token, asked for from here: pods may have another way to the endpoint."""
+        url = f"{evaluation.model.endpoint}/chat/completions"
+        body = {
+            "model": evaluation.model.name,
+            "messages": [{"role": "user", "content": "Hi"}],
+            "max_tokens": 1,
+        }
+        headers = {"Authorization": f"Bearer {api_key}"}
+        try:
+            with httpx.Client(
+                timeout=_ENDPOINT_SECONDS, transport=self._transport, trust_env=False
+            ) as client:
+                answer = client.post(url, json=body, headers=headers)
+        except httpx.HTTPError as error:
+            text = f"{url} does not answer the service: {type(error).__name__}."
+            raise BudevalError(text, code="ENDPOINT_UNREACHABLE") from error
+        if answer.is_error:
+            fault = "ENDPOINT_ERROR" if answer.status_code >= _SERVER_FAULT else "ENDPOINT_REFUSED"
+            text = f"{url} answers {answer.status_code}. Check model_name, endpoint and api_key."
+            raise BudevalError(text, code=_REFUSED.get(answer.status_code, fault))
+        return f"{url} answers for model {evaluation.model.name}."
+
+
+def _checked(name: str, check: Callable[[], str]) -> Check:
+    try:
+        return Check(name=name, ok=True, message=check())
+    except BudevalError as error:
+        return Check(name=name, ok=False, code=error.code, message=error.message)

@@ -1,0 +1,203 @@
+"""What callers are told of evaluations: folds of the record, the events and the newest snapshot."""
+
+import base64
+import binascii
+import json
+from typing import Any
+
+from budeval.domain.evaluation import EvaluationRecord
+from budeval.domain.monitoring import fraction_of, run_view
+from budeval.domain.notification import Announcement, NotificationContent, WorkflowStatus
+from budeval.domain.observation import TERMINAL, RunObservation, RunState
+from budeval.domain.results import evaluation_outcome
+from budeval.domain.steps import ETA_EVENT, EVALUATION_STEPS
+from budeval.errors import RequestError
+from budeval.evals.schema import (
+    EvaluationPage,
+    EvaluationResults,
+    EvaluationState,
+    EvaluationSummary,
+    EventPage,
+    RunLog,
+    StepState,
+)
+from budeval.evals.store import EvaluationStore
+from budeval.runtime.sidecar import Sidecar
+
+_ENDED = {WorkflowStatus.COMPLETED, WorkflowStatus.FAILED, WorkflowStatus.TERMINATED}
+_WHOLE = 100
+
+
+class EvaluationViews:
+    """Answers questions about evaluations; asks the state store only."""
+
+    def __init__(self, store: EvaluationStore, sidecar: Sidecar) -> None:
+        self._store = store
+        self._sidecar = sidecar
+
+    def state(self, eval_id: str) -> EvaluationState:
+        """How far an evaluation is.
+
+        Raises:
+            RequestError: EVALUATION_UNKNOWN.
+        """
+        record = self._store.load(eval_id)
+        events = self._sidecar.announcements(record.evaluation.workflow_id, 0)
+        return _state(record, events, self._store.snapshot(eval_id))
+
+    def results(self, eval_id: str) -> EvaluationResults:
+        """The results of every run.
+
+        Raises:
+            RequestError: EVALUATION_UNKNOWN, or RESULTS_NOT_READY (409) while there are none.
+        """
+        self._store.load(eval_id)
+        found = self._store.results(eval_id)
+        if found is None:
+            text = f"Evaluation {eval_id} has no results yet. GET /evals/{eval_id} tells how far it is."
+            raise RequestError(text, status=409, code="RESULTS_NOT_READY", param="eval_id")
+        results = found[0]
+        success = all(result["status"] == "success" for result in results)
+        outcome = evaluation_outcome(results)
+        return EvaluationResults(success=success, results=results, outcome=outcome, eval_id=eval_id)
+
+    def events(self, eval_id: str, after: int) -> EventPage:
+        """What was announced after a number.
+
+        Raises:
+            RequestError: EVALUATION_UNKNOWN.
+        """
+        record = self._store.load(eval_id)
+        events = self._sidecar.announcements(record.evaluation.workflow_id, after)
+        return EventPage(events=events, last=events[-1].number if events else after)
+
+    def log(self, eval_id: str, run_id: str) -> RunLog:
+        """The end of a run's log.
+
+        Raises:
+            RequestError: EVALUATION_UNKNOWN, RUN_UNKNOWN, or LOG_NOT_READY where none was seen.
+        """
+        record = self._store.load(eval_id)
+        if run_id not in {run.run_id for run in record.evaluation.runs}:
+            text = f"Evaluation {eval_id} has no run {run_id!r}."
+            raise RequestError(text, status=404, code="RUN_UNKNOWN", param="run_id")
+        log = self._store.log(eval_id, run_id)
+        if log is None:
+            text = f"No log of run {run_id} was seen (yet): it has not started."
+            raise RequestError(text, status=404, code="LOG_NOT_READY", param="run_id")
+        return RunLog(eval_id=eval_id, run_id=run_id, log=log)
+
+    def page(self, cursor: str | None, limit: int) -> EvaluationPage:
+        """Evaluations, newest first.
+
+        Raises:
+            RequestError: the cursor is not one of ours.
+        """
+        ids, more = self._store.newest(_decoded(cursor), limit)
+        records = {record.evaluation.eval_id: record for record in self._store.load_all(ids)}
+        lines = [_summary(records[eval_id]) for eval_id in ids if eval_id in records]
+        return EvaluationPage(evaluations=lines, cursor=_encoded(more))
+
+
+def _summary(record: EvaluationRecord) -> EvaluationSummary:
+    evaluation = record.evaluation
+    return EvaluationSummary(
+        eval_id=evaluation.eval_id,
+        status=_status(record),
+        outcome=record.outcome,
+        model=evaluation.model.name,
+        runs=len(evaluation.runs),
+        created=record.created,
+        ended=record.ended,
+        labels=evaluation.labels,
+    )
+
+
+def _status(record: EvaluationRecord) -> WorkflowStatus:
+    """RUNNING until the record has an outcome: list and single view say the same at the same time."""
+    if record.outcome is None:
+        return WorkflowStatus.RUNNING
+    return WorkflowStatus.FAILED if record.outcome == "FAILED" else WorkflowStatus.COMPLETED
+
+
+def _state(
+    record: EvaluationRecord, events: list[Announcement], snapshot: dict[str, Any] | None
+) -> EvaluationState:
+    evaluation = record.evaluation
+    said = {event.notification.payload.event: event.notification.payload.content for event in events}
+    status = _status(record) if events else WorkflowStatus.PENDING
+    seen = [RunObservation.model_validate(item) for item in snapshot["runs"]] if snapshot else []
+    return EvaluationState(
+        eval_id=evaluation.eval_id,
+        experiment_id=evaluation.experiment_id,
+        workflow_id=evaluation.workflow_id,
+        status=status,
+        outcome=record.outcome,
+        engine=evaluation.engine,
+        model=evaluation.model.name,
+        cluster=evaluation.target.cluster,
+        namespace=evaluation.target.namespace,
+        labels=evaluation.labels,
+        created=record.created,
+        ended=record.ended,
+        steps=_steps(said),
+        progress_percent=int(_WHOLE * fraction_of(seen)),
+        eta_minutes=None if status in _ENDED else _minutes(said),
+        runs=_runs(record, seen),
+        error=_error(record),
+        events=len(events),
+    )
+
+
+def _error(record: EvaluationRecord) -> str | None:
+    """The first run's reason of an evaluation without any score."""
+    if _status(record) is not WorkflowStatus.FAILED:
+        return None
+    first: dict[str, Any] = next(iter(record.extraction_results or []), {})
+    return f"{first.get('code', 'EVALUATION_FAILED')}: {first.get('error', 'No run has a score.')}"
+
+
+def _steps(said: dict[str, NotificationContent]) -> list[StepState]:
+    states = []
+    for step in EVALUATION_STEPS:
+        content = said.get(step.id)
+        status = content.status if content else WorkflowStatus.PENDING
+        message = content.message if content else None
+        states.append(StepState(id=step.id, title=step.title, status=status, message=message))
+    return states
+
+
+def _minutes(said: dict[str, NotificationContent]) -> int | None:
+    return int(said[ETA_EVENT].message) if ETA_EVENT in said else None
+
+
+def _runs(record: EvaluationRecord, observations: list[RunObservation]) -> dict[str, dict[str, Any]]:
+    runs: dict[str, dict[str, Any]] = {
+        run.run_id: {"dataset_id": run.dataset_id, "state": "pending"} for run in record.evaluation.runs
+    }
+    for seen in observations:
+        runs[seen.run_id] |= run_view(seen)
+    for result in record.extraction_results or []:
+        shown: dict[str, Any] = {
+            name: result[name] for name in ("status", "outcome", "code", "error") if name in result
+        }
+        run = runs[result["run_id"]]
+        run |= shown
+        if run["state"] not in TERMINAL:  # it never got so far as to be seen
+            run["state"] = RunState.FAILED.value
+    return runs
+
+
+def _encoded(cursor: tuple[str, int, int] | None) -> str | None:
+    return base64.urlsafe_b64encode(json.dumps(cursor).encode()).decode() if cursor else None
+
+
+def _decoded(cursor: str | None) -> tuple[str, int, int] | None:
+    if cursor is None:
+        return None
+    try:
+        day, page, offset = json.loads(base64.urlsafe_b64decode(cursor))
+        return str(day), int(page), int(offset)
+    except (ValueError, TypeError, binascii.Error) as error:
+        text = "The cursor is not one that this service gave. Leave it out to begin anew."
+        raise RequestError(text, code="CURSOR_INVALID", param="cursor") from error

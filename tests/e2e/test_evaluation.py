@@ -1,0 +1,313 @@
+"""Evaluations from request to results: the real model, through real OpenCompass, in real Jobs."""
+
+import json
+import os
+import signal
+import time
+from collections.abc import Iterator
+
+import httpx
+import pytest
+import yaml
+
+from dev.stack import Stack
+from tests.e2e import evaluations
+from tests.e2e.evaluations import WHOLE_STORY, Json, dataset, request
+from tests.e2e.observe import Subscriber, wait_for
+
+pytestmark = pytest.mark.e2e
+
+_SIDECAR = "http://127.0.0.1:13500"
+_SUBSCRIBER_SIDECAR = "http://127.0.0.1:13600"
+
+
+@pytest.fixture(scope="module")
+def dapr() -> Json:
+    """Requests to the service's own sidecar don't go through a proxy."""
+    return {"trust_env": False, "timeout": 30}
+
+
+def test_one_evaluation_from_request_to_results(
+    stack: Stack, service: httpx.Client, subscriber: Subscriber, dapr: Json
+) -> None:
+    """Scores, events, workflow state and clean-up of an evaluation in which everything goes well."""
+    body = request(dataset())
+    eval_id = evaluations.start(service, body)
+
+    state = evaluations.wait_for_end(service, eval_id)
+    found = evaluations.results(service, eval_id)
+    events = evaluations.told(subscriber, eval_id)
+    workflow = httpx.get(f"{_SIDECAR}/v1.0/workflows/dapr/eval-{eval_id}", **dapr).json()
+
+    assert (state["status"], state["outcome"], state["error"]) == ("COMPLETED", "COMPLETED", None)
+    assert found["success"] is True
+    (result,) = found["results"]
+    (score,) = result["scores"]
+    assert (score["dataset"], score["metric"], score["unit"]) == ("sums", "accuracy", "percent")
+    assert 0 <= score["score"] <= 100
+    assert score["samples"] == 8
+    assert score["score"] * 8 / 100 == pytest.approx(round(score["score"] * 8 / 100))
+
+    # Each event once, in order, without a gap.
+    assert evaluations.without_progress(events) == WHOLE_STORY
+    assert [number for number, _, _ in events] == list(range(1, len(events) + 1))
+
+    # The results are where the guide promises them.
+    output = json.loads(workflow["properties"]["dapr.workflow.output"])
+    assert workflow["runtimeStatus"] == "COMPLETED"
+    assert output["extraction_status"] == "completed"
+    assert output["extraction_results"] == found["results"]
+    record = httpx.get(f"{_SIDECAR}/v1.0/state/statestore/eval-{eval_id}", **dapr).json()
+    assert record["extraction_status"] == "completed"
+    assert record["extraction_results"] == found["results"]
+    contents = [event["data"]["payload"]["content"] for event in subscriber.events(f"eval-{eval_id}")]
+    with_results = [content for content in contents if content["title"] == "Evaluation Results"]
+    assert [content["result"]["results"] for content in with_results] == [found["results"]]
+    assert with_results[0]["result"]["evaluation_id"] == eval_id
+    last = [content for content in contents if (content.get("metadata") or {}).get("results")]
+    assert [content["metadata"]["results"] for content in last] == [found["results"]]
+
+    # Nothing of it is left on the cluster, and its secrets are destroyed.
+    selector = f"--selector=budeval.dev/eval-id={eval_id}"
+    assert stack.kubectl(1, "get", "jobs,pods,cm,secrets", "-n", "budeval", selector, "-o", "name") == ""
+    assert httpx.get(f"{_SIDECAR}/v1.0/state/statestore/sealed-{eval_id}", **dapr).status_code == 204
+    assert "sk-e2e-secret" not in json.dumps([record, workflow, events, found])
+
+
+def test_the_same_request_again_starts_nothing(service: httpx.Client, subscriber: Subscriber) -> None:
+    """While it runs, after it has ended; another body under the same id is refused."""
+    body = request(endpoint="http://10.88.0.1:9/v1")
+    first = service.post("/evals/start", json=body)
+    while_running = service.post("/evals/start", json=body)
+    evaluations.wait_for_end(service, body["eval_id"])
+    events = evaluations.told(subscriber, body["eval_id"])
+    after = service.post("/evals/start", json=body)
+    other = service.post("/evals/start", json={**body, "labels": {"changed": "yes"}})
+    time.sleep(3)
+
+    assert first.json() == while_running.json() == after.json()
+    assert (other.status_code, other.json()["code"]) == (409, "EVALUATION_CONFLICT")
+    assert evaluations.told(subscriber, body["eval_id"]) == events
+    assert service.get(f"/evals/{body['eval_id']}").json()["status"] == "FAILED"
+
+
+def test_two_runs_of_which_one_fails(service: httpx.Client, subscriber: Subscriber) -> None:
+    """The good run's score is there, the bad run's reason too; the whole is PARTIAL and no success."""
+    good = dataset()
+    bad = dataset("broken", source={"inline": '{"question": "no answer here"}\n'})
+    eval_id = evaluations.start(service, request(good, bad))
+
+    state = evaluations.wait_for_end(service, eval_id)
+    found = evaluations.results(service, eval_id)
+    events = evaluations.told(subscriber, eval_id)
+
+    assert (state["status"], state["outcome"]) == ("COMPLETED", "PARTIAL")
+    assert found["success"] is False
+    results = {result["run_id"]: result for result in found["results"]}
+    assert results[good["run_id"]]["status"] == "success"
+    assert len(results[good["run_id"]]["scores"]) == 1
+    assert results[bad["run_id"]]["status"] == "error"
+    assert results[bad["run_id"]]["code"] == "DATASET_INVALID"
+    assert evaluations.without_progress(events) == WHOLE_STORY
+
+
+def test_a_second_cluster_by_kubeconfig(stack: Stack, service: httpx.Client) -> None:
+    """The credential comes with the request; nothing happens on the default cluster."""
+    text = (stack.layout.clusters_directory / "second.yaml").read_text()
+    body = request(kubeconfig=text, endpoint="http://10.88.0.1:9/v1")
+    eval_id = evaluations.start(service, body)
+    seen: set[str] = set()
+
+    def ended() -> Json | None:
+        selector = f"--selector=budeval.dev/eval-id={eval_id}"
+        for number in (1, 2):
+            jobs = stack.kubectl(number, "get", "jobs", "-n", "budeval", selector, "-o", "name")
+            seen.update(f"{number} {name}" for name in jobs.split())
+        state: Json = service.get(f"/evals/{eval_id}").json()
+        return state if state["ended"] else None
+
+    state = wait_for(ended, "the end on the second cluster", 300)
+
+    assert state["cluster"] == "from-request"
+    assert evaluations.results(service, eval_id)["results"][0]["code"] == "ENDPOINT_UNREACHABLE"
+    runs = {name for name in seen if "extract-results" not in name}
+    assert runs == {f"2 job.batch/{body['eval_datasets'][0]['run_id']}"}
+
+
+def _publish(body: Json, dapr: Json) -> None:
+    answer = httpx.post(f"{_SUBSCRIBER_SIDECAR}/v1.0/publish/pubsub/budeval-requests", json=body, **dapr)
+    assert answer.status_code == 204, answer.text
+
+
+def test_a_request_by_pubsub(service: httpx.Client, subscriber: Subscriber, dapr: Json) -> None:
+    """The same body as a message, its key by reference; delivered twice it runs once."""
+    body = request(
+        api_key=None, model={"secret_ref": {"name": "DEMO_API_KEY"}}, endpoint="http://10.88.0.1:9/v1"
+    )
+    _publish(body, dapr)
+    _publish(body, dapr)
+
+    def known() -> bool | None:
+        return service.get(f"/evals/{body['eval_id']}").status_code == 200 or None
+
+    wait_for(known, "the evaluation of the message")
+    evaluations.wait_for_end(service, body["eval_id"])
+    events = evaluations.told(subscriber, body["eval_id"])
+
+    assert evaluations.results(service, body["eval_id"])["results"][0]["code"] == "ENDPOINT_UNREACHABLE"
+    assert [number for number, _, _ in events] == list(range(1, len(events) + 1))
+
+
+def test_a_message_with_a_secret_is_refused(
+    service: httpx.Client, subscriber: Subscriber, dapr: Json
+) -> None:
+    """Told by an event with number 0; no evaluation exists."""
+    body = request()
+    _publish(body, dapr)
+
+    def refused() -> list[Json] | None:
+        return subscriber.events(f"eval-{body['eval_id']}") or None
+
+    (event,) = wait_for(refused, "the refusal")
+
+    assert event["id"] == f"eval-{body['eval_id']}/0"
+    assert event["data"]["payload"]["content"]["result"]["code"] == "SECRET_IN_MESSAGE"
+    assert "sk-e2e-secret" not in json.dumps(event)
+    assert service.get(f"/evals/{body['eval_id']}").status_code == 404
+
+
+def test_validate_checks_everything_and_starts_nothing(service: httpx.Client) -> None:
+    """Good and bad requests, check by check."""
+    good = request()
+    fine = service.post("/evals:validate", json=good).json()
+    wrong = service.post(
+        "/evals:validate", json=request(claim="none", endpoint="http://10.88.0.1:9/v1")
+    ).json()
+
+    assert fine["ok"] is True
+    assert {check["name"]: check["ok"] for check in fine["checks"]} == {
+        "request": True,
+        "cluster": True,
+        "endpoint": True,
+    }
+    assert wrong["ok"] is False
+    assert {check["name"]: check["code"] for check in wrong["checks"]} == {
+        "request": None,
+        "cluster": "NAMESPACE_OR_PVC_MISSING",
+        "endpoint": "ENDPOINT_UNREACHABLE",
+    }
+    assert service.get(f"/evals/{good['eval_id']}").status_code == 404
+
+
+def _blocked(**changes: object) -> Json:
+    """An evaluation that waits as long as we like: no node has so many cores."""
+    run = dataset(resources={"cpu": "999", "memory": "1Gi"})
+    return request(run, timeouts={"start": changes.pop("start", 60)}, **changes)
+
+
+def _status(service: httpx.Client, body: Json, state: str) -> Json:
+    def there() -> Json | None:
+        (run,) = service.get(f"/evals/{body['eval_id']}").json()["runs"].values()
+        return run if run["state"] == state else None
+
+    return wait_for(there, f"a run that is {state}", 90)
+
+
+def test_doubled_and_stale_wake_ups(service: httpx.Client, subscriber: Subscriber, dapr: Json) -> None:
+    """Events that say nothing new, many of them, early and late, change nothing but the time of a look."""
+    body = _blocked(start=40)
+    eval_id = evaluations.start(service, body)
+    _status(service, body, "blocked")
+    url = f"{_SIDECAR}/v1.0/workflows/dapr/eval-{eval_id}/raiseEvent/runs_changed"
+    for data in [{"check": False}] * 20 + [{"check": True}, {"tick": 1}]:
+        assert httpx.post(url, json=data, **dapr).status_code == 202
+
+    evaluations.wait_for_end(service, eval_id)
+    events = evaluations.told(subscriber, eval_id)
+
+    assert [number for number, _, _ in events] == list(range(1, len(events) + 1))
+    assert evaluations.results(service, eval_id)["results"][0]["code"] == "UNSCHEDULABLE"
+
+
+def test_a_watcher_that_ends_as_an_evaluation_starts(service: httpx.Client) -> None:
+    """One evaluation after the other, at shorter and shorter distance: each is seen to its end."""
+    for pause in (4.0, 2.0, 1.0, 0.0):
+        first = request(endpoint="http://10.88.0.1:9/v1")
+        evaluations.start(service, first)
+        evaluations.wait_for_end(service, first["eval_id"])
+        time.sleep(pause)
+        second = _blocked(start=20)
+        evaluations.start(service, second)
+        assert _status(service, second, "blocked")["code"] == "UNSCHEDULABLE"
+        evaluations.wait_for_end(service, second["eval_id"])
+
+
+_MEMBER = """
+apiVersion: v1
+kind: ServiceAccount
+metadata: {name: doomed, namespace: budeval-system}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: RoleBinding
+metadata: {name: doomed, namespace: budeval}
+roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: budeval-evaluations}
+subjects: [{kind: ServiceAccount, name: doomed, namespace: budeval-system}]
+"""
+
+
+@pytest.fixture
+def doomed_kubeconfig(stack: Stack) -> Iterator[str]:
+    """A credential with the service's rights, of an account that can be deleted."""
+    stack.kubectl(1, "apply", "--filename", "-", stdin=_MEMBER)
+    token = stack.kubectl(1, "create", "token", "doomed", "--namespace", "budeval-system").strip()
+    document = yaml.safe_load((stack.layout.clusters_directory / "local.yaml").read_text())
+    document["users"][0]["user"] = {"token": token}
+    yield yaml.safe_dump(document)
+    stack.kubectl(1, "delete", "--ignore-not-found", "--filename", "-", stdin=_MEMBER)
+
+
+def test_an_expired_credential_of_one_member(
+    stack: Stack, service: httpx.Client, doomed_kubeconfig: str
+) -> None:
+    """The one whose credential is not accepted any more fails with that reason; the other goes on."""
+    good = _blocked(start=120)
+    evaluations.start(service, good)
+    doomed = _blocked(start=600, kubeconfig=doomed_kubeconfig)
+    evaluations.start(service, doomed)
+    _status(service, good, "blocked")
+    _status(service, doomed, "blocked")
+
+    stack.kubectl(1, "delete", "serviceaccount", "doomed", "--namespace", "budeval-system")
+    state = evaluations.wait_for_end(service, doomed["eval_id"])
+
+    assert state["status"] == "FAILED"
+    assert evaluations.results(service, doomed["eval_id"])["results"][0]["code"] == "AUTH_FAILED"
+    assert service.get(f"/evals/{good['eval_id']}").json()["status"] == "RUNNING"
+    evaluations.wait_for_end(service, good["eval_id"])
+    assert evaluations.results(service, good["eval_id"])["results"][0]["code"] == "UNSCHEDULABLE"
+
+
+def test_a_restart_of_daprd_in_the_middle(stack: Stack, service: httpx.Client) -> None:
+    """Sidecar and service die under ticks; what overlaps after that changes nothing, no event is doubled."""
+    body = _blocked(start=60)
+    evaluations.start(service, body)
+    _status(service, body, "blocked")
+    for row in stack.status():
+        if row.name == "service-sidecar":
+            assert row.pid
+            os.kill(row.pid, signal.SIGKILL)
+    stack.up()
+
+    state = evaluations.wait_for_end(service, body["eval_id"])
+    told = service.get(f"/evals/{body['eval_id']}/events").json()["events"]
+
+    assert state["status"] == "FAILED"
+    assert evaluations.results(service, body["eval_id"])["results"][0]["code"] == "UNSCHEDULABLE"
+    numbers = [event["number"] for event in told]
+    assert numbers == list(range(1, len(numbers) + 1))
+    steps = [
+        (event["notification"]["payload"]["event"], event["notification"]["payload"]["content"]["status"])
+        for event in told
+        if event["notification"]["payload"]["event"] != "eta"
+    ]
+    assert len(steps) == len(set(steps))

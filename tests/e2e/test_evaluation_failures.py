@@ -1,0 +1,196 @@
+"""Evaluations that fail, each at its own place: said with a stable code, with every run in the results."""
+
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import httpx
+import pytest
+
+from dev.stack import Stack
+from tests.e2e import evaluations
+from tests.e2e.evaluations import Json, dataset, request
+from tests.e2e.observe import Subscriber, wait_for
+
+pytestmark = pytest.mark.e2e
+
+_BLOCKED_SECONDS = 30
+
+
+def _one_run_failed(service: httpx.Client, eval_id: str) -> Json:
+    """The only run's result, after checks that hold for every failed evaluation."""
+    state = evaluations.wait_for_end(service, eval_id)
+    found = evaluations.results(service, eval_id)
+    assert state["status"] == "FAILED"
+    assert state["outcome"] == "FAILED"
+    assert found["success"] is False
+    (result,) = found["results"]
+    assert result["status"] == "error"
+    assert result["scores"] == []
+    assert state["error"].startswith(f"{result['code']}: ")
+    workflow = service.get(f"/workflow/eval-{eval_id}/status").json()
+    assert workflow["status"] == "FAILED"
+    assert workflow["error"].startswith(f"{result['code']}: ")
+    typed: Json = result
+    return typed
+
+
+def _nothing_left(stack: Stack, eval_id: str, namespace: str = "budeval") -> None:
+    selector = f"--selector=budeval.dev/eval-id={eval_id}"
+    left = stack.kubectl(1, "get", "jobs,pods,configmaps,secrets", "-n", namespace, selector, "-o", "name")
+    assert left.split() == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "code", "step"),
+    [
+        ({"namespace": "nowhere"}, "FORBIDDEN", "verify_cluster_connection"),
+        ({"claim": "no-such-claim"}, "NAMESPACE_OR_PVC_MISSING", "verify_cluster_connection"),
+    ],
+    ids=["wrong-namespace", "missing-claim"],
+)
+def test_a_cluster_that_cannot_be_used(
+    service: httpx.Client, subscriber: Subscriber, changes: Json, code: str, step: str
+) -> None:
+    """Told at the first step, and in the words that callers wait for: monitoring FAILED, results, the end."""
+    eval_id = evaluations.start(service, request(**changes))
+
+    result = _one_run_failed(service, eval_id)
+    events = evaluations.told(subscriber, eval_id)
+
+    assert result["code"] == code
+    assert evaluations.without_progress(events) == [
+        ("evaluate_model_status", "STARTED"),
+        (step, "RUNNING"),
+        (step, "FAILED"),
+        ("monitor_eval_job_progress", "FAILED"),
+        ("results", "COMPLETED"),
+        ("evaluate_model_status", "FAILED"),
+    ]
+    assert [number for number, _, _ in events] == list(range(1, len(events) + 1))
+
+
+def test_an_unreachable_endpoint(stack: Stack, service: httpx.Client, subscriber: Subscriber) -> None:
+    """Seen by the pod before the engine starts; the run's log tells it too, and nothing is left."""
+    body = request(endpoint="http://10.88.0.1:9/v1")
+    eval_id = evaluations.start(service, body)
+
+    result = _one_run_failed(service, eval_id)
+    events = evaluations.without_progress(evaluations.told(subscriber, eval_id))
+
+    assert result["code"] == "ENDPOINT_UNREACHABLE"
+    assert ("monitor_eval_job_progress", "FAILED") in events
+    log = service.get(f"/evals/{eval_id}/logs", params={"run_id": result["run_id"]}).json()["log"]
+    assert "ENDPOINT_UNREACHABLE" in log
+    _nothing_left(stack, eval_id)
+
+
+class _RefusingEndpoint(BaseHTTPRequestHandler):
+    """An endpoint that wants another key, and echoes the one it got."""
+
+    def do_POST(self) -> None:
+        """401, with the key in the answer."""
+        body = f'{{"error": {{"message": "bad key {self.headers["Authorization"]}"}}}}'.encode()
+        self.send_response(401)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_arguments: Any) -> None:
+        """Silence."""
+
+
+@pytest.fixture
+def refusing_endpoint(service: httpx.Client) -> Iterator[str]:
+    """Base URL of a server in the stack's namespace that refuses every key."""
+    assert service
+    with ThreadingHTTPServer(("10.88.0.1", 0), _RefusingEndpoint) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://10.88.0.1:{server.server_address[1]}/v1"
+        server.shutdown()
+
+
+def test_a_wrong_api_key(service: httpx.Client, subscriber: Subscriber, refusing_endpoint: str) -> None:
+    """Refused keys are told as such, and appear nowhere although the endpoint echoes them."""
+    key = "sk-wrong-and-secret-0815"
+    eval_id = evaluations.start(service, request(endpoint=refusing_endpoint, api_key=key))
+
+    result = _one_run_failed(service, eval_id)
+
+    assert result["code"] == "ENDPOINT_AUTH_FAILED"
+    evaluations.told(subscriber, eval_id)
+    everything = [
+        str(subscriber.events(f"eval-{eval_id}")),
+        *(service.get(f"/evals/{eval_id}{part}").text for part in ("", "/results", "/events")),
+        service.get(f"/evals/{eval_id}/logs", params={"run_id": result["run_id"]}).text,
+        service.get(f"/workflow/eval-{eval_id}/status").text,
+    ]
+    assert not [text for text in everything if key in text]
+
+
+def test_a_run_that_no_node_takes_is_told_as_blocked(stack: Stack, service: httpx.Client) -> None:
+    """Within half a minute, with the reason; given up only after the time that the request allows."""
+    huge = dataset(resources={"cpu": "999", "memory": "1Gi"})
+    eval_id = evaluations.start(service, request(huge, timeouts={"start": 45}))
+
+    def blocked() -> Json | None:
+        run: Json = service.get(f"/evals/{eval_id}").json()["runs"][huge["run_id"]]
+        return run if run["state"] == "blocked" else None
+
+    run = wait_for(blocked, "the run to be told as blocked", _BLOCKED_SECONDS)
+    result = _one_run_failed(service, eval_id)
+
+    assert run["code"] == "UNSCHEDULABLE"
+    assert "Insufficient cpu" in run["message"]
+    assert result["code"] == "UNSCHEDULABLE"
+    _nothing_left(stack, eval_id)
+
+
+def test_an_image_that_cannot_be_pulled(
+    stack: Stack, service: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Blocked first, a failure after a minute."""
+    assert service
+    monkeypatch.setenv("BUDEVAL_IMAGE_OPENCOMPASS", "10.88.0.1:9/no-such-image:1")
+    stack.restart("apps")
+    try:
+        eval_id = evaluations.start(service, request())
+        result = _one_run_failed(service, eval_id)
+    finally:
+        monkeypatch.undo()
+        stack.restart("apps")
+
+    assert result["code"] == "IMAGE_PULL"
+    assert "no-such-image" in result["error"]
+    _nothing_left(stack, eval_id)
+
+
+def test_all_runs_failing(service: httpx.Client, subscriber: Subscriber) -> None:
+    """Every run is in the results with its own reason; monitoring tells them as callers expect it."""
+    missing = dataset("missing", source={"inline": None, "path": "no-such-file.jsonl"})
+    broken = dataset("broken", source={"inline": '{"question": "no answer here"}\n'})
+    for item in (missing, broken):
+        item["source"] = {name: value for name, value in item["source"].items() if value is not None}
+    eval_id = evaluations.start(service, request(missing, broken))
+
+    state = evaluations.wait_for_end(service, eval_id)
+    found = evaluations.results(service, eval_id)
+    evaluations.told(subscriber, eval_id)
+
+    assert state["outcome"] == "FAILED"
+    assert {result["run_id"]: result["code"] for result in found["results"]} == {
+        missing["run_id"]: "DATASET_INVALID",
+        broken["run_id"]: "DATASET_INVALID",
+    }
+    events = {
+        (event["data"]["payload"]["event"], event["data"]["payload"]["content"]["status"]): event
+        for event in subscriber.events(f"eval-{eval_id}")
+    }
+    content = events["monitor_eval_job_progress", "FAILED"]["data"]["payload"]["content"]
+    assert content["result"]["evaluation_id"] == eval_id
+    assert content["result"]["failed_jobs"] == 2
+    assert {item["job_id"] for item in content["result"]["error_details"]} == {
+        missing["run_id"],
+        broken["run_id"],
+    }
