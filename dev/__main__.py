@@ -65,7 +65,7 @@ def restart(
 
 @app.command("demo")
 def show_demo(stack: StackOption = "", kubeconfig: KubeconfigOption = "") -> None:
-    """Start the stack where it is not up, and watch the service verify its cluster."""
+    """Start the stack where it is not up, and watch an evaluation of the local model."""
     demo.run(stacks.up(StackLayout.of_checkout(stack), clusters=1, kubeconfig=kubeconfig or None))
 
 

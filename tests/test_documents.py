@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import typer
 
+from budeval.cli import app as client_app
 from budeval.config import EngineConfig, Settings, StorageConfig
 from budeval.main import create_app
 from dev.__main__ import app as dev_app
@@ -67,6 +68,17 @@ def test_named_dev_commands_exist(document: Path) -> None:
     """Each `python -m dev x` is a command."""
     commands = set(typer.main.get_command(dev_app).commands)  # type: ignore[attr-defined]
     pattern = r"python -m dev ([a-z]+)"
+
+    named = {command for code in _code(document.read_text()) for command in re.findall(pattern, code)}
+
+    assert named <= commands
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=_IDS)
+def test_named_client_commands_exist(document: Path) -> None:
+    """Each `python -m budeval x` is a command."""
+    commands = set(typer.main.get_command(client_app).commands)  # type: ignore[attr-defined]
+    pattern = r"python -m budeval ([a-z-]+)"
 
     named = {command for code in _code(document.read_text()) for command in re.findall(pattern, code)}
 

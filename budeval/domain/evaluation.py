@@ -96,9 +96,9 @@ class Run(_Frozen):
 class Timeouts(_Frozen):
     """Seconds after which something is given up."""
 
-    start: int = 600
+    start: int = Field(600, ge=1, le=24 * 3600)
     """For a run that cannot start: no node takes it, or a quota is used up."""
-    run: int = 6 * 3600
+    run: int = Field(6 * 3600, ge=1, le=7 * 24 * 3600)
     """For a run from its start; the Job's deadline."""
 
 

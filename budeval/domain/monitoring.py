@@ -27,6 +27,8 @@ class RunStory(BaseModel):
     missing: int = 0
     """Listings in a row without its Job."""
     redeployed: bool = False
+    given_up: str | None = None
+    """Uid of the Job that was taken away, once its run is deployed anew."""
 
 
 class MonitorState(BaseModel):
@@ -36,6 +38,8 @@ class MonitorState(BaseModel):
     runs: dict[str, RunStory] = Field(default_factory=dict)
     end: datetime | None = None
     """Estimated."""
+    end_fraction: float = 0.0
+    """What was done when it was estimated."""
     unreachable_since: datetime | None = None
     told_percent: int = -1
     told_states: dict[str, str] = Field(default_factory=dict)
@@ -50,7 +54,10 @@ class MonitorState(BaseModel):
             if before is None or before.seen.state not in TERMINAL:
                 self.runs[seen.run_id] = _next(before, seen, now, self.since, timeouts)
         started = [story.seen.started for story in self.runs.values() if story.seen.started]
-        if started:
+        # Only when something was done since the last time: standing still looks like getting slower.
+        late = self.end is not None and self.end <= now
+        if started and (self.fraction > self.end_fraction or late):
+            self.end_fraction = self.fraction
             begin = min(max(min(started).replace(tzinfo=None), self.since), now)
             self.end = estimate_end(self.end, now, begin, self.fraction)
 
@@ -80,7 +87,9 @@ class MonitorState(BaseModel):
     def redeployed(self, run_ids: list[str]) -> None:
         """They were deployed once more."""
         for run_id in run_ids:
-            self.runs[run_id] = self.runs[run_id].model_copy(update={"redeployed": True, "missing": 0})
+            story = self.runs[run_id]
+            change = {"redeployed": True, "missing": 0, "given_up": story.seen.uid}
+            self.runs[run_id] = story.model_copy(update=change)
 
     def news(self, now: datetime) -> dict[str, object] | None:
         """Progress that is worth an event, or None: 5 % more, or a run in another state or phase."""
@@ -144,16 +153,20 @@ def _is_gone(story: RunStory) -> bool:
 def _next(
     before: RunStory | None, seen: RunObservation, now: datetime, since: datetime, timeouts: Timeouts
 ) -> RunStory:
-    redeployed = before.redeployed if before else False
+    if before and before.given_up and seen.uid == before.given_up:
+        return before  # a look from before the new Job was there
     if seen.state is RunState.GONE:
         return _next_of_gone(before, seen, now, since)
+    story = before or RunStory(seen=seen)
     if seen.state is not RunState.BLOCKED:
-        return RunStory(seen=_with_progress(before, seen), redeployed=redeployed)
-    blocked_since = (before.blocked_since if before else None) or now
+        change = {"seen": _with_progress(before, seen), "missing": 0, "blocked_since": None}
+        return story.model_copy(update=change)
+    same = before is not None and before.seen.code == seen.code
+    blocked_since = (before.blocked_since if before and same else None) or now
     if now - blocked_since >= _patience(seen, timeouts):
         text = f"It could not start for {int((now - blocked_since).total_seconds())} s. {seen.message}"
         seen = seen.model_copy(update={"state": RunState.FAILED, "message": text})
-    return RunStory(seen=seen, blocked_since=blocked_since, redeployed=redeployed)
+    return story.model_copy(update={"seen": seen, "missing": 0, "blocked_since": blocked_since})
 
 
 def _patience(seen: RunObservation, timeouts: Timeouts) -> timedelta:
@@ -164,7 +177,7 @@ def _patience(seen: RunObservation, timeouts: Timeouts) -> timedelta:
 def _next_of_gone(before: RunStory | None, seen: RunObservation, now: datetime, since: datetime) -> RunStory:
     """A listing may be older than the Job: gone is what was seen, and is then missing twice."""
     missing = (before.missing if before else 0) + 1
-    story = RunStory(seen=seen, missing=missing, redeployed=before.redeployed if before else False)
+    story = (before or RunStory(seen=seen)).model_copy(update={"seen": seen, "missing": missing})
     ever_seen = before is not None and (before.seen.uid is not None or now - since > _UNHEARD_UNTIL_GONE)
     if not _is_gone(story) or not ever_seen:
         unchanged = (

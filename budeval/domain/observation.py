@@ -1,6 +1,7 @@
 """What a Job, its pod and its events mean for a run. Pure: what the status playbook publishes goes in."""
 
 import json
+import re
 from datetime import datetime
 from enum import StrEnum
 
@@ -9,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from budeval.domain.progress import RunProgress, last_progress
 
 _MESSAGE_LIMIT = 1000
+_CODE = re.compile(r"[A-Z][A-Z0-9_]{0,39}")
 _NEVER_HEALS = {"InvalidImageName", "ErrImageNeverPull"}
 _IMAGE_PULL = {"ErrImagePull", "ImagePullBackOff", "ImageInspectError", "RegistryUnavailable"}
 _CONTAINER_CONFIG = {"CreateContainerConfigError", "CreateContainerError", "RunContainerError"}
@@ -139,7 +141,11 @@ def _why_failed(facts: JobFacts) -> Diagnosis:
     if said:
         return RunState.FAILED, said["code"], said["message"]
     if facts.pod and facts.pod.reason in {"Evicted", "NodeLost", "Shutdown", "Terminated"}:
-        return RunState.GONE, "JOB_GONE", f"The pod was taken off its node: {facts.pod.message}"
+        return (
+            RunState.GONE,
+            "JOB_GONE",
+            f"The pod was taken off its node: {facts.pod.message or facts.pod.reason}",
+        )
     if container.exit_code is not None:
         text = f"The run's program ended with exit status {container.exit_code}; its log tells more."
         return RunState.FAILED, "JOB_FAILED", text
@@ -150,12 +156,12 @@ def _termination(text: str | None) -> dict[str, str] | None:
     """The pod's own diagnosis: `{"code": …, "message": …}`, as the in-pod scripts write it."""
     try:
         document = json.loads(text or "")
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     known = isinstance(document, dict) and all(
         isinstance(document.get(key), str) for key in ("code", "message")
     )
-    return document if known else None
+    return document if known and _CODE.fullmatch(document["code"]) else None
 
 
 def _why_no_pod(facts: JobFacts) -> Diagnosis:
@@ -180,7 +186,11 @@ def _why_pending(facts: JobFacts, pod: PodFacts) -> Diagnosis:
         return _why_unschedulable(pod.unschedulable)
     if waiting in _NEVER_HEALS | _IMAGE_PULL:
         state = RunState.FAILED if waiting in _NEVER_HEALS else RunState.BLOCKED
-        return state, "IMAGE_PULL", f"{waiting}: {message}. Name an image that the nodes can pull."
+        return (
+            state,
+            "IMAGE_PULL",
+            f"{waiting}: {message or 'no reason given'}. Name an image that the nodes can pull.",
+        )
     if waiting in _CONTAINER_CONFIG:
         return RunState.BLOCKED, "CONTAINER_CONFIG", f"{waiting}: {message}"
     mounts = [event for event in facts.events if event.startswith(("FailedMount", "FailedAttachVolume"))]

@@ -6,7 +6,7 @@ import re
 from datetime import datetime, timedelta
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 Phase = Literal["prepare", "infer", "evaluate", "done"]
 
@@ -14,10 +14,11 @@ _LINE = re.compile(r"^BUDEVAL1-PROGRESS (\{.*\})\s*$", re.MULTILINE)
 # Shares of a run's time: (where the phase begins, how much of the whole it is).
 _SHARES: dict[Phase, tuple[float, float]] = {
     "prepare": (0.0, 0.0),
-    "infer": (0.05, 0.85),
+    "infer": (0.0, 0.9),
     "evaluate": (0.9, 0.09),
     "done": (0.99, 0.0),
 }
+_MOST_SAMPLES = 10**12
 _LEAST_FRACTION = 0.08
 _TOLERANCE = 0.25
 
@@ -27,8 +28,8 @@ class RunProgress(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    done: int
-    total: int
+    done: int = Field(ge=0, le=_MOST_SAMPLES)
+    total: int = Field(ge=0, le=_MOST_SAMPLES)
     phase: Phase
 
     @property
@@ -43,7 +44,7 @@ def last_progress(log: str) -> RunProgress | None:
     for text in reversed(_LINE.findall(log)):
         try:
             return RunProgress.model_validate(json.loads(text))
-        except (ValueError, ValidationError):
+        except (ValueError, RecursionError, ValidationError):
             continue
     return None
 

@@ -24,12 +24,20 @@ def run_result(
         problem: why there is none, `CODE: message`.
     """
     run = next(run for run in evaluation.runs if run.run_id == seen.run_id)
-    result: Result = {"run_id": seen.run_id, "eval_id": evaluation.eval_id, "status": "error", "scores": []}
+    result: Result = {
+        "run_id": seen.run_id,
+        "eval_id": evaluation.eval_id,
+        "status": "error",
+        "scores": [],
+        "csv_file": None,
+        "attempt": evaluation.attempt,
+    }
     result |= extracted or {}
-    result |= {"dataset_id": run.dataset_id, "attempt": evaluation.attempt} | _times(seen)
+    result |= {"dataset_id": run.dataset_id} | _times(seen)
     code, error = _error(seen, extracted, problem)
+    result |= {"code": code, "error": error}
     if code:
-        result |= {"status": "error", "code": code, "error": error}
+        result["status"] = "error"
     result["outcome"] = _outcome(result).value
     return result
 

@@ -1,11 +1,13 @@
 """The HTTP API of evaluations. Translates, and decides nothing."""
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Query
 
 from budeval.domain.evaluation import EvaluationRecord
+from budeval.domain.notification import WorkflowStatus
 from budeval.domain.steps import EVALUATION_STEPS
 from budeval.engines.base import Engine
 from budeval.errors import RequestError
@@ -24,7 +26,7 @@ from budeval.evals.schema import (
     WorkflowStarted,
 )
 from budeval.evals.validation import Validation
-from budeval.evals.views import EvaluationViews
+from budeval.evals.views import EvaluationViews, Wanted
 
 _ASSUMED_SECONDS_PER_RUN = 30 * 60
 
@@ -56,10 +58,14 @@ def evaluation_routes(intake: Intake, validation: Validation, views: EvaluationV
 
     @router.get("/evals")
     def evaluations(
-        cursor: str | None = None, limit: Annotated[int, Query(ge=1, le=200)] = 50
+        cursor: str | None = None,
+        limit: Annotated[int, Query(ge=1, le=200)] = 50,
+        status: WorkflowStatus | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
     ) -> EvaluationPage:
-        """Evaluations, newest first."""
-        return views.page(cursor, limit)
+        """Evaluations, newest first; by status, and by the time at which they were taken in."""
+        return views.page(cursor, limit, Wanted(status, since, until))
 
     @router.get("/evals/{eval_id}")
     def state(eval_id: str) -> EvaluationState:

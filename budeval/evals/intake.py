@@ -124,7 +124,7 @@ class Intake:
             if key not in values:
                 text = f"The secret store has no secret {model.secret_ref.name!r} with key {key!r}."
                 raise RequestError(text, code="SECRET_UNKNOWN", param="eval_model_info.secret_ref")
-            secrets = {"api_key": values[key]}
+            secrets = {"api_key": values[key].strip()}
         else:
             secrets = {"api_key": model.api_key.get_secret_value() if model.api_key else ""}
         if request.kubeconfig_text:
@@ -183,6 +183,8 @@ def request_digest(request: EvaluationRequest) -> str:
     """SHA-256 of the canonical request without its secrets: a new key does not make it another one."""
     document = request.model_dump(mode="json", exclude=_NOT_DIGESTED)
     document["eval_model_info"].pop("api_key")
+    # A renewed credential is the same request; another way to choose the cluster is not.
+    document["brings_kubeconfig"] = request.kubeconfig_text is not None
     return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
 
 

@@ -45,7 +45,7 @@ def message_routes(settings: Settings, intake: Intake, sidecar: Sidecar) -> APIR
 
     @router.post(ROUTE)
     def receive(event: dict[str, Any]) -> dict[str, str]:
-        message = event.get("data")
+        message = _unnested(event.get("data"))
         try:
             intake.accept(_parsed(message))
         except SidecarError:
@@ -60,12 +60,18 @@ def message_routes(settings: Settings, intake: Intake, sidecar: Sidecar) -> APIR
     return router
 
 
+def _unnested(message: Any) -> Any:
+    """As callers of the original service send it, the request is once more in a `data`."""
+    if not isinstance(message, dict) or not (message.get("topic") and message.get("pubsubname")):
+        return message
+    inner = message.get("data")
+    outer = {name: value for name, value in message.items() if name != "data"}
+    return {**outer, **inner} if isinstance(inner, dict) else message
+
+
 def _parsed(message: Any) -> EvaluationRequest:
     if not isinstance(message, dict):
         raise RequestError("The message's data must be a JSON object.")
-    if isinstance(message.get("data"), dict) and message.get("topic") and message.get("pubsubname"):
-        message = {**message, **message["data"]}  # as callers of the original service nest it
-        message.pop("data")
     model = message.get("eval_model_info")
     if message.get("kubeconfig") or (isinstance(model, dict) and model.get("api_key")):
         text = "A message must not carry secrets: give secret_ref, and a cluster by name."
@@ -85,7 +91,8 @@ def _refuse(settings: Settings, sidecar: Sidecar, message: Any, error: BudevalEr
         eval_id = "unknown"
     allowed = {settings.notification_topic, *settings.allowed_topics}
     named = fields.get("source_topic")
-    topics = [topic for topic in ([named] if isinstance(named, str) else []) if topic in allowed]
+    names = named if isinstance(named, list) else [named]
+    topics = [topic for topic in names if isinstance(topic, str) and topic in allowed]
     audience = _audience(
         fields.get("notification_metadata"), eval_id, topics or [settings.notification_topic]
     )

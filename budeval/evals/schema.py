@@ -2,6 +2,7 @@
 
 import re
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 from uuid import UUID
 
 from pydantic import (
@@ -32,7 +33,8 @@ LabelKey = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9]([-A-Za-z0-9_.
 
 
 class _Request(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    # What is refused may be a secret, so no error quotes it.
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
 
 class VerifyClusterRequest(_Request):
@@ -47,7 +49,7 @@ class VerifyClusterRequest(_Request):
 class ExtraArgs(_Request):
     """How the model is asked; the names are those of the original service."""
 
-    model_config = ConfigDict(extra="ignore", frozen=True)
+    model_config = ConfigDict(extra="ignore", frozen=True, hide_input_in_errors=True)
 
     query_per_second: float | None = Field(None, gt=0, le=10_000)
     max_out_len: int | None = Field(None, ge=1, le=1_000_000, description="Tokens of a reply.")
@@ -83,10 +85,36 @@ class EvalModelInfo(_Request):
 
     @field_validator("endpoint")
     @classmethod
-    def _no_credentials(cls, endpoint: str) -> str:
-        if "@" in endpoint.split("/")[2]:
+    def _usable_url(cls, endpoint: str) -> str:
+        try:
+            parts = urlsplit(endpoint)
+            host, _ = parts.hostname, parts.port
+        except ValueError:
+            host = None
+        if not host:
+            raise ValueError("must be a URL with a host, as http://10.0.0.7:8000/v1")
+        if "@" in parts.netloc:
             raise ValueError("must not hold a user or password; give api_key")
         return endpoint.rstrip("/")
+
+    @field_validator("model_name", "endpoint")
+    @classmethod
+    def _no_template(cls, text: str) -> str:
+        """OpenCompass' configuration reader would expand it, with the pod's environment."""
+        if "{{" in text:
+            raise ValueError("must not contain '{{'")
+        return text
+
+    @field_validator("api_key")
+    @classmethod
+    def _sendable(cls, key: SecretStr | None) -> SecretStr | None:
+        """A key goes into an HTTP header; a newline at its end comes from files."""
+        if key is None:
+            return None
+        text = key.get_secret_value().strip()
+        if not text.isascii() or not text.isprintable():
+            raise ValueError("must be printable ASCII on one line")
+        return SecretStr(text)
 
 
 class DatasetSource(_Request):
@@ -158,6 +186,7 @@ class EvaluationRequest(_Request):
     model_config = ConfigDict(
         extra="forbid",
         frozen=True,
+        hide_input_in_errors=True,
         json_schema_extra={
             "examples": [
                 {

@@ -62,10 +62,10 @@ class Validation:
                 timeout=_ENDPOINT_SECONDS, transport=self._transport, trust_env=False
             ) as client:
                 answer = client.post(url, json=body, headers=headers)
-        except httpx.HTTPError as error:
+        except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:
             text = f"{url} does not answer the service: {type(error).__name__}."
             raise BudevalError(text, code="ENDPOINT_UNREACHABLE") from error
-        if answer.is_error:
+        if not answer.is_success:
             fault = "ENDPOINT_ERROR" if answer.status_code >= _SERVER_FAULT else "ENDPOINT_REFUSED"
             text = f"{url} answers {answer.status_code}. Check model_name, endpoint and api_key."
             raise BudevalError(text, code=_REFUSED.get(answer.status_code, fault))

@@ -3,6 +3,8 @@
 import base64
 import binascii
 import json
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 from budeval.domain.evaluation import EvaluationRecord
@@ -26,6 +28,7 @@ from budeval.runtime.sidecar import Sidecar
 
 _ENDED = {WorkflowStatus.COMPLETED, WorkflowStatus.FAILED, WorkflowStatus.TERMINATED}
 _WHOLE = 100
+_READS_PER_PAGE = 10
 
 
 class EvaluationViews:
@@ -87,16 +90,48 @@ class EvaluationViews:
             raise RequestError(text, status=404, code="LOG_NOT_READY", param="run_id")
         return RunLog(eval_id=eval_id, run_id=run_id, log=log)
 
-    def page(self, cursor: str | None, limit: int) -> EvaluationPage:
+    def page(self, cursor: str | None, limit: int, wanted: "Wanted | None" = None) -> EvaluationPage:
         """Evaluations, newest first.
+
+        A filter looks at no more than ten pages; to what it has not found by then the cursor leads.
 
         Raises:
             RequestError: the cursor is not one of ours.
         """
-        ids, more = self._store.newest(_decoded(cursor), limit)
-        records = {record.evaluation.eval_id: record for record in self._store.load_all(ids)}
-        lines = [_summary(records[eval_id]) for eval_id in ids if eval_id in records]
-        return EvaluationPage(evaluations=lines, cursor=_encoded(more))
+        wanted = wanted or Wanted()
+        found: list[EvaluationSummary] = []
+        place = _decoded(cursor)
+        for _ in range(_READS_PER_PAGE):
+            ids, place = self._store.newest(place, limit - len(found))
+            records = {record.evaluation.eval_id: record for record in self._store.load_all(ids)}
+            lines = [_summary(records[eval_id]) for eval_id in ids if eval_id in records]
+            found += [line for line in lines if wanted.matches(line)]
+            if place is None or len(found) >= limit:
+                break
+        return EvaluationPage(evaluations=found, cursor=_encoded(place))
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Which evaluations a list shall have."""
+
+    status: WorkflowStatus | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+
+    def matches(self, line: EvaluationSummary) -> bool:
+        """Whether one is wanted."""
+        created = datetime.fromisoformat(line.created)
+        return (
+            (self.status is None or line.status is self.status)
+            and (self.since is None or created >= _in_utc(self.since))
+            and (self.until is None or created < _in_utc(self.until))
+        )
+
+
+def _in_utc(time: datetime) -> datetime:
+    """A time without a zone is taken as UTC."""
+    return time if time.tzinfo else time.replace(tzinfo=UTC)
 
 
 def _summary(record: EvaluationRecord) -> EvaluationSummary:
@@ -125,7 +160,7 @@ def _state(
 ) -> EvaluationState:
     evaluation = record.evaluation
     said = {event.notification.payload.event: event.notification.payload.content for event in events}
-    status = _status(record) if events else WorkflowStatus.PENDING
+    status = _status(record)
     seen = [RunObservation.model_validate(item) for item in snapshot["runs"]] if snapshot else []
     return EvaluationState(
         eval_id=evaluation.eval_id,
@@ -198,6 +233,6 @@ def _decoded(cursor: str | None) -> tuple[str, int, int] | None:
     try:
         day, page, offset = json.loads(base64.urlsafe_b64decode(cursor))
         return str(day), int(page), int(offset)
-    except (ValueError, TypeError, binascii.Error) as error:
+    except (ValueError, TypeError, OverflowError, RecursionError, binascii.Error) as error:
         text = "The cursor is not one that this service gave. Leave it out to begin anew."
         raise RequestError(text, code="CURSOR_INVALID", param="cursor") from error

@@ -81,6 +81,8 @@ class WatchActivities:
         """{eval_id} -> it is on the registry of its cluster, and the watcher runs. May be repeated."""
         evaluation = self._store.load(order["eval_id"]).evaluation
         watch_id = self._watch_id(evaluation.target)
+        self._leave(evaluation.eval_id, unless=watch_id)
+        self._sidecar.save_state(_membership_key(evaluation.eval_id), {"schema": 1, "watch_id": watch_id})
         target = evaluation.target.model_dump(mode="json")
         was_closed = False
 
@@ -104,13 +106,20 @@ class WatchActivities:
 
     def leave_watcher(self, order: dict[str, Any]) -> None:
         """{eval_id} -> it is on no registry any more. May be repeated."""
-        evaluation = self._store.load(order["eval_id"]).evaluation
+        self._leave(order["eval_id"])
+        self._sidecar.delete_state(_membership_key(order["eval_id"]))
+
+    def _leave(self, eval_id: str, unless: str | None = None) -> None:
+        """The watcher that was stored: by now the credential, and so the id, may be another one."""
+        membership = self._sidecar.get_state(_membership_key(eval_id))
+        if membership is None or membership["watch_id"] == unless:
+            return
 
         def left(registry: Any) -> Any:
-            members = {key: value for key, value in registry["members"].items() if key != evaluation.eval_id}
+            members = {key: value for key, value in registry["members"].items() if key != eval_id}
             return {**registry, "members": members}
 
-        key = _registry_key(self._watch_id(evaluation.target))
+        key = _registry_key(membership["watch_id"])
         if self._sidecar.get_state(key):
             self._sidecar.update_state(key, left)
 
@@ -120,9 +129,11 @@ class WatchActivities:
         `delivered` is what each member was last woken for: eval_id -> digest of its snapshot.
         """
         registry = self._sidecar.get_state(_registry_key(order["watch_id"]))
-        if (not registry or not registry["members"]) and self._closed(order["watch_id"]):
+        if not registry or not registry["members"]:
+            registry = self._close(order["watch_id"])
+        if registry["closed"]:
             return {"closed": True, "changed": False, "trouble": None, "delivered": {}}
-        members: dict[str, Any] = registry["members"] if registry else {}
+        members: dict[str, Any] = registry["members"]
         try:
             facts = self._look(members)
         except BudevalError as error:
@@ -133,15 +144,15 @@ class WatchActivities:
             self._wake(eval_id, {"check": False})
         return {"closed": False, "changed": bool(changed), "trouble": None, "delivered": delivered}
 
-    def _closed(self, watch_id: str) -> bool:
-        """Swap an empty registry to closed; False where somebody has come in between."""
+    def _close(self, watch_id: str) -> dict[str, Any]:
+        """Swap an empty registry to closed, unless somebody has just come; returns what it is now."""
 
         def close(registry: Any) -> Any:
             members = (registry or {"members": {}})["members"]
             return {"schema": 1, "closed": not members, "members": members}
 
-        closed: bool = self._sidecar.update_state(_registry_key(watch_id), close)["closed"]
-        return closed
+        registry: dict[str, Any] = self._sidecar.update_state(_registry_key(watch_id), close)
+        return registry
 
     def _look(self, members: dict[str, Any]) -> dict[str, dict[str, JobFacts]]:
         """By the credential of the first member whose secrets are still there."""
@@ -189,6 +200,10 @@ class WatchActivities:
         """The same for those with the same credential only: nobody reads with another's rights."""
         text = f"{target.namespace}/{self._clusters.credential(target)}"
         return f"watch-{hashlib.sha256(text.encode()).hexdigest()[:24]}"
+
+
+def _membership_key(eval_id: str) -> str:
+    return f"watching-{eval_id}"
 
 
 def _registry_key(watch_id: str) -> str:

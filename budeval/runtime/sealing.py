@@ -56,7 +56,7 @@ class Sealer:
         Raises:
             SealError: its key is not among ours, or the document is not what was sealed for the subject.
         """
-        key = self._keys.get(document["key"])
+        key = self._keys.get(str(document.get("key")))
         if key is None:
             raise SealError(
                 f"The secrets of {subject} were sealed with a key that is not configured any more."
@@ -64,7 +64,7 @@ class Sealer:
         try:
             nonce, sealed = (base64.b64decode(document[name]) for name in ("nonce", "sealed"))
             content: dict[str, Any] = json.loads(key.decrypt(nonce, sealed, subject.encode()))
-        except (InvalidTag, ValueError) as error:
+        except (InvalidTag, LookupError, TypeError, ValueError) as error:
             raise SealError(f"The secrets of {subject} are not what was sealed for it.") from error
         return content
 

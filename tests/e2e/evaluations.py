@@ -37,7 +37,7 @@ def dataset(name: str = "sums", **changes: Any) -> Json:
 def request(*datasets: Json, **changes: Any) -> Json:
     """A whole request; `endpoint` and `api_key` go into the model's part."""
     model = {
-        "model_name": "smollm2",
+        "model_name": "smollm2-135m-instruct",
         "endpoint": changes.pop("endpoint", MODEL_ENDPOINT),
         "api_key": changes.pop("api_key", "sk-e2e-secret"),
         "extra_args": {"max_out_len": 48},

@@ -4,12 +4,14 @@ import json
 import os
 import signal
 import time
+import uuid
 from collections.abc import Iterator
 
 import httpx
 import pytest
 import yaml
 
+from dev import images
 from dev.stack import Stack
 from tests.e2e import evaluations
 from tests.e2e.evaluations import WHOLE_STORY, Json, dataset, request
@@ -37,7 +39,12 @@ def test_one_evaluation_from_request_to_results(
     state = evaluations.wait_for_end(service, eval_id)
     found = evaluations.results(service, eval_id)
     events = evaluations.told(subscriber, eval_id)
-    workflow = httpx.get(f"{_SIDECAR}/v1.0/workflows/dapr/eval-{eval_id}", **dapr).json()
+
+    def finished() -> Json | None:
+        workflow: Json = httpx.get(f"{_SIDECAR}/v1.0/workflows/dapr/eval-{eval_id}", **dapr).json()
+        return workflow if workflow["runtimeStatus"] != "RUNNING" else None
+
+    workflow = wait_for(finished, "the workflow's end")
 
     assert (state["status"], state["outcome"], state["error"]) == ("COMPLETED", "COMPLETED", None)
     assert found["success"] is True
@@ -109,6 +116,58 @@ def test_two_runs_of_which_one_fails(service: httpx.Client, subscriber: Subscrib
     assert results[bad["run_id"]]["status"] == "error"
     assert results[bad["run_id"]]["code"] == "DATASET_INVALID"
     assert evaluations.without_progress(events) == WHOLE_STORY
+
+
+def _gsm8k(stack: Stack) -> str:
+    """A Job's manifest that puts made-up GSM8K data where stock datasets are looked for."""
+    row = {"question": "What is 2 + 3?", "answer": "2 + 3 = 5\n#### 5"}
+    text = json.dumps(row)
+    script = (
+        "import pathlib; d = pathlib.Path('/workspace/shared/data/gsm8k');"
+        "d.mkdir(parents=True, exist_ok=True);"
+        f"[(d / n).write_text({text!r} + chr(10) + {text!r}) for n in ('train.jsonl', 'test.jsonl')]"
+    )
+    container = {
+        "name": "data",
+        "image": images.python().tag,
+        "command": ["python3", "-c", script],
+        "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
+        "volumeMounts": [{"name": "shared", "mountPath": "/workspace/shared"}],
+    }
+    pod = {
+        "restartPolicy": "Never",
+        "securityContext": {
+            "runAsNonRoot": True,
+            "runAsUser": 10001,
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+        "containers": [container],
+        "volumes": [{"name": "shared", "persistentVolumeClaim": {"claimName": "eval-datasets-pvc-rwx"}}],
+    }
+    job = {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": {"name": "stock-data", "namespace": "budeval"},
+        "spec": {"backoffLimit": 0, "template": {"spec": pod}},
+    }
+    stack.kubectl(1, "apply", "--filename", "-", stdin=json.dumps(job))
+    stack.kubectl(1, "wait", "job/stock-data", "-n", "budeval", "--for=condition=Complete", "--timeout=50s")
+    stack.kubectl(1, "delete", "job", "stock-data", "-n", "budeval")
+    return "demo_gsm8k_chat_gen"
+
+
+def test_a_stock_dataset(stack: Stack, service: httpx.Client) -> None:
+    """By the name of OpenCompass' configuration, its data on the claim, the first rows only."""
+    run = {"dataset_id": _gsm8k(stack), "run_id": f"gsm8k-{uuid.uuid4().hex[:8]}", "limit": 2}
+    eval_id = evaluations.start(service, request(run))
+
+    state = evaluations.wait_for_end(service, eval_id)
+    (result,) = evaluations.results(service, eval_id)["results"]
+
+    assert state["outcome"] == "COMPLETED", result
+    (score,) = result["scores"]
+    assert (score["dataset"], score["dataset_id"]) == ("demo_gsm8k", "demo_gsm8k_chat_gen")
+    assert (score["metric"], score["version"], score["samples"]) == ("accuracy", "1d7fe4", 2)
 
 
 def test_a_second_cluster_by_kubeconfig(stack: Stack, service: httpx.Client) -> None:
@@ -215,7 +274,7 @@ def _status(service: httpx.Client, body: Json, state: str) -> Json:
 
 def test_doubled_and_stale_wake_ups(service: httpx.Client, subscriber: Subscriber, dapr: Json) -> None:
     """Events that say nothing new, many of them, early and late, change nothing but the time of a look."""
-    body = _blocked(start=40)
+    body = _blocked(start=25)
     eval_id = evaluations.start(service, body)
     _status(service, body, "blocked")
     url = f"{_SIDECAR}/v1.0/workflows/dapr/eval-{eval_id}/raiseEvent/runs_changed"
@@ -231,7 +290,7 @@ def test_doubled_and_stale_wake_ups(service: httpx.Client, subscriber: Subscribe
 
 def test_a_watcher_that_ends_as_an_evaluation_starts(service: httpx.Client) -> None:
     """One evaluation after the other, at shorter and shorter distance: each is seen to its end."""
-    for pause in (4.0, 2.0, 1.0, 0.0):
+    for pause in (2.0, 0.0):
         first = request(endpoint="http://10.88.0.1:9/v1")
         evaluations.start(service, first)
         evaluations.wait_for_end(service, first["eval_id"])
@@ -270,7 +329,7 @@ def test_an_expired_credential_of_one_member(
     stack: Stack, service: httpx.Client, doomed_kubeconfig: str
 ) -> None:
     """The one whose credential is not accepted any more fails with that reason; the other goes on."""
-    good = _blocked(start=120)
+    good = _blocked(start=60)
     evaluations.start(service, good)
     doomed = _blocked(start=600, kubeconfig=doomed_kubeconfig)
     evaluations.start(service, doomed)
@@ -289,7 +348,7 @@ def test_an_expired_credential_of_one_member(
 
 def test_a_restart_of_daprd_in_the_middle(stack: Stack, service: httpx.Client) -> None:
     """Sidecar and service die under ticks; what overlaps after that changes nothing, no event is doubled."""
-    body = _blocked(start=60)
+    body = _blocked(start=40)
     evaluations.start(service, body)
     _status(service, body, "blocked")
     for row in stack.status():

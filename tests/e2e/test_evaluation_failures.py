@@ -29,11 +29,17 @@ def _one_run_failed(service: httpx.Client, eval_id: str) -> Json:
     assert result["status"] == "error"
     assert result["scores"] == []
     assert state["error"].startswith(f"{result['code']}: ")
-    workflow = service.get(f"/workflow/eval-{eval_id}/status").json()
+    workflow = wait_for(lambda: _ended_workflow(service, eval_id), "the workflow's end")
     assert workflow["status"] == "FAILED"
     assert workflow["error"].startswith(f"{result['code']}: ")
     typed: Json = result
     return typed
+
+
+def _ended_workflow(service: httpx.Client, eval_id: str) -> Json | None:
+    """The record ends before the last announcement, and the workflow after it."""
+    workflow: Json = service.get(f"/workflow/eval-{eval_id}/status").json()
+    return workflow if workflow["status"] != "RUNNING" else None
 
 
 def _nothing_left(stack: Stack, eval_id: str, namespace: str = "budeval") -> None:

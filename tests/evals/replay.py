@@ -15,6 +15,7 @@ from dapr.ext.workflow._durabletask.worker import _OrchestrationExecutor, _Regis
 from google.protobuf import json_format  # type: ignore[import-untyped]
 
 INSTANCE = "verify-1"
+_EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - protobuf's times are naive
 
 Body = Callable[..., Any]
 
@@ -30,7 +31,7 @@ class Call:
 
 @dataclass(frozen=True)
 class Timer:
-    """The workflow waits before it tries again."""
+    """The workflow waits: before it tries again, for the next look, or for an event at most so long."""
 
     number: int
     seconds: float
@@ -91,8 +92,8 @@ def execute(body: Body, instance: str, old: list[Any], new: list[Any]) -> list[A
 
 
 def decisions(actions: list[Any]) -> list[Decision]:
-    """Actions in words that can be compared."""
-    return [_decision(action, datetime.min) for action in actions]  # noqa: DTZ901 - no timers are expected
+    """Actions in words that can be compared; timers by the time at which they fire."""
+    return [_decision(action, _EPOCH) for action in actions]
 
 
 def read_history(path: Path) -> list[Any]:
@@ -124,6 +125,8 @@ def _decision(action: Any, now: datetime) -> Decision:
 def _recorded_decision(event: Any) -> Decision | None:
     if event.HasField("taskScheduled"):
         return Call(event.eventId, event.taskScheduled.name, _decoded(event.taskScheduled.input))
+    if event.HasField("timerCreated"):
+        return Timer(event.eventId, (event.timerCreated.fireAt.ToDatetime() - _EPOCH).total_seconds())
     return _end(event.executionCompleted) if event.HasField("executionCompleted") else None
 
 

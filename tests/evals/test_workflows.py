@@ -2,16 +2,18 @@
 
 from collections.abc import Callable
 from contextlib import suppress
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from budeval.errors import ClusterError
-from budeval.evals.workflows import verify_cluster
+from budeval.evals.workflows import evaluate_model, verify_cluster, watch_cluster
 from tests.evals import purity
 from tests.evals.replay import (
     INSTANCE,
+    Body,
     Call,
     Decision,
     End,
@@ -23,6 +25,8 @@ from tests.evals.replay import (
     turns,
 )
 
+_BODIES: dict[str, Body] = {body.__name__: body for body in (verify_cluster, evaluate_model, watch_cluster)}
+_LEAST_TURNS = 5
 _HISTORIES = sorted((Path(__file__).parent / "histories").glob("*.json"))
 _TARGET = {"cluster": "local", "namespace": "team-a"}
 _USABLE = {
@@ -234,15 +238,23 @@ def test_histories_of_real_runs_still_fit(path: Path) -> None:
     an update would fail, too: give the workflow another name, or tell the versions apart (`is_patched`).
     """
     history = read_history(path)
-    instance = history[1].executionStarted.workflowInstance.instanceId
+    started = history[1].executionStarted
+    body = _BODIES[started.name]
     recorded = turns(history)
 
     decided: list[list[Decision]] = [
-        decisions(execute(verify_cluster, instance, old, new)) for old, new, _ in recorded
+        decisions(execute(body, started.workflowInstance.instanceId, old, new)) for old, new, _ in recorded
     ]
 
     assert decided == [told for _, _, told in recorded]
-    assert len(decided) == 5
+    assert len(decided) >= _LEAST_TURNS
+
+
+def test_each_workflow_has_a_history() -> None:
+    """Of a real run, so that a change that would break instances under way is noticed."""
+    recorded = {read_history(path)[1].executionStarted.name for path in _HISTORIES}
+
+    assert recorded == set(_BODIES)
 
 
 class FakeContext:
@@ -254,6 +266,14 @@ class FakeContext:
     def call_activity(self, activity: str, *, input: Any, retry_policy: Any) -> str:  # noqa: A002, ARG002
         """The activity's name stands for the task."""
         return activity
+
+    def create_timer(self, _wait: timedelta) -> str:
+        """Fires at once."""
+        return "timer"
+
+    def continue_as_new(self, argument: Any) -> None:
+        """Taken down."""
+        self.next = argument
 
 
 def _run_body(found: dict[str, Any]) -> list[str]:
@@ -274,6 +294,23 @@ def test_the_body_does_nothing_itself(found: dict[str, Any]) -> None:
         called = _run_body(found)
 
     assert called == ["announce", "verify_cluster_connection", "save_verification", "announce"]
+    assert calls == []
+
+
+def test_watching_does_nothing_itself_either() -> None:
+    """A whole generation of a watcher: looks and timers in turn, then the next generation's input."""
+    context = FakeContext()
+    body = watch_cluster(context, {"watch_id": "w", "delivered": {}, "pause": 2.0})
+    tick = {"closed": False, "changed": False, "trouble": None, "delivered": {"e": "d"}}
+    called = []
+
+    with purity.noticed() as calls, suppress(StopIteration):
+        called.append(next(body))
+        while True:
+            called.append(body.send(tick if called[-1] == "watch_tick" else None))
+
+    assert called == ["watch_tick", "timer"] * 20
+    assert context.next == {"watch_id": "w", "delivered": {"e": "d"}, "pause": 15.0}
     assert calls == []
 
 

@@ -94,6 +94,7 @@ LOG_TAIL = 2000
 CLOCK_STEP = 2.0  # seconds; the coarsest time stamps of a file system
 
 GUIDE_KEYS = ("dataset", "version", "metric", "mode", "score")
+UNITS = {"percent", "fraction", "count"}
 OWN_KEYS = ("dataset_id", "model", "unit", "primary", "group", "kind", "exact", "judge", "profile")
 SAMPLE_KEYS = ("samples", "stderr", "interval")
 
@@ -157,6 +158,8 @@ class Planned(NamedTuple):
     abbr: str
     dataset_id: str | None
     rows: int | None
+    unit: str | None = None
+    """Of its score, where whoever planned it knows."""
 
 
 class Plan(NamedTuple):
@@ -388,7 +391,12 @@ def read_plan(path: str) -> Plan | None:
     if not isinstance(models, list):
         raise Unreadable("plan.json does not list models")
     planned = [
-        Planned(str(item["abbr"]), text_or_none(item.get("dataset_id")), int_or_none(item.get("rows")))
+        Planned(
+            str(item["abbr"]),
+            text_or_none(item.get("dataset_id")),
+            int_or_none(item.get("rows")),
+            item.get("unit") if item.get("unit") in UNITS else None,
+        )
         for item in datasets
     ]
     return Plan(int_or_none(attempt), planned, [str(model) for model in models], modified(path))
@@ -765,7 +773,13 @@ class Judgement:
         if exact and finite(f"{value:.2f}") != finite(text):
             said = f"{clip(name)} {clip(metric)}: the result file has {value!r}, the summary {clip(text)}"
             self._warnings.add("SUMMARY_DIFFERS", said)
-        return {**blank, **measured(metric, value, result.marks), "exact": exact}
+        found_out = measured(metric, value, result.marks)
+        planned = self._planned.get(name)
+        if found_out["unit"] is None and planned and planned.unit:
+            found_out["unit"] = planned.unit
+            if planned.rows:
+                found_out.setdefault("samples", planned.rows)
+        return {**blank, **found_out, "exact": exact}
 
     def _of_group(self, name: str, metric: str, column: Column, text: str) -> Cell:
         """The cell of a group of datasets: it is in the CSV alone, rounded."""

@@ -10,6 +10,7 @@ from budeval.domain.evaluation import Evaluation, Model, Run
 from budeval.engines.base import MOUNT, JobSpec, RunSecrets
 
 _HERE = Path(__file__).parent
+_LONGEST_ABBR = 100
 _MODEL_FIELDS = (
     "name",
     "endpoint",
@@ -72,6 +73,8 @@ class OpenCompass:
 
     def _dataset_spec(self, run: Run) -> dict[str, Any]:
         abbr = re.sub(r"[^A-Za-z0-9._-]+", "-", run.dataset_id).strip("-") or "dataset"
+        # A file's name, with room for what OpenCompass adds.
+        abbr = abbr[:_LONGEST_ABBR]
         spec = {"dataset_id": run.dataset_id, "abbr": abbr}
         if run.own is None:
             return {**spec, "kind": "stock"}
@@ -81,6 +84,7 @@ class OpenCompass:
             **spec,
             "kind": "own",
             "file": path,
+            "format": own.format,
             "prompt": own.prompt,
             "answer": own.answer,
             "evaluator": own.evaluator.value,

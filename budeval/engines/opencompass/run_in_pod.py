@@ -14,6 +14,7 @@ Kubernetes shows with the pod.
 from __future__ import annotations
 
 import csv
+import http.client
 import json
 import math
 import os
@@ -29,13 +30,14 @@ from typing import Any, NoReturn
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 TERMINATION_LOG = "/dev/termination-log"
+PLANNED = ("abbr", "dataset_id", "rows", "unit")
 TOKENIZER = "/opt/tokenizer"
 ENDPOINT_SECONDS = 30.0
 ENDPOINT_PAUSES = (1.0, 3.0, 6.0)
 STOP_GRACE_SECONDS = 8.0
 POLL_SECONDS = 1.0
 TAIL = 1500
-MESSAGE_LIMIT = 3000
+TERMINATION_LIMIT = 4000
 ASK_AGAIN = {408, 409, 425, 429}
 AUTH_REFUSED = {401, 403}
 SERVER_FAULT = 500
@@ -69,14 +71,14 @@ EVALUATORS: dict[str, dict[str, Any]] = {
     },
 }
 # Python of the config file, for datasets that OpenCompass ships: found by name, never by code of a request.
+# Modules are imported by hand: at an `import` of theirs mmengine would read the whole file in another mode.
 STOCK = """
-from os.path import join
-import opencompass
-from mmengine.config import Config
-from opencompass.utils.run import match_cfg_file
+from importlib import import_module
+home = import_module('opencompass').__path__[0] + '/configs/datasets'
+match = import_module('opencompass.utils.run').match_cfg_file
+read = import_module('mmengine.config').Config.fromfile
 for name in stock:
-    file = match_cfg_file([join(opencompass.__path__[0], 'configs', 'datasets')], [name])[0][1]
-    found = Config.fromfile(file)
+    found = read(match([home], [name])[0][1])
     for key in list(found.keys()):
         if key.endswith('datasets'):
             datasets += found[key]
@@ -117,6 +119,9 @@ def main(environment: Mapping[str, str], engine: list[str]) -> int:
     except RunError as error:
         report(error, environment)
         return 3
+    except Exception as error:
+        report(RunError("ENGINE_FAILED", f"run_in_pod.py failed: {type(error).__name__}"), environment)
+        raise
     except Stopped:
         say("stopped by a signal")
         return TERMINATED
@@ -175,7 +180,8 @@ def prepare_rows(dataset: dict[str, Any], limit: int | None, scratch: str) -> di
     target = os.path.join(scratch, f"{dataset['abbr']}.jsonl")
     lines = [json.dumps(prompt_and_answer(dataset, number, row)) for number, row in enumerate(rows, 1)]
     write(target, "\n".join(lines) + "\n")
-    return {**dataset, "file": target, "rows": len(rows)}
+    # All four evaluators count right replies and give their share in percent.
+    return {**dataset, "file": target, "rows": len(rows), "unit": "percent"}
 
 
 def read_rows(dataset: dict[str, Any]) -> Iterable[dict[str, Any]]:
@@ -183,7 +189,7 @@ def read_rows(dataset: dict[str, Any]) -> Iterable[dict[str, Any]]:
     path = dataset["file"]
     try:
         with open(path, encoding="utf-8-sig", newline="") as file:
-            if path.endswith(".csv"):
+            if dataset["format"] == "csv":
                 yield from csv.DictReader(file)
                 return
             for number, line in enumerate(file, 1):
@@ -198,8 +204,9 @@ def parse_row(line: str, number: int) -> dict[str, Any]:
     """One line of JSON Lines."""
     try:
         row = json.loads(line)
-    except ValueError as error:
-        raise RunError("DATASET_INVALID", f"Line {number} is not JSON: {error}.") from error
+    except (ValueError, RecursionError) as error:
+        text = f"Line {number} is not JSON: {type(error).__name__} {error}."
+        raise RunError("DATASET_INVALID", text) from error
     if not isinstance(row, dict):
         raise RunError("DATASET_INVALID", f"Line {number} is not a JSON object.")
     return row
@@ -237,23 +244,30 @@ def check_endpoint(model: dict[str, Any], key: str) -> None:
             return
 
 
+class NoRedirects(urllib.request.HTTPRedirectHandler):
+    """The key is meant for one host: a redirect is refused, not followed."""
+
+    def redirect_request(self, *_arguments: Any) -> None:
+        """Make an error of it."""
+
+
 def ask_endpoint(model: dict[str, Any], key: str) -> None:
     """One request to the chat API; RunError says what it shows."""
     url = model["endpoint"].rstrip("/") + "/chat/completions"
     body = {"model": model["name"], "messages": [{"role": "user", "content": "Hi"}], "max_tokens": 1}
     headers = {"Content-Type": "application/json", "Authorization": f"Bearer {key}"}
-    request = urllib.request.Request(url, json.dumps(body).encode(), headers)  # noqa: S310 - http(s) by validation
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), NoRedirects)
     try:
+        request = urllib.request.Request(url, json.dumps(body).encode(), headers)  # noqa: S310 - http(s) only
         with opener.open(request, timeout=ENDPOINT_SECONDS) as answer:
             answer.read()
     except urllib.error.HTTPError as error:
         said = error.read(2000).decode("utf-8", "replace")
         raise RunError(*refusal(error.code, url, without_key(said, key))) from None
-    except (OSError, ValueError) as error:
-        text = (
-            f"{url} does not answer: {without_key(str(error), key)}. Check endpoint, and the pods' network."
-        )
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        # Others than the operating system's words may quote the headers.
+        said = str(error) if isinstance(error, OSError) else type(error).__name__
+        text = f"{url} does not answer: {without_key(said, key)}. Check endpoint, and the pods' network."
         raise RunError("ENDPOINT_UNREACHABLE", text) from None
 
 
@@ -274,7 +288,7 @@ def without_key(text: str, key: str) -> str:
 
 def model_name(spec: dict[str, Any]) -> str:
     """The model's name as a directory of OpenCompass."""
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", spec["model"]["name"]).strip("-.") or "model"
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", spec["model"]["name"]).strip("-.")[:100] or "model"
 
 
 def config_text(spec: dict[str, Any], own: list[dict[str, Any]]) -> str:
@@ -287,9 +301,14 @@ def config_text(spec: dict[str, Any], own: list[dict[str, Any]]) -> str:
         "eval": stage("opencompass.tasks.OpenICLEvalTask", 1, 1),
     }
     text = "".join(f"{name} = {value!r}\n" for name, value in values.items())
+    if "{{" in text + repr(stock):
+        # mmengine fills in environment variables, our key among them, and pastes defaults as code.
+        raise RunError(
+            "SPEC_INVALID", "Names and endpoint must not contain '{{': OpenCompass would expand it."
+        )
     if not stock:
         return text
-    last = "del stock, limit, join, opencompass, Config, match_cfg_file, name, file, found, key, dataset\n"
+    last = "del stock, limit, import_module, home, match, read, name, found, key, dataset\n"
     return f"{text}stock = {stock!r}\nlimit = {spec['limit']!r}\n{STOCK}{last}"
 
 
@@ -380,7 +399,7 @@ def write_plan(spec: dict[str, Any], planned: list[dict[str, Any]]) -> None:
         "schema": 1,
         "attempt": spec["attempt"],
         "models": [model_name(spec)],
-        "datasets": [{name: item[name] for name in ("abbr", "dataset_id", "rows")} for item in planned],
+        "datasets": [{name: item.get(name) for name in PLANNED} for item in planned],
     }
     target = os.path.join(spec["run_dir"], ".budeval", "plan.json")
     os.makedirs(os.path.dirname(target), exist_ok=True)
@@ -474,8 +493,17 @@ def run_engine(
             end_session(engine)
     tell_progress(spec, planned, progress)
     say(f"OpenCompass ended with exit status {engine.returncode}; the end of its output:")
+    mask(log, environment.get("OPENAI_API_KEY", ""))
     say(tail(log))
     return engine.returncode
+
+
+def mask(log: str, key: str) -> None:
+    """The engine prints what an endpoint says, and endpoints echo keys; the log stays on the claim."""
+    with open(log, encoding="utf-8", errors="replace") as file:
+        text = file.read()
+    if key and key in text:
+        write(log, without_key(text, key))
 
 
 def end_session(engine: subprocess.Popen[bytes]) -> None:
@@ -548,7 +576,12 @@ def has_score(run_dir: str, model: str, abbr: str) -> bool:
 
 def is_finite(value: Any) -> bool:
     """A number that is one."""
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return False
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # an integer beyond any float
+        return False
 
 
 def evidence(run_dir: str, model: str, missing: list[str]) -> str:
@@ -575,12 +608,19 @@ def tail(path: str) -> str:
 def report(error: RunError, environment: Mapping[str, str]) -> None:
     """Say how the run failed where Kubernetes and people look."""
     key = environment.get("OPENAI_API_KEY", "")
-    document = json.dumps({"code": error.code, "message": without_key(error.message, key)[:MESSAGE_LIMIT]})
+    document = document_of(error.code, without_key(error.message, key))
     print("BUDEVAL1-FAILED " + document, flush=True)
     try:
         write(environment.get("BUDEVAL_TERMINATION_LOG", TERMINATION_LOG), document)
     except OSError as problem:
         say(f"the termination log cannot be written: {problem}")
+
+
+def document_of(code: str, message: str) -> str:
+    """JSON that fits into a termination log, which Kubernetes cuts at 4096 bytes."""
+    while len(document := json.dumps({"code": code, "message": message})) > TERMINATION_LIMIT:
+        message = message[: len(message) * 3 // 4]
+    return document
 
 
 def write(path: str, text: str) -> None:

@@ -1,0 +1,230 @@
+"""From what the extractor read and the watcher saw to the results that callers get."""
+
+from typing import Any
+
+import pytest
+
+from budeval.domain.evaluation import Evaluation, Outcome
+from budeval.domain.observation import RunObservation
+from budeval.domain.results import (
+    Result,
+    evaluation_outcome,
+    failed_result,
+    for_event,
+    run_result,
+    summary_of,
+)
+
+_EVALUATION = Evaluation.model_validate(
+    {
+        "eval_id": "e-1",
+        "experiment_id": "x-1",
+        "engine": "opencompass",
+        "model": {"name": "m", "endpoint": "http://m/v1"},
+        "runs": [{"run_id": "other", "dataset_id": "other"}, {"run_id": "r", "dataset_id": "sums"}],
+        "target": {"cluster": "local", "namespace": "team-a"},
+        "claim": "a-claim",
+        "audience": {"topics": ["news"], "workflow_id": "theirs"},
+        "attempt": 2,
+    }
+)
+_SCORE = {"dataset": "sums", "version": "abc", "metric": "accuracy", "mode": "gen", "score": 62.5}
+_GUIDE = {
+    "run_id": "r",
+    "eval_id": "e-1",
+    "status": "success",
+    "scores": [_SCORE],
+    "csv_file": "20260101_000000/summary/summary_20260101_000000.csv",
+    "error": None,
+}
+_EMPTY = {**_GUIDE, "status": "error", "scores": [], "csv_file": None, "error": "No score.", "code": "EMPTY"}
+
+
+def _seen(state: str, **more: Any) -> RunObservation:
+    return RunObservation.model_validate({"run_id": "r", "state": state, **more})
+
+
+def _result(seen: RunObservation, extracted: dict[str, Any] | None, problem: str | None = None) -> Result:
+    return run_result(_EVALUATION, seen, extracted, problem)
+
+
+def test_a_success_has_the_guides_keys_and_ours() -> None:
+    """What the extractor says is passed on, with the run's dataset and the attempt."""
+    result = _result(_seen("succeeded"), {**_GUIDE, "warnings": ["w"]})
+
+    assert {name: result[name] for name in _GUIDE} == _GUIDE
+    assert (result["dataset_id"], result["attempt"], result["warnings"]) == ("sums", 2, ["w"])
+    assert result["outcome"] == "COMPLETED"
+    assert (result["code"], result["error"]) == (None, None)
+
+
+def test_times_are_the_clusters() -> None:
+    """With the original service's names; the seconds are their difference."""
+    seen = _seen("succeeded", started="2026-01-01T00:00:00Z", ended="2026-01-01T00:01:30Z")
+
+    result = _result(seen, _GUIDE)
+
+    assert result["startTime"] == "2026-01-01T00:00:00+00:00"
+    assert result["completionTime"] == "2026-01-01T00:01:30+00:00"
+    assert result["duration_seconds"] == 90
+
+
+@pytest.mark.parametrize(
+    "times", [{}, {"started": "2026-01-01T00:00:00Z"}, {"ended": "2026-01-01T00:00:00Z"}]
+)
+def test_what_has_no_times_has_no_duration(times: dict[str, str]) -> None:
+    """The keys are there nevertheless."""
+    result = _result(_seen("succeeded", **times), _GUIDE)
+
+    assert result["duration_seconds"] is None
+    assert (result["startTime"] is None) == ("started" not in times)
+    assert (result["completionTime"] is None) == ("ended" not in times)
+
+
+@pytest.mark.parametrize("extracted", [None, _EMPTY])
+def test_a_jobs_failure_is_the_cause(extracted: dict[str, Any] | None) -> None:
+    """That the extractor finds nothing is its consequence."""
+    seen = _seen("failed", code="OOM", message="too much")
+
+    result = _result(seen, extracted, "LOG_CORRUPT: torn")
+
+    assert (result["status"], result["code"], result["error"]) == ("error", "OOM", "too much")
+    assert (result["outcome"], result["scores"]) == ("FAILED", [])
+
+
+def test_scores_of_a_job_that_failed_are_kept() -> None:
+    """They are evidence, and no success."""
+    result = _result(_seen("failed", code="DEADLINE", message="too long"), _GUIDE)
+
+    assert (result["status"], result["code"], result["outcome"]) == ("error", "DEADLINE", "PARTIAL")
+    assert result["scores"] == [_SCORE]
+
+
+@pytest.mark.parametrize("state", ["pending", "blocked", "running", "failed", "gone"])
+def test_a_run_that_did_not_succeed_has_a_reason(state: str) -> None:
+    """Also where nobody gave one, and whatever state it was left in."""
+    result = _result(_seen(state), None)
+
+    assert (result["status"], result["code"], result["outcome"]) == ("error", "JOB_FAILED", "FAILED")
+    assert result["error"]
+
+
+@pytest.mark.parametrize(
+    ("problem", "code", "error"),
+    [
+        ("LOG_CORRUPT: a frame: torn", "LOG_CORRUPT", "a frame: torn"),
+        (None, "RESULT_MISSING", "the extraction gave no answer"),
+    ],
+)
+def test_a_success_without_a_document_is_none(problem: str | None, code: str, error: str) -> None:
+    """Why there is no document is told; where nobody knows, that."""
+    result = _result(_seen("succeeded"), None, problem)
+
+    assert (result["code"], result["error"], result["outcome"]) == (code, error, "FAILED")
+
+
+@pytest.mark.parametrize(
+    ("extracted", "code", "error", "outcome"),
+    [
+        (_EMPTY, "EMPTY", "No score.", "FAILED"),
+        ({**_EMPTY, "code": None, "error": None}, "RESULT_MISSING", "No score.", "FAILED"),
+        ({**_EMPTY, "scores": [_SCORE]}, "EMPTY", "No score.", "PARTIAL"),
+        ({}, "RESULT_MISSING", "No score.", "FAILED"),
+    ],
+    ids=["its-code", "no-code", "some-scores", "nothing"],
+)
+def test_the_extractors_verdict_counts_for_a_job_that_succeeded(
+    extracted: dict[str, Any], code: str, error: str, outcome: str
+) -> None:
+    """Exit status 0 is no score; some scores of a run are a part of it."""
+    result = _result(_seen("succeeded"), extracted)
+
+    assert (result["status"], result["code"], result["error"]) == ("error", code, error)
+    assert result["outcome"] == outcome
+
+
+def test_a_run_that_never_had_a_job_has_a_result() -> None:
+    """Every run that was asked for is answered."""
+    result = failed_result(_EVALUATION, "r", "FORBIDDEN", "You may not.")
+
+    assert (result["run_id"], result["eval_id"], result["dataset_id"]) == ("r", "e-1", "sums")
+    assert (result["status"], result["scores"]) == ("error", [])
+    assert (result["code"], result["error"], result["outcome"]) == ("FORBIDDEN", "You may not.", "FAILED")
+    assert result["duration_seconds"] is None
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "whole"),
+    [
+        ("", "FAILED"),
+        ("COMPLETED", "COMPLETED"),
+        ("PARTIAL", "PARTIAL"),
+        ("FAILED", "FAILED"),
+        ("CANCELLED", "FAILED"),
+        ("COMPLETED COMPLETED", "COMPLETED"),
+        ("COMPLETED PARTIAL", "PARTIAL"),
+        ("COMPLETED FAILED", "PARTIAL"),
+        ("COMPLETED CANCELLED", "PARTIAL"),
+        ("PARTIAL FAILED", "PARTIAL"),
+        ("PARTIAL CANCELLED", "PARTIAL"),
+        ("FAILED CANCELLED", "FAILED"),
+        ("FAILED COMPLETED FAILED", "PARTIAL"),
+        ("COMPLETED PARTIAL FAILED", "PARTIAL"),
+        ("COMPLETED PARTIAL CANCELLED", "PARTIAL"),
+        ("COMPLETED FAILED CANCELLED", "PARTIAL"),
+        ("PARTIAL FAILED CANCELLED", "PARTIAL"),
+        ("COMPLETED PARTIAL FAILED CANCELLED", "PARTIAL"),
+    ],
+)
+def test_an_evaluation_is_as_good_as_its_runs(outcomes: str, whole: str) -> None:
+    """COMPLETED if all are, FAILED if none has a score, else PARTIAL."""
+    assert evaluation_outcome([{"outcome": outcome} for outcome in outcomes.split()]) is Outcome(whole)
+
+
+@pytest.mark.parametrize(
+    ("counts", "sentence"),
+    [([], "Extracted 0 scores from 0 runs"), ([2, 0, 1], "Extracted 3 scores from 3 runs")],
+)
+def test_the_summary_is_the_guides_sentence(counts: list[int], sentence: str) -> None:
+    """Callers show it as it is, also for one."""
+    assert summary_of([{"scores": [_SCORE] * count} for count in counts]) == sentence
+
+
+def _two_results() -> tuple[list[Result], dict[str, dict[str, Any]]]:
+    scores = [{**_SCORE, "metric": "f1"}, _SCORE]
+    good = _result(_seen("succeeded"), {**_GUIDE, "scores": scores, "cells": ["many"]})
+    bad = failed_result(_EVALUATION, "other", "OOM", "too much")
+    sizes = {
+        name: {"key": f"result-{name}", "digest": "d", "bytes": size}
+        for name, size in (("r", 700), ("other", 300))
+    }
+    return [good, bad], sizes
+
+
+@pytest.mark.parametrize("limit", [1000, 5000])
+def test_results_that_fit_are_told_whole(limit: int) -> None:
+    """Up to the limit, all of them together."""
+    results, sizes = _two_results()
+
+    assert for_event(results, limit, sizes) == results
+
+
+def test_results_that_are_too_large_are_told_in_short() -> None:
+    """Verdict, the last score, which is the primary one, and where the whole is stored."""
+    results, sizes = _two_results()
+
+    good, bad = for_event(results, 999, sizes)
+
+    assert good == {
+        "run_id": "r",
+        "eval_id": "e-1",
+        "status": "success",
+        "outcome": "COMPLETED",
+        "dataset_id": "sums",
+        "code": None,
+        "error": None,
+        "scores": [_SCORE],
+        "reference": sizes["r"],
+    }
+    assert (bad["code"], bad["error"], bad["scores"]) == ("OOM", "too much", [])
+    assert bad["reference"] == sizes["other"]

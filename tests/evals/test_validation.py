@@ -1,0 +1,260 @@
+"""What can be known before an evaluation is started."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import yaml
+
+from budeval.config import EngineConfig, Settings, StorageConfig
+from budeval.domain.evaluation import EvaluationRecord
+from budeval.engines.opencompass.jobs import OpenCompass
+from budeval.errors import ClusterError
+from budeval.evals.ansible_orchestrator import AnsibleOrchestrator
+from budeval.evals.clusters import Clusters
+from budeval.evals.intake import Intake
+from budeval.evals.schema import EvaluationRequest, ValidationReport
+from budeval.evals.store import EvaluationStore
+from budeval.evals.validation import Validation
+from budeval.runtime.sealing import Sealer
+from budeval.runtime.vault import Vault
+from tests.runtime.fake_dapr import FakeDapr
+
+_KEY = "sk-very-secret"
+
+Json = dict[str, Any]
+
+
+@dataclass
+class FakeRunner:
+    """A cluster that evaluations can run on, unless told otherwise."""
+
+    found: Json = field(
+        default_factory=lambda: {
+            "namespace_exists": True,
+            "claim_phase": "Bound",
+            "server_version": "v1.34.4",
+        }
+    )
+    trouble: ClusterError | None = None
+    asked: list[tuple[Json, str]] = field(default_factory=list)
+
+    def run(
+        self,
+        playbook: str,
+        data: Json,
+        kubeconfig: str,
+        patience: float = 0,  # noqa: ARG002
+    ) -> Json:
+        """Verify only."""
+        assert playbook == "verify_cluster_k8s.yml"
+        self.asked.append((data, kubeconfig))
+        if self.trouble:
+            raise self.trouble
+        return self.found
+
+
+@dataclass
+class Case:
+    """A validation with all that is behind it."""
+
+    clusters_dir: Path
+    seal_key: str
+    dapr: FakeDapr = field(default_factory=FakeDapr)
+    runner: FakeRunner = field(default_factory=FakeRunner)
+    started: list[EvaluationRecord] = field(default_factory=list)
+    asked: list[httpx.Request] = field(default_factory=list)
+    endpoint: Callable[[httpx.Request], httpx.Response] = lambda _request: httpx.Response(200, json={})
+
+    def report(self, **changes: Any) -> ValidationReport:
+        """Of a request."""
+        settings = Settings(default_cluster="first", clusters_dir=self.clusters_dir)
+        sidecar = self.dapr.client()
+        clusters = Clusters(settings.clusters_dir, lambda _eval_id: None, Path("/nowhere"))
+        engines = {"opencompass": OpenCompass(settings.images, settings.storage)}
+        intake = Intake(
+            settings,
+            EvaluationStore(sidecar),
+            Vault(sidecar, Sealer(self.seal_key)),
+            clusters,
+            engines,
+            lambda _name: {},
+            self.started.append,
+        )
+        orchestrator = AnsibleOrchestrator(self.runner, clusters, engines, StorageConfig(), EngineConfig())
+        validation = Validation(intake, orchestrator, httpx.MockTransport(self._answer))
+        return validation.report(EvaluationRequest.model_validate(_body(**changes)))
+
+    def codes(self, **changes: Any) -> Json:
+        """By check, the code of what failed."""
+        report = self.report(**changes)
+        assert report.ok is all(check.ok for check in report.checks)
+        assert all(check.ok is (check.code is None) for check in report.checks)
+        return {check.name: check.code for check in report.checks}
+
+    def _answer(self, request: httpx.Request) -> httpx.Response:
+        self.asked.append(request)
+        return self.endpoint(request)
+
+
+@pytest.fixture
+def case(tmp_path: Path, seal_keys: str) -> Case:
+    """One cluster is configured: `first`, the default."""
+    (tmp_path / "first.yaml").write_text(_kubeconfig("token-of-first"))
+    return Case(tmp_path, seal_keys)
+
+
+def _kubeconfig(token: str) -> str:
+    return yaml.safe_dump(
+        {
+            "clusters": [{"name": "c", "cluster": {"server": "https://10.0.0.1:6443"}}],
+            "users": [{"name": "u", "user": {"token": token}}],
+            "contexts": [{"name": "x", "context": {"cluster": "c", "user": "u"}}],
+            "current-context": "x",
+        }
+    )
+
+
+def _body(**changes: Any) -> Json:
+    return {
+        "eval_id": "223e4567-e89b-12d3-a456-426614174020",
+        "experiment_id": "123e4567-e89b-12d3-a456-426614174000",
+        "eval_model_info": {"model_name": "m", "endpoint": "http://m/v1", "api_key": _KEY},
+        "eval_datasets": [{"dataset_id": "sums", "run_id": "r-1", "source": {"inline": "rows"}}],
+        **changes,
+    }
+
+
+_FINE = {"request": None, "cluster": None, "endpoint": None}
+
+
+def test_a_request_that_can_be_is_fine(case: Case) -> None:
+    """Every check says what it has found; nothing is stored or started."""
+    report = case.report(claim="mine")
+
+    assert report.ok
+    assert [check.name for check in report.checks] == ["request", "cluster", "endpoint"]
+    assert "1 runs, engine opencompass" in report.checks[0].message
+    assert "Claim mine is Bound" in report.checks[1].message
+    assert report.checks[2].message == "http://m/v1/chat/completions answers for model m."
+    assert (case.dapr.state, case.started) == ({}, [])
+
+
+def test_the_endpoint_is_asked_for_one_token(case: Case) -> None:
+    """By the chat API, as runs will ask it, with the key of the request."""
+    case.report()
+
+    (request,) = case.asked
+    assert (request.method, str(request.url)) == ("POST", "http://m/v1/chat/completions")
+    assert request.headers["Authorization"] == f"Bearer {_KEY}"
+    body = json.loads(request.content)
+    assert (body["model"], body["max_tokens"]) == ("m", 1)
+
+
+@pytest.mark.parametrize(
+    ("changes", "code"),
+    [
+        ({"engine": "other"}, "ENGINE_UNKNOWN"),
+        ({"cluster": "third"}, "CLUSTER_UNKNOWN"),
+        ({"kubeconfig": "a: ["}, "KUBECONFIG_INVALID"),
+        ({"eval_datasets": [{"dataset_id": "?", "run_id": "a"}]}, "DATASET_UNKNOWN"),
+        ({"source_topic": "news"}, "TOPIC_NOT_ALLOWED"),
+        (
+            {
+                "eval_model_info": {
+                    "model_name": "m",
+                    "endpoint": "http://m/v1",
+                    "secret_ref": {"name": "mine"},
+                }
+            },
+            "SECRET_UNKNOWN",
+        ),
+    ],
+)
+def test_a_request_that_cannot_be_is_checked_no_further(case: Case, changes: Json, code: str) -> None:
+    """Nobody knows what to ask whom."""
+    assert case.codes(**changes) == {"request": code}
+    assert (case.runner.asked, case.asked) == ([], [])
+
+
+@pytest.mark.parametrize(
+    ("found", "says"),
+    [
+        ({"namespace_exists": False}, "no namespace budeval"),
+        ({"claim_phase": None}, "no PersistentVolumeClaim"),
+    ],
+    ids=["namespace", "claim"],
+)
+def test_what_the_cluster_lacks_is_told(case: Case, found: Json, says: str) -> None:
+    """The endpoint is checked all the same."""
+    case.runner.found |= found
+
+    report = case.report()
+
+    assert [check.code for check in report.checks] == [None, "NAMESPACE_OR_PVC_MISSING", None]
+    assert says in report.checks[1].message
+
+
+@pytest.mark.parametrize(("code", "retryable"), [("CLUSTER_UNREACHABLE", True), ("FORBIDDEN", False)])
+def test_a_cluster_that_cannot_be_asked_is_told(case: Case, code: str, *, retryable: bool) -> None:
+    """Whether or not another try may help."""
+    case.runner.trouble = ClusterError("no", code=code, retryable=retryable)
+
+    assert case.codes() == {**_FINE, "cluster": code}
+
+
+def test_the_kubeconfig_of_the_request_is_used(case: Case) -> None:
+    """Though it is stored nowhere yet."""
+    assert case.codes(kubeconfig=_kubeconfig("brought")) == _FINE
+
+    ((_, kubeconfig),) = case.runner.asked
+    assert yaml.safe_load(kubeconfig)["users"][0]["user"] == {"token": "brought"}
+
+
+@pytest.mark.parametrize(
+    ("status", "code"),
+    [
+        (200, None),
+        (401, "ENDPOINT_AUTH_FAILED"),
+        (403, "ENDPOINT_AUTH_FAILED"),
+        (404, "ENDPOINT_REFUSED"),
+        (400, "ENDPOINT_REFUSED"),
+        (500, "ENDPOINT_ERROR"),
+        (503, "ENDPOINT_ERROR"),
+    ],
+)
+def test_what_the_endpoint_answers_is_told(case: Case, status: int, code: str | None) -> None:
+    """By its status; what it says may hold the key and is not told."""
+    case.endpoint = lambda _request: httpx.Response(status, text=f"you sent {_KEY}")
+
+    assert case.codes() == {**_FINE, "endpoint": code}
+    assert _KEY not in case.report().model_dump_json()
+
+
+@pytest.mark.parametrize(
+    "failure", [httpx.ConnectError, httpx.ConnectTimeout, httpx.ReadTimeout, httpx.RemoteProtocolError]
+)
+def test_an_endpoint_that_does_not_answer_is_told(case: Case, failure: type[httpx.TransportError]) -> None:
+    """With the kind of failure, which has no secret in it."""
+
+    def fail(_request: httpx.Request) -> httpx.Response:
+        raise failure(f"no way with {_KEY}")
+
+    case.endpoint = fail
+
+    (problem,) = (check for check in case.report().checks if not check.ok)
+    assert (problem.name, problem.code) == ("endpoint", "ENDPOINT_UNREACHABLE")
+    assert failure.__name__ in problem.message
+    assert _KEY not in problem.message
+
+
+def test_every_check_is_made_whatever_fails(case: Case) -> None:
+    """One answer tells all that is to be mended."""
+    case.runner.trouble = ClusterError("no", code="FORBIDDEN", retryable=False)
+    case.endpoint = lambda _request: httpx.Response(401)
+
+    assert case.codes() == {**_FINE, "cluster": "FORBIDDEN", "endpoint": "ENDPOINT_AUTH_FAILED"}
