@@ -155,7 +155,8 @@ class EvaluationActivities:
         runs = [run for run in evaluation.runs if run.run_id in set(order["run_ids"])]
         specs = [self._spec(evaluation, run, order["attempt"]) for run in runs]
         deployed = self._orchestrator.deploy(evaluation, specs)
-        _log.info("deployed eval_id=%s runs=%d attempt=%d", evaluation.eval_id, len(runs), order["attempt"])
+        for item in deployed:
+            _log.info("deployed %s job=%s code=%s", _marks(evaluation, item.run_id), item.job, item.code)
         return [
             {"run_id": item.run_id, "job": item.job, "code": item.code, "message": item.message}
             for item in deployed
@@ -198,6 +199,11 @@ class EvaluationActivities:
         self._keep_results(evaluation, results, "failed")
 
     def _keep_results(self, evaluation: Evaluation, results: list[dict[str, Any]], status: str) -> None:
+        for result in results:
+            marks, scores = _marks(evaluation, result["run_id"]), len(result["scores"])
+            _log.info(
+                "result %s status=%s code=%s scores=%d", marks, result["status"], result["code"], scores
+            )
         index = self._store.save_results(evaluation.eval_id, results)
         in_state = for_event(results, RESULTS_IN_EVENT_LIMIT, index)
         data = {"extraction_results": in_state, "extraction_status": status}
@@ -240,6 +246,7 @@ class EvaluationActivities:
         data = {"ended": ended, "outcome": Outcome(order["outcome"]).value}
         self._store.update_workflow_data_in_statestore(workflow_id(order["eval_id"]), data)
         self._vault.destroy(order["eval_id"])
+        _log.info("ended eval_id=%s outcome=%s", order["eval_id"], order["outcome"])
 
     def workflow_output(self, order: dict[str, Any]) -> dict[str, Any]:
         """{eval_id} -> what the workflow returns, readable by Dapr's own workflow API."""
@@ -254,6 +261,11 @@ class EvaluationActivities:
 
     def _evaluation(self, order: dict[str, Any]) -> Evaluation:
         return self._store.load(order["eval_id"]).evaluation
+
+
+def _marks(evaluation: Evaluation, run_id: str) -> str:
+    """What log lines about a run are found by."""
+    return f"eval_id={evaluation.eval_id} workflow_id={evaluation.workflow_id} run_id={run_id}"
 
 
 def _limited(
