@@ -13,8 +13,9 @@ from typer.core import TyperGroup
 
 from budeval import cli_output as output
 from budeval.cli_request import DEFAULT_KEY_VARIABLE, Flags, request_document
-from budeval.client import ENDED, ApiError, BudevalClient, ServiceUnreachableError, succeeded
+from budeval.client import ApiError, BudevalClient, ServiceUnreachableError, succeeded
 from budeval.domain.evaluation import Evaluator
+from budeval.domain.notification import ENDED
 from budeval.errors import BudevalError, RequestError
 from budeval.evals.schema import EvaluationSummary
 

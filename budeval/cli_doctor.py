@@ -4,7 +4,8 @@ import time
 from collections.abc import Callable, Iterator
 from importlib.metadata import PackageNotFoundError, version
 
-from budeval.client import ENDED, BudevalClient, ServiceUnreachableError
+from budeval.client import BudevalClient, ServiceUnreachableError
+from budeval.domain.notification import ENDED
 from budeval.errors import BudevalError
 from budeval.evals.schema import Check, WorkflowState
 

@@ -21,7 +21,8 @@ from budeval.cli_output import (
     samples,
     trouble,
 )
-from budeval.client import ENDED, ApiError, BudevalClient, succeeded
+from budeval.client import ApiError, BudevalClient, succeeded
+from budeval.domain.notification import ENDED
 from budeval.evals.schema import EvaluationState, StepState
 
 _MOST_BARS = 20

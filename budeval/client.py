@@ -20,7 +20,7 @@ import httpx
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from budeval.domain.evaluation import Outcome
-from budeval.domain.notification import Announcement, WorkflowStatus
+from budeval.domain.notification import ENDED, Announcement, WorkflowStatus
 from budeval.errors import BudevalError, RequestError
 from budeval.evals.schema import (
     DatasetList,
@@ -37,8 +37,6 @@ from budeval.evals.schema import (
     WorkflowStarted,
     WorkflowState,
 )
-
-ENDED = {WorkflowStatus.COMPLETED, WorkflowStatus.FAILED, WorkflowStatus.TERMINATED}
 
 _VALIDATE_SECONDS = 180.0
 """A validation runs a playbook against the cluster and asks the endpoint."""

@@ -56,10 +56,11 @@ class MonitorState(BaseModel):
         started = [story.seen.started for story in self.runs.values() if story.seen.started]
         # Only when something was done since the last time: standing still looks like getting slower.
         late = self.end is not None and self.end <= now
-        if started and (self.fraction > self.end_fraction or late):
-            self.end_fraction = self.fraction
+        fraction = self.fraction
+        if started and (fraction > self.end_fraction or late):
+            self.end_fraction = fraction
             begin = min(max(min(started).replace(tzinfo=None), self.since), now)
-            self.end = estimate_end(self.end, now, begin, self.fraction)
+            self.end = estimate_end(self.end, now, begin, fraction)
 
     @property
     def fraction(self) -> float:

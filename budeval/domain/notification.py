@@ -25,6 +25,10 @@ class WorkflowStatus(StrEnum):
     SUSPENDED = "SUSPENDED"
 
 
+ENDED = {WorkflowStatus.COMPLETED, WorkflowStatus.FAILED, WorkflowStatus.TERMINATED}
+"""The states that are the last."""
+
+
 class NotificationContent(BaseModel):
     """What a person reads, and the result for programs."""
 

@@ -80,6 +80,14 @@ def evaluation_outcome(results: list[Result]) -> Outcome:
     return Outcome.FAILED if outcomes <= {Outcome.FAILED, Outcome.CANCELLED} else Outcome.PARTIAL
 
 
+def first_error(results: list[Result]) -> tuple[str, str]:
+    """(code, message) of the first run that has an error: what an evaluation without scores failed of."""
+    for result in results:
+        if result.get("error"):
+            return result.get("code", "EVALUATION_FAILED"), result["error"]
+    return "EVALUATION_FAILED", "No run has a score."
+
+
 def failed_result(evaluation: Evaluation, run_id: str, code: str, message: str) -> Result:
     """The result of a run that never got to its Job."""
     seen = RunObservation(run_id=run_id, state=RunState.FAILED, code=code, message=message)

@@ -32,6 +32,11 @@ def labels(eval_id: str, more: Mapping[str, str] | None = None) -> dict[str, str
     return {MANAGED_BY: "budeval", EVAL_LABEL: eval_id, **(more or {})}
 
 
+def selector(eval_id: str | None) -> str:
+    """Finds all objects of an evaluation, or of all of them."""
+    return f"{MANAGED_BY}=budeval" + (f",{EVAL_LABEL}={eval_id}" if eval_id else "")
+
+
 def deployment(evaluation: Evaluation, run: Run, spec: JobSpec, storage: StorageConfig) -> dict[str, Any]:
     """What the deploy playbook makes of a run: the Job, and what belongs to it.
 

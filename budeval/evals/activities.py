@@ -5,6 +5,7 @@ Arguments and answers are JSON and stand in the workflow's history: ids and fact
 
 import logging
 from collections.abc import Mapping
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
@@ -13,8 +14,10 @@ from budeval.domain.evaluation import Evaluation, Outcome, Run, workflow_id
 from budeval.domain.notification import Announcement
 from budeval.domain.observation import RunObservation, RunState
 from budeval.domain.results import (
+    Result,
     evaluation_outcome,
     failed_result,
+    first_error,
     for_event,
     run_result,
     summary_of,
@@ -121,8 +124,11 @@ class EvaluationActivities:
         found = self._store.results(eval_id)
         if found is None:
             return announcement
-        results = for_event(*_limited(found))
-        document = {"results": results, "evaluation_id": eval_id, "outcome": evaluation_outcome(found[0])}
+        document = {
+            "results": _in_event(*found),
+            "evaluation_id": eval_id,
+            "outcome": evaluation_outcome(found[0]),
+        }
         notification = announcement.notification
         content = notification.payload.content.model_copy(update={place: document})
         payload = notification.payload.model_copy(update={"content": content})
@@ -137,30 +143,35 @@ class EvaluationActivities:
     def prepare_engine(self, order: dict[str, Any]) -> str:
         """{eval_id} -> what will run. Builds every Job once, so that what cannot be built fails here."""
         evaluation = self._evaluation(order)
-        specs = [self._spec(evaluation, run, 1) for run in evaluation.runs]
+        specs = self._specs(evaluation, evaluation.runs, attempt=1)
         images = sorted({spec.image for spec in specs})
         return f"{evaluation.engine} with image {', '.join(images)}"
 
-    def _spec(self, evaluation: Evaluation, run: Run, attempt: int) -> JobSpec:
-        secrets = self._vault.open(evaluation.eval_id)
-        rows = self._store.rows(run.own.digest) if run.own and run.own.digest else None
-        if run.own and run.own.digest and rows is None:
-            raise EvaluationError(f"The rows of run {run.run_id} are lost.", code="DATASET_LOST")
+    def _specs(self, evaluation: Evaluation, runs: list[Run], attempt: int) -> list[JobSpec]:
+        api_key = self._vault.open(evaluation.eval_id)["api_key"]
         engine = self._engines[evaluation.engine]
-        return engine.build_job(evaluation, run, attempt, RunSecrets(secrets["api_key"], rows))
+        return [
+            engine.build_job(evaluation, run, attempt, RunSecrets(api_key, self._rows(run))) for run in runs
+        ]
+
+    def _rows(self, run: Run) -> str | None:
+        """The rows of an inline dataset, None where the run has none."""
+        if run.own is None or run.own.digest is None:
+            return None
+        rows = self._store.rows(run.own.digest)
+        if rows is None:
+            raise EvaluationError(f"The rows of run {run.run_id} are lost.", code="DATASET_LOST")
+        return rows
 
     def deploy_eval_job(self, order: dict[str, Any]) -> list[dict[str, Any]]:
         """{eval_id, run_ids, attempt} -> [{run_id, job, code, message}], code where a run was refused."""
         evaluation = self._evaluation(order)
         runs = [run for run in evaluation.runs if run.run_id in set(order["run_ids"])]
-        specs = [self._spec(evaluation, run, order["attempt"]) for run in runs]
+        specs = self._specs(evaluation, runs, order["attempt"])
         deployed = self._orchestrator.deploy(evaluation, specs)
         for item in deployed:
             _log.info("deployed %s job=%s code=%s", _marks(evaluation, item.run_id), item.job, item.code)
-        return [
-            {"run_id": item.run_id, "job": item.job, "code": item.code, "message": item.message}
-            for item in deployed
-        ]
+        return [asdict(item) for item in deployed]
 
     def check_jobs_status(self, order: dict[str, Any]) -> dict[str, Any]:
         """{eval_id} -> {tick, runs: [RunObservation]}: looks, and keeps the snapshot and the logs."""
@@ -198,28 +209,25 @@ class EvaluationActivities:
         ]
         self._keep_results(evaluation, results, "failed")
 
-    def _keep_results(self, evaluation: Evaluation, results: list[dict[str, Any]], status: str) -> None:
+    def _keep_results(self, evaluation: Evaluation, results: list[Result], status: str) -> None:
         for result in results:
             marks, scores = _marks(evaluation, result["run_id"]), len(result["scores"])
             _log.info(
                 "result %s status=%s code=%s scores=%d", marks, result["status"], result["code"], scores
             )
         index = self._store.save_results(evaluation.eval_id, results)
-        in_state = for_event(results, RESULTS_IN_EVENT_LIMIT, index)
-        data = {"extraction_results": in_state, "extraction_status": status}
+        data = {"extraction_results": _in_event(results, index), "extraction_status": status}
         self._store.update_workflow_data_in_statestore(workflow_id(evaluation.eval_id), data)
 
     def report_results(self, order: dict[str, Any]) -> dict[str, Any]:
         """{eval_id} -> {summary, outcome, error, code, message}: how the evaluation ended."""
         results, _ = self._store.results(order["eval_id"]) or ([], {})
         outcome = evaluation_outcome(results)
-        first = next((result for result in results if result.get("error")), {})
-        code, message = first.get("code", "EVALUATION_FAILED"), first.get("error", "No run has a score.")
-        error = f"{code}: {message}"
+        code, message = first_error(results)
         return {
             "summary": summary_of(results),
             "outcome": outcome,
-            "error": error,
+            "error": f"{code}: {message}",
             "code": code,
             "message": message,
         }
@@ -256,7 +264,7 @@ class EvaluationActivities:
             "status": "completed",
             "outcome": evaluation_outcome(found[0]),
             "extraction_status": "completed",
-            "extraction_results": for_event(*_limited(found)),
+            "extraction_results": _in_event(*found),
         }
 
     def _evaluation(self, order: dict[str, Any]) -> Evaluation:
@@ -268,7 +276,5 @@ def _marks(evaluation: Evaluation, run_id: str) -> str:
     return f"eval_id={evaluation.eval_id} workflow_id={evaluation.workflow_id} run_id={run_id}"
 
 
-def _limited(
-    found: tuple[list[dict[str, Any]], dict[str, Any]],
-) -> tuple[list[dict[str, Any]], int, dict[str, Any]]:
-    return found[0], RESULTS_IN_EVENT_LIMIT, found[1]
+def _in_event(results: list[Result], index: dict[str, dict[str, Any]]) -> list[Result]:
+    return for_event(results, RESULTS_IN_EVENT_LIMIT, index)

@@ -121,9 +121,8 @@ class AnsibleOrchestrator:
         Raises:
             ClusterError: the cluster could not be asked.
         """
-        selector = f"{manifests.MANAGED_BY}=budeval,{manifests.RUN_LABEL}"
-        if len(eval_ids) == 1:
-            selector += f",{manifests.EVAL_LABEL}={eval_ids[0]}"
+        only = eval_ids[0] if len(eval_ids) == 1 else None
+        selector = f"{manifests.selector(only)},{manifests.RUN_LABEL}"
         data = {
             "namespace": target.namespace,
             "selector": selector,
@@ -175,8 +174,7 @@ class AnsibleOrchestrator:
         """
         data = {
             "namespace": evaluation.target.namespace,
-            "selector": f"{manifests.MANAGED_BY}=budeval,{manifests.EVAL_LABEL}={evaluation.eval_id}",
-            "secrets": [],
+            "selector": manifests.selector(evaluation.eval_id),
         }
         receipt: list[dict[str, str]] = self._run(
             "cleanup_k8s.yml", evaluation.target, data, _REMOVAL_SECONDS

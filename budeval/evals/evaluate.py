@@ -98,11 +98,10 @@ class EvaluationCourse:
 
     def _begin(self) -> Step:
         """Everything before monitoring; returns its state."""
-        minutes = _ASSUMED_MINUTES_PER_RUN * len(self._evaluation.runs)
         yield from self._tell(
             self._announcer.status(WorkflowStatus.STARTED, f"{len(self._evaluation.runs)} runs")
         )
-        yield from self._tell(self._announcer.eta(minutes))
+        yield from self._tell(self._announcer.eta(self._minutes_left(None)))
         yield from self._announced(steps.VERIFY, "Reaching the cluster", self._verify)
         yield from self._announced(steps.PREPARE, "Warming up eval engine", self._prepare)
         yield from self._announced(steps.DEPLOY, "Deploying the evaluation's Jobs", self._deploy)
@@ -210,8 +209,12 @@ class EvaluationCourse:
             state.redeployed(gone)
         news = state.news(self._turn.now)
         if news and not self._all_ended(state):
-            minutes = state.eta_minutes(self._turn.now) or _ASSUMED_MINUTES_PER_RUN * len(state.runs)
-            yield from self._tell(self._announcer.eta(minutes, news))
+            yield from self._tell(self._announcer.eta(self._minutes_left(state), news))
+
+    def _minutes_left(self, state: MonitorState | None) -> int:
+        """By what was seen so far, otherwise a guess."""
+        estimated = state.eta_minutes(self._turn.now) if state else None
+        return estimated or _ASSUMED_MINUTES_PER_RUN * len(self._evaluation.runs)
 
     def _endure(self, state: MonitorState, error: StepError) -> Step:
         """A cluster that is away for a while ends no evaluation: its Jobs go on without us."""
@@ -222,9 +225,8 @@ class EvaluationCourse:
         if error.code not in _PASSING or now - state.unreachable_since > patience:
             raise error
         if first:
-            minutes = state.eta_minutes(now) or _ASSUMED_MINUTES_PER_RUN * len(self._evaluation.runs)
-            trouble = {"code": error.code, "message": error.message}
-            yield from self._tell(self._announcer.eta(minutes, {"cluster": trouble, "runs": state.view()}))
+            trouble = {"cluster": {"code": error.code, "message": error.message}, "runs": state.view()}
+            yield from self._tell(self._announcer.eta(self._minutes_left(state), trouble))
 
     def _tell_monitoring_ended(self, state: MonitorState) -> Step:
         failed = state.failed

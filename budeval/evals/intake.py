@@ -25,7 +25,7 @@ from budeval.engines.base import Engine
 from budeval.errors import ClusterError, RequestError
 from budeval.evals.clusters import Clusters
 from budeval.evals.schema import EvalDataset, EvaluationRequest
-from budeval.evals.store import EvaluationStore
+from budeval.evals.store import EvaluationStore, rows_digest
 from budeval.runtime.vault import Vault
 
 _NOT_DIGESTED = {"kubeconfig", "time", "traceid", "traceparent", "tracestate"}
@@ -92,8 +92,7 @@ class Intake:
             RequestError: names the field.
         """
         engine = self._engine(request)
-        for at, dataset in enumerate(request.eval_datasets):
-            _check_dataset(engine, dataset, at)
+        _check_datasets(engine, request.eval_datasets)
         model, extra = request.eval_model_info, request.eval_model_info.extra_args
         given = {name: value for name, value in extra.model_dump().items() if value is not None}
         return Evaluation(
@@ -188,19 +187,21 @@ def request_digest(request: EvaluationRequest) -> str:
     return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
 
 
-def _check_dataset(engine: Engine, dataset: EvalDataset, at: int) -> None:
-    if dataset.source is None and dataset.dataset_id not in engine.stock_datasets():
-        text = (
-            f"Engine {engine.name} has no stock dataset {dataset.dataset_id!r}. "
-            f"GET /engines/{engine.name}/datasets lists them; give `source` for one of your own."
-        )
-        raise RequestError(text, code="DATASET_UNKNOWN", param=f"eval_datasets.{at}.dataset_id")
+def _check_datasets(engine: Engine, datasets: list[EvalDataset]) -> None:
+    known = set(engine.stock_datasets())
+    for at, dataset in enumerate(datasets):
+        if dataset.source is None and dataset.dataset_id not in known:
+            text = (
+                f"Engine {engine.name} has no stock dataset {dataset.dataset_id!r}. "
+                f"GET /engines/{engine.name}/datasets lists them; give `source` for one of your own."
+            )
+            raise RequestError(text, code="DATASET_UNKNOWN", param=f"eval_datasets.{at}.dataset_id")
 
 
 def _run(dataset: EvalDataset) -> Run:
     own, source = None, dataset.source
     if source:
-        digest = hashlib.sha256(source.inline.encode()).hexdigest() if source.inline is not None else None
+        digest = rows_digest(source.inline) if source.inline is not None else None
         own = OwnDataset(
             digest=digest,
             path=source.path,

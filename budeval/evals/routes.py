@@ -7,7 +7,7 @@ from fastapi import APIRouter, Response
 
 from budeval.config import Settings
 from budeval.domain.cluster import ClusterTarget, ClusterVerification
-from budeval.domain.steps import WorkflowStep
+from budeval.domain.steps import VERIFY, WorkflowStep
 from budeval.errors import RequestError
 from budeval.evals.activities import verification_key
 from budeval.evals.clusters import Clusters
@@ -18,7 +18,7 @@ from budeval.evals.schema import (
     WorkflowStarted,
     WorkflowState,
 )
-from budeval.evals.workflows import VERIFY_STEP, verify_cluster
+from budeval.evals.workflows import verify_cluster
 from budeval.runtime.readiness import ReadinessCheck
 from budeval.runtime.sidecar import Sidecar
 from budeval.runtime.workflow_engine import WorkflowBody, WorkflowSnapshot
@@ -28,7 +28,7 @@ ERRORS: dict[int | str, dict[str, type[ErrorResponse]]] = {
 }
 _VERIFY_STEPS = [
     WorkflowStep(
-        id=VERIFY_STEP,
+        id=VERIFY,
         title="Verifying the cluster",
         description="Reach the cluster; check namespace, storage claim and the right to run Jobs",
     )

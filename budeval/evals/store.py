@@ -19,6 +19,11 @@ INDEX_PAGE = 200
 _DAYS_KEY = "index-days"
 
 
+def rows_digest(rows: str) -> str:
+    """By what the rows of an inline dataset are found: their SHA-256."""
+    return hashlib.sha256(rows.encode()).hexdigest()
+
+
 class EvaluationStore:
     """Evaluations in the state store, through the sidecar. Nothing queries, so any Dapr store serves."""
 
@@ -59,7 +64,7 @@ class EvaluationStore:
 
     def save_rows(self, rows: str) -> str:
         """Keep the rows of an inline dataset; the same rows are kept once. Returns their SHA-256."""
-        digest = hashlib.sha256(rows.encode()).hexdigest()
+        digest = rows_digest(rows)
         self._sidecar.save_state(f"dataset-{digest}", {"schema": 1, "rows": rows})
         return digest
 

@@ -9,9 +9,9 @@ from typing import Any
 
 from budeval.domain.evaluation import EvaluationRecord
 from budeval.domain.monitoring import fraction_of, run_view
-from budeval.domain.notification import Announcement, NotificationContent, WorkflowStatus
+from budeval.domain.notification import ENDED, Announcement, NotificationContent, WorkflowStatus
 from budeval.domain.observation import TERMINAL, RunObservation, RunState
-from budeval.domain.results import evaluation_outcome
+from budeval.domain.results import evaluation_outcome, first_error
 from budeval.domain.steps import ETA_EVENT, EVALUATION_STEPS
 from budeval.errors import RequestError
 from budeval.evals.schema import (
@@ -26,7 +26,6 @@ from budeval.evals.schema import (
 from budeval.evals.store import EvaluationStore
 from budeval.runtime.sidecar import Sidecar
 
-_ENDED = {WorkflowStatus.COMPLETED, WorkflowStatus.FAILED, WorkflowStatus.TERMINATED}
 _WHOLE = 100
 _READS_PER_PAGE = 10
 
@@ -177,7 +176,7 @@ def _state(
         ended=record.ended,
         steps=_steps(said),
         progress_percent=int(_WHOLE * fraction_of(seen)),
-        eta_minutes=None if status in _ENDED else _minutes(said),
+        eta_minutes=None if status in ENDED else _minutes(said),
         runs=_runs(record, seen),
         error=_error(record),
         events=len(events),
@@ -188,8 +187,8 @@ def _error(record: EvaluationRecord) -> str | None:
     """The first run's reason of an evaluation without any score."""
     if _status(record) is not WorkflowStatus.FAILED:
         return None
-    first: dict[str, Any] = next(iter(record.extraction_results or []), {})
-    return f"{first.get('code', 'EVALUATION_FAILED')}: {first.get('error', 'No run has a score.')}"
+    code, message = first_error(record.extraction_results or [])
+    return f"{code}: {message}"
 
 
 def _steps(said: dict[str, NotificationContent]) -> list[StepState]:

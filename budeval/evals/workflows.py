@@ -19,12 +19,11 @@ from budeval.domain.notification import (
     NotificationRequest,
     WorkflowStatus,
 )
+from budeval.domain.steps import VERIFY
 from budeval.errors import ClusterError
 from budeval.evals.evaluate import Course, EvaluationCourse, StepError
 
 Step = Generator[Any, Any, Any]
-
-VERIFY_STEP = "verify_cluster_connection"
 
 # A cluster that is down for a moment; a longer outage is told to the caller.
 _CLUSTER_RETRY = wf.RetryPolicy(
@@ -132,7 +131,7 @@ def verify_cluster(ctx: wf.DaprWorkflowContext, target: dict[str, Any]) -> Step:
 
 def _verify(ctx: wf.DaprWorkflowContext, target: dict[str, Any]) -> Step:
     try:
-        found = yield ctx.call_activity(VERIFY_STEP, input=target, retry_policy=_CLUSTER_RETRY)
+        found = yield ctx.call_activity(VERIFY, input=target, retry_policy=_CLUSTER_RETRY)
     except wf.TaskFailedError as error:
         code, message = _code_and_message(error)
         return ClusterVerification(
@@ -161,7 +160,7 @@ class _Announcer:
             title="Verifying the cluster", message=message, status=status, result=result
         )
         payload = NotificationPayload(
-            type=self._workflow, event=VERIFY_STEP, workflow_id=self._ctx.instance_id, content=content
+            type=self._workflow, event=VERIFY, workflow_id=self._ctx.instance_id, content=content
         )
         announcement = Announcement(
             subject=self._ctx.instance_id,

@@ -2,6 +2,7 @@
 
 import json
 import re
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,7 @@ class OpenCompass:
     def build_job(self, evaluation: Evaluation, run: Run, attempt: int, secrets: RunSecrets) -> JobSpec:
         """The Job of a run; the API key is the only secret in it."""
         files = {
-            "run_in_pod.py": (_HERE / "run_in_pod.py").read_text(),
+            "run_in_pod.py": _script(),
             "run.json": json.dumps(self._run_spec(evaluation, run, attempt), indent=1),
         }
         if secrets.rows is not None:
@@ -54,8 +55,7 @@ class OpenCompass:
 
     def stock_datasets(self) -> list[str]:
         """The names that OpenCompass 0.5.4 ships configurations for and that run against a chat API."""
-        names: list[str] = json.loads((_HERE / "stock_datasets.json").read_text())
-        return names
+        return list(_stock_datasets())
 
     def _run_spec(self, evaluation: Evaluation, run: Run, attempt: int) -> dict[str, Any]:
         root = self._storage.mount_path
@@ -89,6 +89,16 @@ class OpenCompass:
             "answer": own.answer,
             "evaluator": own.evaluator.value,
         }
+
+
+@cache
+def _script() -> str:
+    return (_HERE / "run_in_pod.py").read_text()
+
+
+@cache
+def _stock_datasets() -> tuple[str, ...]:
+    return tuple(json.loads((_HERE / "stock_datasets.json").read_text()))
 
 
 def _model_spec(model: Model) -> dict[str, Any]:

@@ -18,7 +18,7 @@ _PAUSE_SECONDS = 0.5
 
 
 class ActionModule(ClusterAction):  # type: ignore[misc] # Ansible has no types
-    """Arguments: kubeconfig, input_file with {namespace, selector, secrets: [names that may exist]}."""
+    """Arguments: kubeconfig, input_file with {namespace, selector}."""
 
     def run(self, _tmp: Any = None, task_vars: dict[str, Any] | None = None) -> Object:
         """{receipt: [{kind, name, outcome}]}; outcome is `deleted`, `gone` or what the API server said."""
@@ -31,8 +31,7 @@ def _remove(cluster: Cluster, order: Object) -> Object:
     maps = _names(cluster, namespace, "configmaps", selector)
     receipt = [_delete(cluster, "Job", jobs_path(namespace, name), name) for name in jobs]
     # They belong to Jobs and would go with them; deleted by name, nothing waits for the garbage collector.
-    secrets = sorted({*jobs, *order["secrets"]})
-    receipt += [_delete(cluster, "Secret", core_path(namespace, "secrets", name), name) for name in secrets]
+    receipt += [_delete(cluster, "Secret", core_path(namespace, "secrets", name), name) for name in jobs]
     receipt += [
         _delete(cluster, "ConfigMap", core_path(namespace, "configmaps", name), name) for name in maps
     ]
