@@ -3,6 +3,7 @@
 import pytest
 
 from budeval.runtime.sealing import new_key
+from tests.fake_service import SECRET, START, STARTED, FakeService
 
 
 @pytest.fixture(autouse=True)
@@ -11,3 +12,12 @@ def seal_keys(monkeypatch: pytest.MonkeyPatch) -> str:
     key = new_key()
     monkeypatch.setenv("BUDEVAL_SEAL_KEYS", key)
     return key
+
+
+@pytest.fixture
+def fake(monkeypatch: pytest.MonkeyPatch) -> FakeService:
+    """A service for the command line, and an environment with an API key."""
+    monkeypatch.setenv("OPENAI_API_KEY", SECRET)
+    for name in ("BUDEVAL_URL", "BUDEVAL_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    return FakeService().put(START, STARTED)

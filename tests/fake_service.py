@@ -20,6 +20,10 @@ from budeval.domain.notification import (
 EVAL_ID = "223e4567-e89b-12d3-a456-426614174020"
 URL = "http://service.test"
 SECRET = "sk-very-secret"
+START = "POST /evals/start"
+STARTED = {"workflow_id": "w", "workflow_name": "evaluate_model", "steps": []}
+MODEL = ("--model", "m", "--endpoint", "http://m/v1")
+STOCK = (*MODEL, "--dataset", "demo_chat")
 
 Answer = dict[str, Any] | list[Any] | httpx.Response | BaseException
 

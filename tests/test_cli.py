@@ -21,6 +21,8 @@ from tests.fake_service import (
     EVAL_ID,
     FAILED_RUN,
     SECRET,
+    STARTED,
+    STOCK,
     FakeService,
     announcement,
     evaluation,
@@ -34,19 +36,6 @@ _COMMANDS = sorted(typer.main.get_command(app).commands)  # type: ignore[attr-de
 _STATE = f"GET /evals/{EVAL_ID}"
 _RESULTS = f"GET /evals/{EVAL_ID}/results"
 _EVENTS = f"GET /evals/{EVAL_ID}/events"
-_START = "POST /evals/start"
-_STARTED = {"workflow_id": "w", "workflow_name": "evaluate_model", "steps": []}
-_MODEL = ("--model", "m", "--endpoint", "http://m/v1")
-_STOCK = (*_MODEL, "--dataset", "demo_chat")
-
-
-@pytest.fixture
-def fake(monkeypatch: pytest.MonkeyPatch) -> FakeService:
-    """A service, and an environment with an API key."""
-    monkeypatch.setenv("OPENAI_API_KEY", SECRET)
-    for name in ("BUDEVAL_URL", "BUDEVAL_TOKEN"):
-        monkeypatch.delenv(name, raising=False)
-    return FakeService().put(_START, _STARTED)
 
 
 def test_help_is_fast_and_tells_the_exit_codes() -> None:
@@ -143,7 +132,7 @@ def test_watch(fake: FakeService, outcome: str, exit_code: int) -> None:
 def test_submit_and_watch(fake: FakeService) -> None:
     """The id first, then what `watch` shows."""
     fake.put(_STATE, evaluation("COMPLETED", "COMPLETED")).put(_RESULTS, results("COMPLETED"))
-    result = run_budeval(fake, "submit", *_STOCK, "--eval-id", EVAL_ID, "--watch")
+    result = run_budeval(fake, "submit", *STOCK, "--eval-id", EVAL_ID, "--watch")
     assert result.exit_code == 0
     assert result.stdout.startswith(f"{EVAL_ID}\n")
     assert result.stdout.endswith("outcome COMPLETED\n")
@@ -305,7 +294,7 @@ def _well(fake: FakeService) -> FakeService:
     fake.put("GET /openapi.json", {"info": {"version": "0.1.0"}})
     fake.put("GET /readyz", {"ready": True, "dependencies": [{"name": "broker"}]})
     fake.put("GET /engines", [{"name": "e", "image": "i", "stock_datasets": 2}])
-    fake.put("POST /clusters:verify", _STARTED)
+    fake.put("POST /clusters:verify", STARTED)
     return fake.put(
         "GET /workflow/w/status", workflow, workflow | {"status": "COMPLETED", "verification": found}
     )

@@ -5,21 +5,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.fake_service import EVAL_ID, SECRET, FakeService, only_line, run_budeval
-
-_START = "POST /evals/start"
-_STARTED = {"workflow_id": "w", "workflow_name": "evaluate_model", "steps": []}
-_MODEL = ("--model", "m", "--endpoint", "http://m/v1")
-_STOCK = (*_MODEL, "--dataset", "demo_chat")
-
-
-@pytest.fixture
-def fake(monkeypatch: pytest.MonkeyPatch) -> FakeService:
-    """A service, and an environment with an API key."""
-    monkeypatch.setenv("OPENAI_API_KEY", SECRET)
-    for name in ("BUDEVAL_URL", "BUDEVAL_TOKEN"):
-        monkeypatch.delenv(name, raising=False)
-    return FakeService().put(_START, _STARTED)
+from tests.fake_service import EVAL_ID, MODEL, SECRET, START, STOCK, FakeService, only_line, run_budeval
 
 
 def test_submit_from_flags(fake: FakeService, tmp_path: Path) -> None:
@@ -29,7 +15,7 @@ def test_submit_from_flags(fake: FakeService, tmp_path: Path) -> None:
     flags = ["--dataset", f"own={rows}", "--prompt", "Q {question}", "--answer", "answer"]
     more = ["--evaluator", "last_number", "--limit", "3", "--temperature", "0.5", "--cluster", "c"]
 
-    result = run_budeval(fake, "submit", *_STOCK, *flags, *more, "--namespace", "n")
+    result = run_budeval(fake, "submit", *STOCK, *flags, *more, "--namespace", "n")
 
     body = fake.body
     assert (result.exit_code, result.stdout) == (0, f"{body['eval_id']}\n")
@@ -50,7 +36,7 @@ def test_missing_ids_follow_from_the_evaluations(fake: FakeService) -> None:
     """The same command with the same --eval-id is the same request; without one it is another."""
     bodies = []
     for more in (["--eval-id", EVAL_ID], ["--eval-id", EVAL_ID], []):
-        run_budeval(fake, "submit", *_STOCK, "--dataset", "demo_chat", *more)
+        run_budeval(fake, "submit", *STOCK, "--dataset", "demo_chat", *more)
         bodies.append(fake.body)
     assert bodies[0] == bodies[1]
     assert bodies[0]["eval_id"] != bodies[2]["eval_id"]
@@ -104,11 +90,11 @@ def test_a_file_that_is_no_request_is_refused_unquoted(fake: FakeService, text: 
     [
         ([], "REQUEST_INVALID: Without a request file give --model, --endpoint and --dataset."),
         (["/nowhere.json"], "REQUEST_INVALID: /nowhere.json cannot be read: No such file or directory."),
-        ([*_STOCK, "--prompt", "x"], "REQUEST_INVALID: --prompt, --answer and --evaluator are for --dataset"),
-        ([*_MODEL, "--dataset", "d=x.parquet"], "REQUEST_INVALID: x.parquet must end in .jsonl"),
-        ([*_MODEL, "--dataset", "d=/nowhere.csv"], "REQUEST_INVALID: /nowhere.csv cannot be read"),
-        ([*_STOCK, "--api-key-env", SECRET], "REQUEST_INVALID: No API key: the environment variable that"),
-        ([*_STOCK, "--temperature", "nan"], "REQUEST_INVALID: The request holds a value that JSON"),
+        ([*STOCK, "--prompt", "x"], "REQUEST_INVALID: --prompt, --answer and --evaluator are for --dataset"),
+        ([*MODEL, "--dataset", "d=x.parquet"], "REQUEST_INVALID: x.parquet must end in .jsonl"),
+        ([*MODEL, "--dataset", "d=/nowhere.csv"], "REQUEST_INVALID: /nowhere.csv cannot be read"),
+        ([*STOCK, "--api-key-env", SECRET], "REQUEST_INVALID: No API key: the environment variable that"),
+        ([*STOCK, "--temperature", "nan"], "REQUEST_INVALID: The request holds a value that JSON"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_asked_is_2(fake: FakeService, arguments: list[str], line: str) -> None:
@@ -124,15 +110,15 @@ def test_a_file_that_cannot_be_inlined_is_refused(fake: FakeService, tmp_path: P
     (tmp_path / "long.jsonl").write_text("x" * (512 * 1024 + 1))
     (tmp_path / "binary.csv").write_bytes(b"\xff\xfe\x00")
     for name, reason in (("long.jsonl", "512 KiB"), ("binary.csv", "not UTF-8")):
-        result = run_budeval(fake, "submit", *_MODEL, "--dataset", f"d={tmp_path / name}")
+        result = run_budeval(fake, "submit", *MODEL, "--dataset", f"d={tmp_path / name}")
         assert result.exit_code == 2
         assert reason in only_line(result)
 
 
 def test_an_unsure_start_says_how_to_be_sure(fake: FakeService) -> None:
     """No answer is not a no: the id is told, with which the same again is safe."""
-    fake.put(_START, httpx.ReadTimeout("late"))
-    result = run_budeval(fake, "submit", *_STOCK)
+    fake.put(START, httpx.ReadTimeout("late"))
+    result = run_budeval(fake, "submit", *STOCK)
     assert result.exit_code == 3
     note, error = result.stderr.splitlines()
     assert f"--eval-id {fake.body['eval_id']} starts it only once" in note
@@ -144,7 +130,7 @@ def test_validate(fake: FakeService, *, ok: bool) -> None:
     """A line for each check; 1 if one is not ok."""
     check = {"name": "cluster", "ok": ok, "code": None if ok else "AUTH_FAILED", "message": "[red]said"}
     fake.put("POST /evals:validate", {"ok": ok, "checks": [check]})
-    result = run_budeval(fake, "validate", *_STOCK)
+    result = run_budeval(fake, "validate", *STOCK)
     assert result.exit_code == (0 if ok else 1)
     assert ("AUTH_FAILED: [red]said" in result.stdout) is not ok
-    assert fake.asked(_START) == 0
+    assert fake.asked(START) == 0

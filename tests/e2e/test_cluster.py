@@ -8,11 +8,11 @@ from pathlib import Path
 
 import httpx
 import pytest
-import yaml
 
 from dev.cluster import binaries, objects, pki
 from dev.layout import ClusterLayout
 from dev.stack import Stack
+from tests.e2e.jobs import python_job
 from tests.e2e.observe import wait_for
 
 pytestmark = pytest.mark.e2e
@@ -124,34 +124,6 @@ def test_other_namespaces_are_closed_to_the_service(stack: Stack, cluster: Clust
     assert asked.stdout.strip() == "no"
 
 
-def _job(name: str, script: str) -> str:
-    container = {
-        "name": "main",
-        "image": "budeval.local/python:3.11",
-        "command": ["python3", "-c", script],
-        "securityContext": {
-            "allowPrivilegeEscalation": False,
-            "readOnlyRootFilesystem": True,
-            "capabilities": {"drop": ["ALL"]},
-        },
-        "volumeMounts": [{"name": "shared", "mountPath": "/workspace/shared"}],
-    }
-    pod = {
-        "restartPolicy": "Never",
-        "automountServiceAccountToken": False,
-        "securityContext": {
-            "runAsNonRoot": True,
-            "runAsUser": 10001,
-            "seccompProfile": {"type": "RuntimeDefault"},
-        },
-        "containers": [container],
-        "volumes": [{"name": "shared", "persistentVolumeClaim": {"claimName": "eval-datasets-pvc-rwx"}}],
-    }
-    metadata = {"name": name, "namespace": "budeval"}
-    spec = {"backoffLimit": 0, "template": {"spec": pod}}
-    return yaml.safe_dump({"apiVersion": "batch/v1", "kind": "Job", "metadata": metadata, "spec": spec})
-
-
 def _run_job(stack: Stack, name: str, script: str) -> str:
     """Run a hardened Job to its end with the service's rights, return its log, remove it."""
     created = subprocess.run(
@@ -159,7 +131,7 @@ def _run_job(stack: Stack, name: str, script: str) -> str:
             *(binaries.kubernetes(), "kubectl", "create", "--filename", "-", "--kubeconfig"),
             stack.layout.clusters_directory / "local.yaml",
         ],
-        input=_job(name, script),
+        input=json.dumps(python_job(name, "budeval", script)),
         capture_output=True,
         text=True,
         check=False,

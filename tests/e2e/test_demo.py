@@ -10,6 +10,7 @@ import pytest
 from dev import demo, images, model
 from dev.stack import Stack
 from tests.e2e import evaluations
+from tests.e2e.jobs import restricted_job
 from tests.e2e.observe import Subscriber, wait_for
 
 pytestmark = pytest.mark.e2e
@@ -40,22 +41,8 @@ def _direct_job() -> dict[str, Any]:
             {"name": "scratch", "mountPath": "/scratch"},
         ],
     }
-    pod = {
-        "restartPolicy": "Never",
-        "securityContext": {
-            "runAsNonRoot": True,
-            "runAsUser": 10001,
-            "seccompProfile": {"type": "RuntimeDefault"},
-        },
-        "containers": [container],
-        "volumes": [{"name": "cfg", "configMap": {"name": "direct"}}, {"name": "scratch", "emptyDir": {}}],
-    }
-    return {
-        "apiVersion": "batch/v1",
-        "kind": "Job",
-        "metadata": {"name": "direct", "namespace": "team-a"},
-        "spec": {"backoffLimit": 0, "template": {"spec": pod}},
-    }
+    volumes = [{"name": "cfg", "configMap": {"name": "direct"}}, {"name": "scratch", "emptyDir": {}}]
+    return restricted_job("direct", "team-a", container, volumes)
 
 
 def _run_directly(stack: Stack) -> dict[str, float]:

@@ -11,10 +11,10 @@ import httpx
 import pytest
 import yaml
 
-from dev import images
 from dev.stack import Stack
 from tests.e2e import evaluations
 from tests.e2e.evaluations import WHOLE_STORY, Json, dataset, request
+from tests.e2e.jobs import python_job
 from tests.e2e.observe import Subscriber, wait_for
 
 pytestmark = pytest.mark.e2e
@@ -119,7 +119,7 @@ def test_two_runs_of_which_one_fails(service: httpx.Client, subscriber: Subscrib
 
 
 def _gsm8k(stack: Stack) -> str:
-    """A Job's manifest that puts made-up GSM8K data where stock datasets are looked for."""
+    """Put made-up GSM8K data where stock datasets are looked for; the name of one that reads them."""
     row = {"question": "What is 2 + 3?", "answer": "2 + 3 = 5\n#### 5"}
     text = json.dumps(row)
     script = (
@@ -127,29 +127,7 @@ def _gsm8k(stack: Stack) -> str:
         "d.mkdir(parents=True, exist_ok=True);"
         f"[(d / n).write_text({text!r} + chr(10) + {text!r}) for n in ('train.jsonl', 'test.jsonl')]"
     )
-    container = {
-        "name": "data",
-        "image": images.python().tag,
-        "command": ["python3", "-c", script],
-        "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
-        "volumeMounts": [{"name": "shared", "mountPath": "/workspace/shared"}],
-    }
-    pod = {
-        "restartPolicy": "Never",
-        "securityContext": {
-            "runAsNonRoot": True,
-            "runAsUser": 10001,
-            "seccompProfile": {"type": "RuntimeDefault"},
-        },
-        "containers": [container],
-        "volumes": [{"name": "shared", "persistentVolumeClaim": {"claimName": "eval-datasets-pvc-rwx"}}],
-    }
-    job = {
-        "apiVersion": "batch/v1",
-        "kind": "Job",
-        "metadata": {"name": "stock-data", "namespace": "budeval"},
-        "spec": {"backoffLimit": 0, "template": {"spec": pod}},
-    }
+    job = python_job("stock-data", "budeval", script)
     stack.kubectl(1, "apply", "--filename", "-", stdin=json.dumps(job))
     stack.kubectl(1, "wait", "job/stock-data", "-n", "budeval", "--for=condition=Complete", "--timeout=50s")
     stack.kubectl(1, "delete", "job", "stock-data", "-n", "budeval")

@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from budeval.ansible import kubeconfig
 from budeval.config import EngineConfig, StorageConfig
@@ -12,6 +11,7 @@ from budeval.domain.cluster import ClusterTarget
 from budeval.errors import ClusterError
 from budeval.evals.ansible_orchestrator import AnsibleOrchestrator
 from budeval.evals.clusters import Clusters
+from tests.evals import samples
 
 _STORAGE = StorageConfig(claim="a-claim", mount_path="/shared")
 _TARGET = ClusterTarget(cluster="first", namespace="team-a")
@@ -36,17 +36,6 @@ class FakeRunner:
         return self.outcome
 
 
-def _kubeconfig(token: str) -> str:
-    return yaml.safe_dump(
-        {
-            "clusters": [{"name": "c", "cluster": {"server": "https://10.0.0.1:6443"}}],
-            "users": [{"name": "u", "user": {"token": token}}],
-            "contexts": [{"name": "x", "context": {"cluster": "c", "user": "u"}}],
-            "current-context": "x",
-        }
-    )
-
-
 def _orchestrator(runner: FakeRunner, directory: Path) -> AnsibleOrchestrator:
     clusters = Clusters(directory, lambda _eval_id: None)
     return AnsibleOrchestrator(runner, clusters, {}, _STORAGE, EngineConfig())
@@ -56,7 +45,7 @@ def _orchestrator(runner: FakeRunner, directory: Path) -> AnsibleOrchestrator:
 def clusters(tmp_path: Path) -> Path:
     """Two configured clusters, and files that are none."""
     for name in ("second", "first"):
-        (tmp_path / f"{name}.yaml").write_text(_kubeconfig(f"token-of-{name}"))
+        (tmp_path / f"{name}.yaml").write_text(samples.kubeconfig(f"token-of-{name}"))
     (tmp_path / "notes.txt").write_text("no cluster")
     return tmp_path
 
@@ -121,7 +110,7 @@ def test_the_credential_is_that_of_the_cluster(clusters: Path, cluster: str) -> 
     _orchestrator(runner, clusters).verify(ClusterTarget(cluster=cluster, namespace="team-a"))
 
     ((_, _, credential),) = runner.runs
-    assert credential == kubeconfig.rebuild(_kubeconfig(f"token-of-{cluster}"))
+    assert credential == kubeconfig.rebuild(samples.kubeconfig(f"token-of-{cluster}"))
 
 
 @pytest.mark.parametrize(

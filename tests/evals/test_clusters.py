@@ -8,30 +8,20 @@ import yaml
 from budeval.domain.cluster import FROM_REQUEST, IN_CLUSTER, ClusterTarget
 from budeval.errors import ClusterError, RequestError
 from budeval.evals.clusters import Clusters
-
-
-def _kubeconfig(token: str) -> str:
-    return yaml.safe_dump(
-        {
-            "clusters": [{"name": "c", "cluster": {"server": "https://10.0.0.1:6443"}}],
-            "users": [{"name": "u", "user": {"token": token}}],
-            "contexts": [{"name": "x", "context": {"cluster": "c", "user": "u"}}],
-            "current-context": "x",
-        }
-    )
+from tests.evals import samples
 
 
 @pytest.fixture
 def directory(tmp_path: Path) -> Path:
     """Two configured clusters, and a file that is none."""
     for name in ("second", "first"):
-        (tmp_path / f"{name}.yaml").write_text(_kubeconfig(f"token-of-{name}"))
+        (tmp_path / f"{name}.yaml").write_text(samples.kubeconfig(f"token-of-{name}"))
     (tmp_path / "notes.txt").write_text("no cluster")
     return tmp_path
 
 
 def _clusters(directory: Path | None, service_account: Path = Path("/nowhere")) -> Clusters:
-    return Clusters(directory, {"e-1": _kubeconfig("token-of-the-request")}.get, service_account)
+    return Clusters(directory, {"e-1": samples.kubeconfig("token-of-the-request")}.get, service_account)
 
 
 def _token(kubeconfig: str) -> str:
@@ -103,4 +93,4 @@ def test_a_brought_kubeconfig_counts_before_it_is_stored(directory: Path) -> Non
     """As in a validation, which stores nothing."""
     target = ClusterTarget(cluster=FROM_REQUEST, namespace="team-a", eval_id="e-1")
 
-    assert _token(_clusters(directory).credential(target, _kubeconfig("brought"))) == "brought"
+    assert _token(_clusters(directory).credential(target, samples.kubeconfig("brought"))) == "brought"

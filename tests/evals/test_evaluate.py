@@ -8,26 +8,15 @@ import pytest
 from budeval.domain.evaluation import Evaluation
 from budeval.errors import EvaluationError
 from budeval.evals.evaluate import Course, EvaluationCourse, Step, StepError
-from tests.evals import purity
+from tests.evals import purity, samples
 
 _START = datetime(2026, 1, 1)  # noqa: DTZ001 - the SDK's clock is naive
 _RUNS = ("good", "other")
 
 
 def _evaluation(runs: tuple[str, ...] = _RUNS) -> Evaluation:
-    return Evaluation.model_validate(
-        {
-            "eval_id": "e-1",
-            "experiment_id": "x-1",
-            "engine": "opencompass",
-            "model": {"name": "m", "endpoint": "http://m/v1"},
-            "runs": [{"run_id": run_id, "dataset_id": "d"} for run_id in runs],
-            "target": {"cluster": "local", "namespace": "team-a"},
-            "claim": "a-claim",
-            "timeouts": {"start": 100, "run": 1000},
-            "audience": {"topics": ["news"], "workflow_id": "theirs"},
-        }
-    )
+    made = [{"run_id": run_id, "dataset_id": "d"} for run_id in runs]
+    return samples.evaluation(runs=made, timeouts={"start": 100, "run": 1000})
 
 
 def _seen(state: str, **more: Any) -> dict[str, Any]:

@@ -2,10 +2,11 @@
 
 import pytest
 
-from budeval.domain.evaluation import Evaluation, EvaluationRecord
+from budeval.domain.evaluation import EvaluationRecord
 from budeval.errors import SidecarError
 from budeval.evals.reconciler import Reconciler
 from budeval.evals.store import EvaluationStore
+from tests.evals import samples
 from tests.runtime.fake_dapr import FakeDapr
 
 _DAY = "2026-01-01"
@@ -26,18 +27,7 @@ class FakeStart:
 
 
 def _create(store: EvaluationStore, eval_id: str, ended: str | None = None) -> None:
-    evaluation = Evaluation.model_validate(
-        {
-            "eval_id": eval_id,
-            "experiment_id": "x-1",
-            "engine": "opencompass",
-            "model": {"name": "m", "endpoint": "http://m/v1"},
-            "runs": [{"run_id": "r-1", "dataset_id": "d"}],
-            "target": {"cluster": "local", "namespace": "team-a"},
-            "claim": "a-claim",
-            "audience": {"topics": ["news"], "workflow_id": "theirs"},
-        }
-    )
+    evaluation = samples.evaluation(eval_id)
     store.add_to_index(eval_id, _DAY)
     store.create(EvaluationRecord(evaluation=evaluation, digest="d", created=_DAY, ended=ended))
 

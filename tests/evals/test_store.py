@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from budeval.domain.evaluation import Evaluation, EvaluationRecord
+from budeval.domain.evaluation import EvaluationRecord
 from budeval.errors import RequestError
 from budeval.evals.store import INDEX_PAGE, EvaluationStore
+from tests.evals import samples
 from tests.runtime.fake_dapr import FakeDapr
 
 _DAY = "2026-01-01"
@@ -19,18 +20,7 @@ _NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
 
 def _record(eval_id: str = "e-1", digest: str = "d") -> EvaluationRecord:
-    evaluation = Evaluation.model_validate(
-        {
-            "eval_id": eval_id,
-            "experiment_id": "x-1",
-            "engine": "opencompass",
-            "model": {"name": "m", "endpoint": "http://m/v1"},
-            "runs": [{"run_id": "r-1", "dataset_id": "d"}],
-            "target": {"cluster": "local", "namespace": "team-a"},
-            "claim": "a-claim",
-            "audience": {"topics": ["news"], "workflow_id": "theirs"},
-        }
-    )
+    evaluation = samples.evaluation(eval_id)
     return EvaluationRecord(evaluation=evaluation, digest=digest, created="2026-01-01T00:00:00+00:00")
 
 

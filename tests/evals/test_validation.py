@@ -22,6 +22,7 @@ from budeval.evals.store import EvaluationStore
 from budeval.evals.validation import Validation
 from budeval.runtime.sealing import Sealer
 from budeval.runtime.vault import Vault
+from tests.evals import samples
 from tests.runtime.fake_dapr import FakeDapr
 
 _KEY = "sk-very-secret"
@@ -104,19 +105,8 @@ class Case:
 @pytest.fixture
 def case(tmp_path: Path, seal_keys: str) -> Case:
     """One cluster is configured: `first`, the default."""
-    (tmp_path / "first.yaml").write_text(_kubeconfig("token-of-first"))
+    (tmp_path / "first.yaml").write_text(samples.kubeconfig("token-of-first"))
     return Case(tmp_path, seal_keys)
-
-
-def _kubeconfig(token: str) -> str:
-    return yaml.safe_dump(
-        {
-            "clusters": [{"name": "c", "cluster": {"server": "https://10.0.0.1:6443"}}],
-            "users": [{"name": "u", "user": {"token": token}}],
-            "contexts": [{"name": "x", "context": {"cluster": "c", "user": "u"}}],
-            "current-context": "x",
-        }
-    )
 
 
 def _body(**changes: Any) -> Json:
@@ -209,7 +199,7 @@ def test_a_cluster_that_cannot_be_asked_is_told(case: Case, code: str, *, retrya
 
 def test_the_kubeconfig_of_the_request_is_used(case: Case) -> None:
     """Though it is stored nowhere yet."""
-    assert case.codes(kubeconfig=_kubeconfig("brought")) == _FINE
+    assert case.codes(kubeconfig=samples.kubeconfig("brought")) == _FINE
 
     ((_, kubeconfig),) = case.runner.asked
     assert yaml.safe_load(kubeconfig)["users"][0]["user"] == {"token": "brought"}

@@ -13,6 +13,7 @@ from budeval.errors import RequestError
 from budeval.evals.announcer import Announcer
 from budeval.evals.store import EvaluationStore
 from budeval.evals.views import EvaluationViews, Wanted
+from tests.evals import samples
 from tests.runtime.fake_dapr import FakeDapr
 
 _NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -23,19 +24,8 @@ Json = dict[str, Any]
 
 
 def _evaluation(eval_id: str = "e-1") -> Evaluation:
-    return Evaluation.model_validate(
-        {
-            "eval_id": eval_id,
-            "experiment_id": "x-1",
-            "engine": "opencompass",
-            "model": {"name": "m", "endpoint": "http://m/v1"},
-            "runs": [{"run_id": "good", "dataset_id": "d"}, {"run_id": "other", "dataset_id": "d2"}],
-            "target": {"cluster": "local", "namespace": "team-a"},
-            "claim": "a-claim",
-            "audience": {"topics": ["news"], "workflow_id": "theirs"},
-            "labels": {"team": "a"},
-        }
-    )
+    runs = [{"run_id": "good", "dataset_id": "d"}, {"run_id": "other", "dataset_id": "d2"}]
+    return samples.evaluation(eval_id, runs=runs, labels={"team": "a"})
 
 
 class Case:

@@ -9,13 +9,14 @@ import pytest
 import yaml
 
 from budeval.config import EngineConfig, StorageConfig
-from budeval.domain.evaluation import Evaluation, EvaluationRecord
+from budeval.domain.evaluation import EvaluationRecord
 from budeval.errors import BudevalError, ClusterError, SidecarError
 from budeval.evals import watching
 from budeval.evals.ansible_orchestrator import AnsibleOrchestrator
 from budeval.evals.clusters import Clusters
 from budeval.evals.store import EvaluationStore
 from budeval.evals.watching import WatchActivities
+from tests.evals import samples
 from tests.runtime.fake_dapr import FakeDapr
 
 _AWAY = ClusterError("nobody answers", code="CLUSTER_UNREACHABLE", retryable=True)
@@ -97,7 +98,7 @@ class Watch:
 
     def configure(self, name: str, token: str) -> None:
         """A cluster of the settings."""
-        (self.directory / f"{name}.yaml").write_text(_kubeconfig(token))
+        (self.directory / f"{name}.yaml").write_text(samples.kubeconfig(token))
 
     def register(self, eval_id: str, **target: Any) -> str:
         """A new evaluation comes; the id of its watcher."""
@@ -135,17 +136,6 @@ def watch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Watch:
     return made
 
 
-def _kubeconfig(token: str) -> str:
-    return yaml.safe_dump(
-        {
-            "clusters": [{"name": "c", "cluster": {"server": "https://10.0.0.1:6443"}}],
-            "users": [{"name": "u", "user": {"token": token}}],
-            "contexts": [{"name": "x", "context": {"cluster": "c", "user": "u"}}],
-            "current-context": "x",
-        }
-    )
-
-
 def _token(kubeconfig: str) -> str:
     return str(yaml.safe_load(kubeconfig)["users"][0]["user"]["token"])
 
@@ -154,18 +144,7 @@ def _record(eval_id: str, target: Json) -> EvaluationRecord:
     target = {"cluster": "first", "namespace": "team-a", **target}
     if target["cluster"] == "from-request":
         target["eval_id"] = eval_id
-    evaluation = Evaluation.model_validate(
-        {
-            "eval_id": eval_id,
-            "experiment_id": "x-1",
-            "engine": "opencompass",
-            "model": {"name": "m", "endpoint": "http://m/v1"},
-            "runs": [{"run_id": "r-1", "dataset_id": "d"}],
-            "target": target,
-            "claim": "a-claim",
-            "audience": {"topics": ["news"], "workflow_id": "theirs"},
-        }
-    )
+    evaluation = samples.evaluation(eval_id, target=target)
     return EvaluationRecord(evaluation=evaluation, digest="d", created="2026-01-01T00:00:00+00:00")
 
 
@@ -385,7 +364,7 @@ def test_a_member_that_cannot_be_woken_stops_nobody(watch: Watch, trouble: Clust
 
 def test_the_next_member_lends_its_credential(watch: Watch) -> None:
     """Where the first one's secrets are gone; it is the same credential, or they had not met."""
-    watch.kubeconfigs |= {eval_id: _kubeconfig("shared") for eval_id in ("e-1", "e-2")}
+    watch.kubeconfigs |= {eval_id: samples.kubeconfig("shared") for eval_id in ("e-1", "e-2")}
     watch_id = watch.register("e-1", cluster="from-request")
     assert watch.register("e-2", cluster="from-request") == watch_id
     watch.runner.jobs = [_job("e-1"), _job("e-2")]
@@ -400,7 +379,7 @@ def test_the_next_member_lends_its_credential(watch: Watch) -> None:
 
 def test_without_any_credential_it_is_a_trouble(watch: Watch) -> None:
     """The cluster is not asked with another's."""
-    watch.kubeconfigs["e-1"] = _kubeconfig("gone")
+    watch.kubeconfigs["e-1"] = samples.kubeconfig("gone")
     watch_id = watch.register("e-1", cluster="from-request")
     watch.kubeconfigs.clear()
 
@@ -415,7 +394,10 @@ def test_nobody_is_watched_with_anothers_rights(watch: Watch) -> None:
     """Another credential or another namespace is another watcher; the same of both is the same."""
     watch.configure("second", "token-of-second")
     watch.configure("alias", "token-of-first")
-    watch.kubeconfigs |= {"mine": _kubeconfig("token-of-first"), "theirs": _kubeconfig("token-of-theirs")}
+    watch.kubeconfigs |= {
+        "mine": samples.kubeconfig("token-of-first"),
+        "theirs": samples.kubeconfig("token-of-theirs"),
+    }
 
     first = watch.register("a")
     others = [
