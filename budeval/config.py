@@ -4,6 +4,7 @@ Importing this module reads nothing; `main` makes the object.
 """
 
 from pathlib import Path
+from typing import Literal
 
 from pydantic import AliasChoices, Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -52,6 +53,12 @@ class Settings(BaseSettings):
     """Dapr component that carries notifications."""
     notification_topic: str = "budeval-notifications"
     """Where notifications go that name no topic."""
+    event_format: Literal["cloudevents", "bud"] = "cloudevents"
+    """How notifications are sent: as CloudEvents with an id, by which repetitions can be dropped, or in the
+    original service's bare envelope, whose consumers refuse an id."""
+    eta_receiver: str | None = None
+    """`<app id>/<method>` of a service that each ETA is sent to, in seconds, by PATCH through Dapr: the
+    original caller's is `budapp/experiments/internal/evaluations/eta`. Best effort: events have it too."""
     allowed_topics: frozenset[str] = frozenset()
     """Further topics that a request's `source_topic` may name (a JSON list)."""
     request_topic: str = "budeval-requests"

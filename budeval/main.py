@@ -19,6 +19,7 @@ from budeval.ansible.runner import PlaybookRunner
 from budeval.config import Settings
 from budeval.domain.evaluation import EvaluationRecord
 from budeval.engines.opencompass.jobs import OpenCompass
+from budeval.errors import SidecarError
 from budeval.evals import http_errors, routes, workflows
 from budeval.evals.activities import EvaluationActivities, VerificationActivities
 from budeval.evals.ansible_orchestrator import AnsibleOrchestrator
@@ -49,12 +50,14 @@ class Service:
             settings.statestore,
             settings.pubsub,
             settings.sidecar_timeout,
+            event_format=settings.event_format,
         )
         self.engine = WorkflowEngine(settings.sidecar_host, settings.sidecar_grpc_port)
         self.store = EvaluationStore(self.sidecar)
         self.vault = Vault(self.sidecar, Sealer(settings.seal_keys.get_secret_value()))
         self.clusters = Clusters(
-            settings.clusters_dir, lambda eval_id: self.vault.open(eval_id).get("kubeconfig")
+            settings.clusters_dir,
+            lambda eval_id: self.vault.open(self.store.load(eval_id).sealed_as).get("kubeconfig"),
         )
         self.engines = {OpenCompass.name: OpenCompass(settings.images, settings.storage)}
         self._runner = self._playbook_runner(settings.playbook_workers)
@@ -70,7 +73,17 @@ class Service:
             lambda name: self.sidecar.get_secret(settings.secret_store, name),
             self._start_evaluation,
         )
-        self._reconciler = Reconciler(self.store, self._start_evaluation)
+        self._evaluating = EvaluationActivities(
+            self.orchestrator,
+            self.sidecar,
+            self.store,
+            self.vault,
+            self.engines,
+            settings.eta_receiver,
+        )
+        self._reconciler = Reconciler(
+            self.store, self.engine, self._start_evaluation, self._evaluating.close_broken
+        )
         self.engine.register(
             [workflows.verify_cluster, workflows.evaluate_model, workflows.watch_cluster], self._activities()
         )
@@ -85,28 +98,31 @@ class Service:
     def _activities(self) -> list[tuple[str, Activity]]:
         topic = self.settings.notification_topic
         verification = VerificationActivities(self.orchestrator, self.sidecar, topic)
-        evaluation = EvaluationActivities(
-            self.orchestrator, self.sidecar, self.store, self.vault, self.engines
-        )
         watching = WatchActivities(
             self._orchestrator(self._watch_runner),
             self.clusters,
             self.sidecar,
             self.store,
+            self.vault,
             self.engine,
             self._start_watcher,
         )
-        return [*verification.all(), *evaluation.all(), *watching.all()]
+        return [*verification.all(), *self._evaluating.all(), *watching.all()]
 
     def _start_evaluation(self, record: EvaluationRecord) -> None:
         """Schedule its workflow unless it has been: Dapr would run an ended instance again."""
         workflow_id = record.evaluation.workflow_id
         if record.ended is None and self.engine.find(workflow_id) is None:
             course = Course(evaluation=record.evaluation)
-            self.engine.schedule(workflows.evaluate_model, workflow_id, course.model_dump(mode="json"))
+            try:
+                self.engine.schedule(workflows.evaluate_model, workflow_id, course.model_dump(mode="json"))
+            except SidecarError:
+                if self.engine.find(workflow_id) is None:
+                    raise
+                # The same request came twice at once, and the other one was faster.
 
     def _start_watcher(self, watch_id: str) -> None:
-        argument = {"watch_id": watch_id, "delivered": {}, "pause": workflows.SHORTEST_PAUSE_SECONDS}
+        argument = {"watch_id": watch_id, "pause": workflows.SHORTEST_PAUSE_SECONDS}
         self.engine.schedule(workflows.watch_cluster, watch_id, argument)
 
     def routers(self) -> list[APIRouter]:

@@ -7,8 +7,12 @@ from pathlib import Path
 import pytest
 
 from budeval.config import Settings
-from budeval.main import create_app
+from budeval.domain.evaluation import EvaluationRecord
+from budeval.errors import SidecarError
+from budeval.main import Service, create_app
+from budeval.runtime.workflow_engine import WorkflowSnapshot
 from tests.asgi import Caller
+from tests.evals import samples
 
 _ROOT = Path(__file__).resolve().parent.parent
 
@@ -72,3 +76,42 @@ def test_errors_have_one_shape(method: str, path: str, status: int) -> None:
 
     assert answer.status_code == status
     assert answer.json()["object"] == "error"
+
+
+class FakeEngine:
+    """Refuses to schedule, as Dapr does where an instance is active; may know that instance."""
+
+    def __init__(self, *, rival: bool) -> None:
+        self.looks = 0
+        self.rival = rival
+
+    def find(self, workflow_id: str) -> WorkflowSnapshot | None:
+        """Not there at the first look."""
+        self.looks += 1
+        if self.looks == 1 or not self.rival:
+            return None
+        return WorkflowSnapshot.model_validate(
+            {"workflow_id": workflow_id, "name": "evaluate_model", "status": "RUNNING"}
+        )
+
+    def schedule(self, *_arguments: object) -> None:
+        """Too late."""
+        raise SidecarError("the workflow could not be started: ALREADY_EXISTS")
+
+
+def _start_with(engine: FakeEngine) -> None:
+    service = Service(Settings())
+    service.engine = engine  # type: ignore[assignment]
+    record = EvaluationRecord(evaluation=samples.evaluation("e-1"), digest="d", created="2026-01-01T00:00:00")
+    service._start_evaluation(record)
+
+
+def test_the_same_request_twice_at_once_starts_one_workflow() -> None:
+    """Both looked before it was there; the slower one finds the faster one's, and that is what it wanted."""
+    _start_with(FakeEngine(rival=True))
+
+
+def test_a_workflow_that_could_not_be_started_is_told() -> None:
+    """The same request again is safe."""
+    with pytest.raises(SidecarError):
+        _start_with(FakeEngine(rival=False))

@@ -76,6 +76,8 @@ class PlaybookRunner:
         self._lock = threading.Lock()
         self._pool = self._new_pool()
         self._under_way: set[Path] = set()
+        self._free = threading.Semaphore(workers)
+        self._closed = False
 
     def _new_pool(self) -> ProcessPoolExecutor:
         return ProcessPoolExecutor(
@@ -85,7 +87,7 @@ class PlaybookRunner:
     def run(
         self, playbook: str, data: dict[str, Any], kubeconfig: str, patience: float = 0
     ) -> dict[str, Any]:
-        """Run to the end and return the published result.
+        """Run to the end and return the published result, once a worker is free.
 
         Args:
             playbook: its file name.
@@ -96,6 +98,13 @@ class PlaybookRunner:
         Raises:
             ClusterError: a task failed, the time was up, or the run ended without a result.
         """
+        # Waiting for others is not part of a run's own time.
+        with self._free:
+            if self._closed:
+                raise _crash("the service is being stopped")
+            return self._run(playbook, data, kubeconfig, patience)
+
+    def _run(self, playbook: str, data: dict[str, Any], kubeconfig: str, patience: float) -> dict[str, Any]:
         private = Path(tempfile.mkdtemp(prefix="budeval-run-"))
         self._under_way.add(private)
         timeout, module_timeout = self._timeout + patience, self._module_timeout + patience
@@ -120,7 +129,7 @@ class PlaybookRunner:
             raise _crash(f"a worker process died while it ran {order.playbook}") from error
         except TimeoutError as error:
             future.cancel()
-            raise _crash(f"{order.playbook} did not end in time, all workers may be busy") from error
+            raise _crash(f"{order.playbook} did not end in time") from error
 
     def _replace(self, broken: ProcessPoolExecutor) -> None:
         """A pool that lost a worker takes no more work; the first who notices makes a new one."""
@@ -135,6 +144,7 @@ class PlaybookRunner:
 
     def close(self) -> None:
         """Take no more runs, and stop those under way: this process's end would wait for them."""
+        self._closed = True
         self._pool.shutdown(wait=False, cancel_futures=True)
         for private in self._under_way.copy():
             _clear(private)
@@ -268,7 +278,8 @@ def _run_in(private: Path, order: PlaybookRun) -> dict[str, Any]:
         text = f"{order.playbook} was stopped after {order.timeout:.0f} s."
         raise ClusterError(text, code="API_TIMEOUT", retryable=True)
     if failed:
-        raise classify(failed[-1].get("res", {}), failed[-1].get("task", order.playbook))
+        # The first is the cause: what fails after it is the cleaning up in an `always`.
+        raise classify(failed[0].get("res", {}), failed[0].get("task", order.playbook))
     if not published or not published[-1]:
         raise _crash(f"{order.playbook} ended without a result")
     return published[-1]

@@ -16,6 +16,10 @@ Quantity = Annotated[str, StringConstraints(pattern=r"^[0-9]+(\.[0-9]+)?(m|k|M|G
 """A Kubernetes quantity, as `500m` or `2Gi`."""
 
 
+DEPLOYMENTS = 2
+"""How often a run's Job is made within an attempt: once more where the first is gone."""
+
+
 class Evaluator(StrEnum):
     """How a reply is compared with the reference answer."""
 
@@ -143,6 +147,18 @@ def workflow_id(eval_id: str) -> str:
     return f"eval-{eval_id}"
 
 
+class EvaluationBrief(_Frozen):
+    """An evaluation in a list: what its record says of it, without requests and results."""
+
+    eval_id: str
+    model: str
+    runs: int
+    created: str
+    ended: str | None = None
+    outcome: Outcome | None = None
+    labels: dict[str, str] = Field(default_factory=dict)
+
+
 class EvaluationRecord(BaseModel):
     """What the state store keeps of an evaluation under `eval-<eval_id>`; the events tell how far it is."""
 
@@ -159,3 +175,26 @@ class EvaluationRecord(BaseModel):
     extraction_status: Literal["completed", "failed"] | None = None
     extraction_results: list[dict[str, Any]] | None = None
     """As the guide has it: the results of all runs."""
+
+    @property
+    def brief(self) -> EvaluationBrief:
+        """Its line in a list."""
+        return EvaluationBrief(
+            eval_id=self.evaluation.eval_id,
+            model=self.evaluation.model.name,
+            runs=len(self.evaluation.runs),
+            created=self.created,
+            ended=self.ended,
+            outcome=self.outcome,
+            labels=self.evaluation.labels,
+        )
+
+    @property
+    def sealed_as(self) -> str:
+        """Under what its secrets are kept."""
+        return sealed_as(self.evaluation.eval_id, self.digest)
+
+
+def sealed_as(eval_id: str, digest: str) -> str:
+    """Under what the secrets of a request are kept: two different ones with the same id must not meet."""
+    return f"{eval_id}.{digest[:16]}"

@@ -27,7 +27,15 @@ def job_names(eval_id: str, run_id: str, attempt: int) -> list[str]:
     suffix and a label holds 63); the attempt is a suffix from the second on. Derived, never random: a
     repeated deployment finds the Job that it made before.
     """
-    suffix = f"-a{attempt}" if attempt > 1 else ""
-    unique = f"run-{hashlib.sha256(f'{eval_id}/{run_id}'.encode()).hexdigest()[:16]}{suffix}"
-    own = f"{run_id}{suffix}"
+    own = f"{run_id}{_suffix(attempt)}"
+    unique = parts_name(eval_id, run_id, attempt)
     return [own, unique] if _JOB_NAME.fullmatch(own) else [unique]
+
+
+def parts_name(eval_id: str, run_id: str, attempt: int) -> str:
+    """The name of a run's ConfigMap and Secret: never one that a caller chose, so never another's."""
+    return f"run-{hashlib.sha256(f'{eval_id}/{run_id}'.encode()).hexdigest()[:16]}{_suffix(attempt)}"
+
+
+def _suffix(attempt: int) -> str:
+    return f"-a{attempt}" if attempt > 1 else ""

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 
 from pydantic import BaseModel, Field
 
-from budeval.domain.evaluation import Timeouts
+from budeval.domain.evaluation import DEPLOYMENTS, Timeouts
 from budeval.domain.observation import TERMINAL, RunObservation, RunState
 from budeval.domain.progress import estimate_end, whole_minutes
 
@@ -85,6 +85,14 @@ class MonitorState(BaseModel):
             if story.seen.state is RunState.GONE and not story.redeployed and _is_gone(story)
         ]
 
+    def unplaced(self) -> dict[int, list[str]]:
+        """Runs of which no Job could be made yet, a quota on Jobs is used up: deployment -> run ids."""
+        found: dict[int, list[str]] = {}
+        for run_id, story in self.runs.items():
+            if _waits_for_its_job(story):
+                found.setdefault(DEPLOYMENTS if story.redeployed else 1, []).append(run_id)
+        return found
+
     def redeployed(self, run_ids: list[str]) -> None:
         """They were deployed once more."""
         for run_id in run_ids:
@@ -156,9 +164,11 @@ def _next(
 ) -> RunStory:
     if before and before.given_up and seen.uid == before.given_up:
         return before  # a look from before the new Job was there
-    if seen.state is RunState.GONE:
+    if seen.state is RunState.GONE and not _waits_for_its_job(before):
         return _next_of_gone(before, seen, now, since)
     story = before or RunStory(seen=seen)
+    if seen.state is RunState.GONE:
+        seen = story.seen
     if seen.state is not RunState.BLOCKED:
         change = {"seen": _with_progress(before, seen), "missing": 0, "blocked_since": None}
         return story.model_copy(update=change)
@@ -168,6 +178,11 @@ def _next(
         text = f"It could not start for {int((now - blocked_since).total_seconds())} s. {seen.message}"
         seen = seen.model_copy(update={"state": RunState.FAILED, "message": text})
     return story.model_copy(update={"seen": seen, "missing": 0, "blocked_since": blocked_since})
+
+
+def _waits_for_its_job(before: RunStory | None) -> bool:
+    """What was never made cannot be gone."""
+    return before is not None and before.seen.state is RunState.BLOCKED and before.seen.job is None
 
 
 def _patience(seen: RunObservation, timeouts: Timeouts) -> timedelta:

@@ -85,3 +85,13 @@ class Announcement(BaseModel):
     def event_id(self) -> str:
         """The CloudEvent's id: the same for every repetition, so that consumers can drop repetitions."""
         return f"{self.subject}/{self.number}"
+
+    def bare(self, topic: str) -> dict[str, Any]:
+        """The envelope of the original service, whose consumers know no other field: there is no id in it."""
+        kind = self.notification.payload.type
+        return {
+            **self.notification.model_dump(mode="json"),
+            "source": None,
+            "source_topic": topic,
+            "type": kind,
+        }

@@ -94,6 +94,12 @@ class RunObservation(BaseModel):
     progress: RunProgress | None = None
 
 
+def refused(run_id: str, code: str, message: str) -> RunObservation:
+    """A run of which no Job could be made: a quota may become free, everything else has failed."""
+    state = RunState.BLOCKED if code == "QUOTA_EXCEEDED" else RunState.FAILED
+    return RunObservation(run_id=run_id, state=state, code=code, message=message[:_MESSAGE_LIMIT])
+
+
 def observe(run_id: str, facts: JobFacts | None) -> RunObservation:
     """The run's state by its Job's facts, None where the cluster lists no such Job."""
     if facts is None:

@@ -4,12 +4,16 @@ A result has all keys of the guide (`run_id`, `eval_id`, `status`, `scores`, `cs
 guide's meaning; ours stand beside them.
 """
 
+import json
 from typing import Any
 
 from budeval.domain.evaluation import Evaluation, Outcome
 from budeval.domain.observation import RunObservation, RunState
 
 Result = dict[str, Any]
+
+_RUNS_IN_STATUS = 20
+_ERROR_IN_STATUS = 200
 
 
 def run_result(
@@ -33,7 +37,7 @@ def run_result(
         "attempt": evaluation.attempt,
     }
     result |= extracted or {}
-    result |= {"dataset_id": run.dataset_id} | _times(seen)
+    result |= {"dataset_id": run.dataset_id, "job_state": seen.state.value} | _times(seen)
     code, error = _error(seen, extracted, problem)
     result |= {"code": code, "error": error}
     if code:
@@ -73,8 +77,13 @@ def _outcome(result: Result) -> Outcome:
 
 
 def evaluation_outcome(results: list[Result]) -> Outcome:
-    """COMPLETED if all runs are, FAILED if none has a score, else PARTIAL."""
+    """COMPLETED if all runs are, FAILED if no Job succeeded or no run has a score, else PARTIAL.
+
+    With all Jobs failed, monitoring has told that it failed: scores that they left do not turn that around.
+    """
     outcomes = {result["outcome"] for result in results}
+    if all(result["job_state"] != RunState.SUCCEEDED for result in results):
+        return Outcome.FAILED
     if outcomes == {Outcome.COMPLETED}:
         return Outcome.COMPLETED
     return Outcome.FAILED if outcomes <= {Outcome.FAILED, Outcome.CANCELLED} else Outcome.PARTIAL
@@ -111,6 +120,18 @@ def for_event(results: list[Result], limit: int, sizes: dict[str, dict[str, Any]
     if sum(item["bytes"] for item in sizes.values()) <= limit:
         return results
     return [_in_short(result, sizes[result["run_id"]]) for result in results]
+
+
+def in_a_status(results: list[Result]) -> str:
+    """The results of a failed evaluation as its workflow's custom status can carry them: JSON, some KiB."""
+    shown = [
+        {name: result[name] for name in ("run_id", "status", "code", "error")}
+        | {"scores": result["scores"][-1:]}
+        for result in results[:_RUNS_IN_STATUS]
+    ]
+    for item in shown:
+        item["error"] = (item["error"] or "")[:_ERROR_IN_STATUS]
+    return json.dumps({"extraction_status": "failed", "runs": len(results), "extraction_results": shown})
 
 
 def _in_short(result: Result, reference: dict[str, Any]) -> Result:

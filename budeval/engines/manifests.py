@@ -12,7 +12,7 @@ from typing import Any
 
 from budeval.config import StorageConfig
 from budeval.domain.evaluation import Evaluation, Run
-from budeval.domain.identifiers import job_names
+from budeval.domain.identifiers import job_names, parts_name
 from budeval.engines.base import MOUNT, SCRATCH, JobSpec
 
 MANAGED_BY = "app.kubernetes.io/managed-by"
@@ -23,6 +23,7 @@ SPEC_ANNOTATION = "budeval.dev/spec"
 
 _USER = 10001
 _TERMINATION_GRACE_SECONDS = 15
+_LEFT_OVER_SECONDS = 7 * 24 * 3600
 
 Manifest = dict[str, Any]
 
@@ -41,39 +42,49 @@ def deployment(evaluation: Evaluation, run: Run, spec: JobSpec, storage: Storage
     """What the deploy playbook makes of a run: the Job, and what belongs to it.
 
     Returns:
-        {run_id, names: the Job's possible names, job: manifest without a name, files: {name: content},
-        secrets: {name: value}}. Files and secrets become a ConfigMap and a Secret of the Job's name.
+        {run_id, names: the Job's possible names, parts: the name of its ConfigMap and Secret, job: manifest
+        without a name, files: {name: content}, secrets: {name: value}}.
     """
     marks = labels(evaluation.eval_id, {RUN_LABEL: run.run_id, ATTEMPT_LABEL: str(spec.attempt)})
-    job = _job(evaluation, run, spec, marks, storage)
-    job["metadata"]["annotations"] = {SPEC_ANNOTATION: _digest(job, spec.files)}
+    parts = parts_name(evaluation.eval_id, run.run_id, spec.attempt)
+    job = _job(evaluation, run, spec, marks, storage, parts)
+    job["metadata"]["annotations"] = {SPEC_ANNOTATION: _digest(evaluation, run, spec.attempt)}
     return {
         "run_id": run.run_id,
         "names": job_names(evaluation.eval_id, run.run_id, spec.attempt),
+        "parts": parts,
         "job": job,
         "files": dict(spec.files),
         "secrets": dict(spec.secret_environment),
     }
 
 
-def _digest(job: Manifest, files: Mapping[str, str]) -> str:
-    """The same for the same Job: by it a repeated deployment knows its own."""
-    text = json.dumps([job, sorted(files.items())], sort_keys=True)
+def _digest(evaluation: Evaluation, run: Run, attempt: int) -> str:
+    """The same for the same run of the same request: by it a repeated deployment knows its own Job.
+
+    Of what was asked for and not of the manifest, which a newer release of the service may word otherwise.
+    """
+    asked = evaluation.model_dump(mode="json", exclude_defaults=True)
+    text = json.dumps([asked, run.run_id, attempt], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
 def _job(
-    evaluation: Evaluation, run: Run, spec: JobSpec, marks: dict[str, str], storage: StorageConfig
+    evaluation: Evaluation,
+    run: Run,
+    spec: JobSpec,
+    marks: dict[str, str],
+    storage: StorageConfig,
+    parts: str,
 ) -> Manifest:
     pod = {
         **hardened_pod(storage),
         "terminationGracePeriodSeconds": _TERMINATION_GRACE_SECONDS,
-        "containers": [_container(evaluation, run, spec, storage)],
+        "containers": [_container(evaluation, run, spec, storage, parts)],
         "volumes": [
             {"name": "shared", "persistentVolumeClaim": {"claimName": evaluation.claim}},
             {"name": "scratch", "emptyDir": {}},
-            # The ConfigMap has the Job's name, which is settled when the Job is made.
-            {"name": "files", "configMap": {"name": ""}},
+            {"name": "files", "configMap": {"name": parts}},
         ],
     }
     return {
@@ -85,13 +96,21 @@ def _job(
             "suspend": True,
             # A run's end is not retried by itself: OOM, DEADLINE, JOB_FAILED stand until somebody retries.
             "backoffLimit": 0,
+            # But a node that is drained or lost is not the run's doing: the pod is replaced, and resumes.
+            "podFailurePolicy": {
+                "rules": [{"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget"}]}]
+            },
             "activeDeadlineSeconds": evaluation.timeouts.start + evaluation.timeouts.run,
+            # Should clean-up never reach the cluster. Long, for a Job that vanishes early looks lost.
+            "ttlSecondsAfterFinished": _LEFT_OVER_SECONDS,
             "template": {"metadata": {"labels": marks}, "spec": pod},
         },
     }
 
 
-def _container(evaluation: Evaluation, run: Run, spec: JobSpec, storage: StorageConfig) -> Manifest:
+def _container(
+    evaluation: Evaluation, run: Run, spec: JobSpec, storage: StorageConfig, parts: str
+) -> Manifest:
     root = storage.mount_path
     results = f"results/{evaluation.eval_id}"
     return {
@@ -99,7 +118,7 @@ def _container(evaluation: Evaluation, run: Run, spec: JobSpec, storage: Storage
         "image": spec.image,
         "command": spec.command,
         "workingDir": SCRATCH,
-        "env": _environment(spec),
+        "env": _environment(spec, parts),
         "resources": {
             "requests": {"cpu": run.resources.cpu, "memory": run.resources.memory},
             "limits": {"memory": run.resources.memory},
@@ -115,13 +134,13 @@ def _container(evaluation: Evaluation, run: Run, spec: JobSpec, storage: Storage
     }
 
 
-def _environment(spec: JobSpec) -> list[Manifest]:
-    """Plain variables, and references into the Secret, which will have the Job's name."""
+def _environment(spec: JobSpec, secret: str) -> list[Manifest]:
+    """Plain variables, and references into the Secret."""
     plain = {**spec.environment, "HOME": SCRATCH, "TMPDIR": SCRATCH}
     return [
         *({"name": name, "value": value} for name, value in sorted(plain.items())),
         *(
-            {"name": name, "valueFrom": {"secretKeyRef": {"name": "", "key": name}}}
+            {"name": name, "valueFrom": {"secretKeyRef": {"name": secret, "key": name}}}
             for name in sorted(spec.secret_environment)
         ),
     ]

@@ -10,20 +10,23 @@ from datetime import UTC, datetime
 from typing import Any
 
 from budeval.domain.cluster import ClusterTarget, ClusterVerification
-from budeval.domain.evaluation import Evaluation, Outcome, Run, workflow_id
+from budeval.domain.evaluation import Evaluation, EvaluationRecord, Outcome, Run, workflow_id
 from budeval.domain.notification import Announcement
-from budeval.domain.observation import RunObservation, RunState
+from budeval.domain.observation import RunObservation, RunState, refused
+from budeval.domain.redaction import redacted
 from budeval.domain.results import (
     Result,
     evaluation_outcome,
     failed_result,
     first_error,
     for_event,
+    in_a_status,
     run_result,
     summary_of,
 )
+from budeval.domain.steps import ETA_EVENT
 from budeval.engines.base import Engine, JobSpec, RunSecrets
-from budeval.errors import ClusterError, EvaluationError
+from budeval.errors import BudevalError, ClusterError, EvaluationError, SidecarError
 from budeval.evals.ansible_orchestrator import AnsibleOrchestrator
 from budeval.evals.snapshots import Snapshots
 from budeval.evals.store import EvaluationStore
@@ -84,13 +87,15 @@ class EvaluationActivities:
         store: EvaluationStore,
         vault: Vault,
         engines: Mapping[str, Engine],
+        eta_receiver: str | None = None,
     ) -> None:
         self._orchestrator = orchestrator
         self._sidecar = sidecar
         self._store = store
-        self._snapshots = Snapshots(store)
+        self._snapshots = Snapshots(store, vault)
         self._vault = vault
         self._engines = engines
+        self._eta_receiver = eta_receiver
 
     def all(self) -> list[tuple[str, Activity]]:
         """Every activity under the name by which workflows call it."""
@@ -119,6 +124,17 @@ class EvaluationActivities:
         if order.get("attach"):
             announcement = self._with_results(announcement, order["eval_id"], order["attach"])
         self._sidecar.announce(order["topics"], announcement)
+        payload = announcement.notification.payload
+        if payload.event == ETA_EVENT and self._eta_receiver:
+            self._send_eta(self._eta_receiver, order["eval_id"], int(payload.content.message) * 60)
+
+    def _send_eta(self, receiver: str, eval_id: str, seconds: int) -> None:
+        app_id, _, method = receiver.partition("/")
+        try:
+            body = {"evaluation_id": eval_id, "eta_seconds": seconds}
+            self._sidecar.invoke(app_id, method, "PATCH", body)
+        except SidecarError as error:
+            _log.warning("the ETA of eval_id=%s could not be sent to %s: %s", eval_id, receiver, error)
 
     def _with_results(self, announcement: Announcement, eval_id: str, place: str) -> Announcement:
         found = self._store.results(eval_id)
@@ -142,13 +158,15 @@ class EvaluationActivities:
 
     def prepare_engine(self, order: dict[str, Any]) -> str:
         """{eval_id} -> what will run. Builds every Job once, so that what cannot be built fails here."""
-        evaluation = self._evaluation(order)
-        specs = self._specs(evaluation, evaluation.runs, attempt=1)
+        record = self._store.load(order["eval_id"])
+        evaluation = record.evaluation
+        specs = self._specs(record, evaluation.runs, attempt=1)
         images = sorted({spec.image for spec in specs})
         return f"{evaluation.engine} with image {', '.join(images)}"
 
-    def _specs(self, evaluation: Evaluation, runs: list[Run], attempt: int) -> list[JobSpec]:
-        api_key = self._vault.open(evaluation.eval_id)["api_key"]
+    def _specs(self, record: EvaluationRecord, runs: list[Run], attempt: int) -> list[JobSpec]:
+        api_key = self._vault.open(record.sealed_as)["api_key"]
+        evaluation = record.evaluation
         engine = self._engines[evaluation.engine]
         return [
             engine.build_job(evaluation, run, attempt, RunSecrets(api_key, self._rows(run))) for run in runs
@@ -165,33 +183,40 @@ class EvaluationActivities:
 
     def deploy_eval_job(self, order: dict[str, Any]) -> list[dict[str, Any]]:
         """{eval_id, run_ids, attempt} -> [{run_id, job, code, message}], code where a run was refused."""
-        evaluation = self._evaluation(order)
+        record = self._store.load(order["eval_id"])
+        evaluation = record.evaluation
         runs = [run for run in evaluation.runs if run.run_id in set(order["run_ids"])]
-        specs = self._specs(evaluation, runs, order["attempt"])
+        specs = self._specs(record, runs, order["attempt"])
         deployed = self._orchestrator.deploy(evaluation, specs)
         for item in deployed:
             _log.info("deployed %s job=%s code=%s", _marks(evaluation, item.run_id), item.job, item.code)
+        self._snapshots.keep_refusals(
+            evaluation.eval_id,
+            [refused(item.run_id, item.code, item.message or "") for item in deployed if item.code],
+        )
         return [asdict(item) for item in deployed]
 
     def check_jobs_status(self, order: dict[str, Any]) -> dict[str, Any]:
         """{eval_id} -> {tick, runs: [RunObservation]}: looks, and keeps the snapshot and the logs."""
-        evaluation = self._evaluation(order)
-        eval_id = evaluation.eval_id
+        eval_id, record = order["eval_id"], self._store.load(order["eval_id"])
         settled = self._snapshots.settled(eval_id)
-        facts = self._orchestrator.check_jobs_status(evaluation.target, [eval_id], settled).get(eval_id, {})
-        return self._snapshots.keep(evaluation, facts)
+        begun = datetime.now(UTC)
+        found = self._orchestrator.check_jobs_status(record.evaluation.target, [eval_id], settled)
+        return self._snapshots.keep(record, found.get(eval_id, {}), begun)
 
     def read_snapshot(self, order: dict[str, Any]) -> dict[str, Any]:
         """{eval_id} -> {tick, runs}: the newest look that anybody kept, tick 0 where there is none."""
-        return self._store.snapshot(order["eval_id"]) or {"tick": 0, "runs": []}
+        return self._snapshots.newest(order["eval_id"])
 
     def extract_eval_results(self, order: dict[str, Any]) -> str:
         """{eval_id, runs: [RunObservation]} -> the guide's sentence; the results go to the state store."""
-        evaluation = self._evaluation(order)
+        record = self._store.load(order["eval_id"])
+        evaluation = record.evaluation
         seen = [RunObservation.model_validate(item) for item in order["runs"]]
-        # What never got to a pod has left nothing to read.
-        run_ids = [item.run_id for item in seen if item.job]
+        # What never had a Job has left nothing to read.
+        run_ids = [item.run_id for item in seen if item.job or item.code == "JOB_GONE"]
         documents = self._orchestrator.extract_job_results(evaluation, run_ids) if run_ids else {}
+        documents = redacted(documents, [self._vault.open(record.sealed_as)["api_key"]])
         results = [run_result(evaluation, item, documents.get(item.run_id), None) for item in seen]
         self._keep_results(evaluation, results, "completed")
         return summary_of(results)
@@ -220,7 +245,7 @@ class EvaluationActivities:
         self._store.update_workflow_data_in_statestore(workflow_id(evaluation.eval_id), data)
 
     def report_results(self, order: dict[str, Any]) -> dict[str, Any]:
-        """{eval_id} -> {summary, outcome, error, code, message}: how the evaluation ended."""
+        """{eval_id} -> {summary, outcome, error, code, message, shown}: how the evaluation ended."""
         results, _ = self._store.results(order["eval_id"]) or ([], {})
         outcome = evaluation_outcome(results)
         code, message = first_error(results)
@@ -230,6 +255,7 @@ class EvaluationActivities:
             "error": f"{code}: {message}",
             "code": code,
             "message": message,
+            "shown": in_a_status(results) if outcome is Outcome.FAILED else "",
         }
 
     def cleanup_evaluation(self, order: dict[str, Any]) -> None:
@@ -244,17 +270,30 @@ class EvaluationActivities:
 
     def record_leftovers(self, order: dict[str, Any]) -> None:
         """{eval_id, problem} -> the receipt tells what was not removed."""
-        item = {"kind": "Evaluation", "name": order["eval_id"], "outcome": order["problem"]}
-        self._store.save_receipt(order["eval_id"], [item])
+        self._store.note_leftovers(order["eval_id"], order["problem"])
         _log.error("left over eval_id=%s problem=%s", order["eval_id"], order["problem"])
 
     def end_evaluation(self, order: dict[str, Any]) -> None:
         """{eval_id, outcome} -> the record says that it has ended; its secrets are destroyed."""
-        ended = datetime.now(UTC).isoformat(timespec="seconds")
-        data = {"ended": ended, "outcome": Outcome(order["outcome"]).value}
-        self._store.update_workflow_data_in_statestore(workflow_id(order["eval_id"]), data)
-        self._vault.destroy(order["eval_id"])
+        self._store.end(order["eval_id"], Outcome(order["outcome"]))
+        self._vault.destroy(self._store.load(order["eval_id"]).sealed_as)
         _log.info("ended eval_id=%s outcome=%s", order["eval_id"], order["outcome"])
+
+    def close_broken(self, record: EvaluationRecord, reason: str) -> None:
+        """End an evaluation whose workflow has ended without: `reason` is `CODE: message`.
+
+        Not an activity: no workflow is left to call it. May be repeated without harm.
+        """
+        eval_id = record.evaluation.eval_id
+        code, _, message = reason.partition(": ")
+        if self._store.results(eval_id) is None:
+            runs = self._snapshots.newest(eval_id)["runs"]
+            self.record_failure({"eval_id": eval_id, "code": code, "message": message, "runs": runs})
+        try:
+            self.cleanup_evaluation({"eval_id": eval_id})
+        except BudevalError as error:
+            self.record_leftovers({"eval_id": eval_id, "problem": str(error)})
+        self.end_evaluation({"eval_id": eval_id, "outcome": Outcome.FAILED})
 
     def workflow_output(self, order: dict[str, Any]) -> dict[str, Any]:
         """{eval_id} -> what the workflow returns, readable by Dapr's own workflow API."""

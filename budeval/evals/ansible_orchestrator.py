@@ -1,6 +1,6 @@
 """Kubernetes operations in the service's own terms; each is one playbook run."""
 
-import hashlib
+import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -9,14 +9,16 @@ from budeval.ansible.failures import classify
 from budeval.config import EngineConfig, StorageConfig
 from budeval.domain import frames
 from budeval.domain.cluster import ClusterTarget, ClusterVerification
-from budeval.domain.evaluation import Evaluation
+from budeval.domain.evaluation import DEPLOYMENTS, Evaluation
+from budeval.domain.identifiers import parts_name
 from budeval.domain.observation import JobFacts
 from budeval.engines import manifests
 from budeval.engines.base import Engine, JobSpec
 from budeval.errors import ClusterError
 from budeval.evals.clusters import Clusters
 
-_EXTRACTION_SECONDS = 60.0
+_EXTRACTION_SECONDS = 300.0
+"""As the guide has it: an image may have to be pulled, a node to be found."""
 _REMOVAL_SECONDS = 60.0
 _CODE_OF_WAITING = {
     "ErrImagePull": "IMAGE_PULL",
@@ -155,7 +157,7 @@ class AnsibleOrchestrator:
             "namespace": evaluation.target.namespace,
             "eval_id": evaluation.eval_id,
             "run_ids": run_ids,
-            "temp_id": _temp_id(evaluation, run_ids),
+            "temp_id": _temp_id(),
             "claim": evaluation.claim,
             "image": self._images.extractor,
             "mount_path": self._storage.mount_path,
@@ -175,6 +177,11 @@ class AnsibleOrchestrator:
         data = {
             "namespace": evaluation.target.namespace,
             "selector": manifests.selector(evaluation.eval_id),
+            "secrets": [
+                parts_name(evaluation.eval_id, run.run_id, attempt)
+                for run in evaluation.runs
+                for attempt in range(1, DEPLOYMENTS + 1)
+            ],
         }
         receipt: list[dict[str, str]] = self._run(
             "cleanup_k8s.yml", evaluation.target, data, _REMOVAL_SECONDS
@@ -212,10 +219,12 @@ def _deployed(item: dict[str, Any]) -> Deployed:
     return Deployed(run_id=item["run_id"], code=error.code, message=error.message)
 
 
-def _temp_id(evaluation: Evaluation, run_ids: list[str]) -> str:
-    """Derived, so that a repeated extraction finds its own Job and makes no second one."""
-    text = "/".join([evaluation.eval_id, str(evaluation.attempt), *run_ids])
-    return f"extract-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
+def _temp_id() -> str:
+    """Of each try its own, so that none deletes the Job under another: to read twice harms nobody.
+
+    What a try that was cut off leaves is removed by the cluster after five minutes, or by clean-up.
+    """
+    return f"extract-{secrets.token_hex(8)}"
 
 
 def _why_no_log(pods: list[dict[str, Any]]) -> ClusterError:

@@ -6,16 +6,17 @@ what the next one must know is its input, a `Course`.
 """
 
 from collections.abc import Callable, Generator
+from collections.abc import Set as AbstractSet
 from datetime import datetime, timedelta
 from typing import Any, Protocol
 
 from pydantic import BaseModel
 
 from budeval.domain import steps
-from budeval.domain.evaluation import Evaluation, Outcome
+from budeval.domain.evaluation import DEPLOYMENTS, Evaluation, Outcome
 from budeval.domain.monitoring import MonitorState
 from budeval.domain.notification import WorkflowStatus
-from budeval.domain.observation import RunObservation, RunState
+from budeval.domain.observation import RunObservation, refused
 from budeval.errors import EvaluationError
 from budeval.evals.announcer import Announcer, failure_result
 
@@ -27,8 +28,11 @@ _WAKES_PER_GENERATION = 12
 _FIRST_CHECK_SECONDS = 15
 _LONGEST_CHECK_SECONDS = 120
 _ASSUMED_MINUTES_PER_RUN = 3
-_PASSING = {"CLUSTER_UNREACHABLE", "API_TIMEOUT", "RUNNER_CRASH"}
-"""Troubles of a cluster that may pass."""
+_LONGEST_PATIENCE_SECONDS = 3600
+_OURS = {"RUNNER_CRASH", "SIDECAR_UNAVAILABLE"}
+"""Troubles of the service that may pass."""
+_PASSING = {"CLUSTER_UNREACHABLE", "API_TIMEOUT"} | _OURS
+"""Those, and troubles of a cluster that may pass."""
 
 
 class Course(BaseModel):
@@ -54,6 +58,9 @@ class Turn(Protocol):
 
     def wait(self, event: str, limit: timedelta) -> Step:
         """The event's data, None where it did not come in time."""
+
+    def pause(self, time: timedelta) -> Step:
+        """Let time pass, whatever is raised meanwhile."""
 
     def say(self, status: str) -> None:
         """What Dapr's own workflow API shows as custom status."""
@@ -122,7 +129,8 @@ class EvaluationCourse:
             "target": self._evaluation.target.model_dump(mode="json"),
             "claim": self._evaluation.claim,
         }
-        found = yield from self._turn.call("verify_evaluation_cluster", target)
+        # A cluster that is away now may not be the one that was meant: that is told soon.
+        found = yield from self._patiently("verify_evaluation_cluster", target, _OURS)
         if not found["ok"]:
             raise StepError(found["code"], found["message"])
         return found["message"]
@@ -133,25 +141,22 @@ class EvaluationCourse:
     def _deploy(self) -> Step:
         state = self._course.monitor = MonitorState(since=self._turn.now)
         yield from self._deploy_runs(state, [run.run_id for run in self._evaluation.runs], attempt=1)
-        refused = state.failed
-        if len(refused) == len(self._evaluation.runs):
-            raise StepError(refused[0].code or "SPEC_INVALID", refused[0].message or "No Job could be made.")
-        deployed = len(self._evaluation.runs) - len(refused)
+        failed = state.failed
+        if len(failed) == len(self._evaluation.runs):
+            raise StepError(failed[0].code or "SPEC_INVALID", failed[0].message or "No Job could be made.")
+        waiting = sum(len(run_ids) for run_ids in state.unplaced().values())
+        deployed = len(self._evaluation.runs) - len(failed) - waiting
         yield from self._turn.call("register_with_watcher", {"eval_id": self._evaluation.eval_id})
         return f"{deployed} of {len(self._evaluation.runs)} Jobs deployed"
 
     def _deploy_runs(self, state: MonitorState, run_ids: list[str], attempt: int) -> Step:
-        """Runs that are refused have failed; the others go on."""
+        """Runs that are refused have failed, or wait for a quota; the others go on."""
         order = {"eval_id": self._evaluation.eval_id, "run_ids": run_ids, "attempt": attempt}
-        deployed = yield from self._turn.call("deploy_eval_job", order)
-        refused = [
-            RunObservation(
-                run_id=item["run_id"], state=RunState.FAILED, code=item["code"], message=item["message"]
-            )
-            for item in deployed
-            if item["code"]
+        deployed = yield from self._patiently("deploy_eval_job", order)
+        refusals = [
+            refused(item["run_id"], item["code"], item["message"]) for item in deployed if item["code"]
         ]
-        state.fold(refused, self._turn.now, self._evaluation.timeouts)
+        state.fold(refusals, self._turn.now, self._evaluation.timeouts)
 
     def _monitor(self, state: MonitorState) -> Step:
         """Whether all runs have ended; False where the next generation shall go on."""
@@ -205,8 +210,10 @@ class EvaluationCourse:
         state.fold(seen, self._turn.now, self._evaluation.timeouts)
         gone = state.to_redeploy()
         if gone:
-            yield from self._deploy_runs(state, gone, attempt=2)
             state.redeployed(gone)
+            yield from self._deploy_runs(state, gone, attempt=DEPLOYMENTS)
+        for attempt, run_ids in state.unplaced().items():
+            yield from self._deploy_runs(state, run_ids, attempt)
         news = state.news(self._turn.now)
         if news and not self._all_ended(state):
             yield from self._tell(self._announcer.eta(self._minutes_left(state), news))
@@ -218,15 +225,37 @@ class EvaluationCourse:
 
     def _endure(self, state: MonitorState, error: StepError) -> Step:
         """A cluster that is away for a while ends no evaluation: its Jobs go on without us."""
-        now = self._turn.now
-        patience = timedelta(seconds=self._evaluation.timeouts.start)
         first = state.unreachable_since is None
-        state.unreachable_since = state.unreachable_since or now
-        if error.code not in _PASSING or now - state.unreachable_since > patience:
+        state.unreachable_since = state.unreachable_since or self._turn.now
+        if error.code not in _PASSING or self._out_of_patience(state.unreachable_since):
             raise error
         if first:
-            trouble = {"cluster": {"code": error.code, "message": error.message}, "runs": state.view()}
-            yield from self._tell(self._announcer.eta(self._minutes_left(state), trouble))
+            yield from self._tell_trouble(error)
+
+    def _patiently(self, activity: str, order: dict[str, Any], passing: AbstractSet[str] = _PASSING) -> Step:
+        """An activity that an outage only delays: what runs on the cluster goes on without us."""
+        since, pause, told = self._turn.now, _FIRST_CHECK_SECONDS, False
+        while True:
+            try:
+                return (yield from self._turn.call(activity, order))
+            except StepError as error:
+                if error.code not in passing or self._out_of_patience(since):
+                    raise
+                if not told:
+                    yield from self._tell_trouble(error)
+            told = True
+            yield from self._turn.pause(timedelta(seconds=pause))
+            pause = min(pause * 2, _LONGEST_CHECK_SECONDS)
+
+    def _out_of_patience(self, since: datetime) -> bool:
+        patience = min(self._evaluation.timeouts.start, _LONGEST_PATIENCE_SECONDS)
+        return self._turn.now - since > timedelta(seconds=patience)
+
+    def _tell_trouble(self, error: StepError) -> Step:
+        state = self._course.monitor
+        trouble: dict[str, Any] = {"cluster": {"code": error.code, "message": error.message}}
+        trouble |= {"runs": state.view()} if state else {}
+        yield from self._tell(self._announcer.eta(self._minutes_left(state), trouble))
 
     def _tell_monitoring_ended(self, state: MonitorState) -> Step:
         failed = state.failed
@@ -250,7 +279,7 @@ class EvaluationCourse:
 
     def _extract_results(self) -> Step:
         order = {"eval_id": self._evaluation.eval_id, "runs": self._seen()}
-        return (yield from self._turn.call("extract_eval_results", order))
+        return (yield from self._patiently("extract_eval_results", order))
 
     def _seen(self) -> list[dict[str, Any]]:
         stories = self._course.monitor.runs.values() if self._course.monitor else []
@@ -293,13 +322,15 @@ class EvaluationCourse:
         yield from self._turn.call("end_evaluation", {"eval_id": eval_id, "outcome": report["outcome"]})
         yield from self._tell(self._announcer.status(status, text, attach="metadata"))
         if failed:
+            # A failed workflow has no output: there Dapr's own API shows the results, in short.
+            self._turn.say(report["shown"])
             raise EvaluationError(report["message"], code=report["code"])
         return (yield from self._turn.call("workflow_output", {"eval_id": eval_id}))
 
     def _clean_up(self) -> Step:
         """What is left on the cluster is told in the receipt; it does not change how the evaluation ended."""
         try:
-            yield from self._turn.call("cleanup_evaluation", {"eval_id": self._evaluation.eval_id})
+            yield from self._patiently("cleanup_evaluation", {"eval_id": self._evaluation.eval_id})
         except StepError as error:
             order = {"eval_id": self._evaluation.eval_id, "problem": str(error)}
             yield from self._turn.call("record_leftovers", order)

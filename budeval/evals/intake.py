@@ -19,12 +19,13 @@ from budeval.domain.evaluation import (
     Model,
     OwnDataset,
     Run,
+    sealed_as,
     workflow_id,
 )
 from budeval.engines.base import Engine
 from budeval.errors import ClusterError, RequestError
 from budeval.evals.clusters import Clusters
-from budeval.evals.schema import EvalDataset, EvaluationRequest
+from budeval.evals.schema import EvalDataset, EvaluationRequest, SecretRef
 from budeval.evals.store import EvaluationStore, rows_digest
 from budeval.runtime.vault import Vault
 
@@ -71,13 +72,16 @@ class Intake:
         digest = request_digest(request)
         existing = self._store.find(evaluation.eval_id)
         if existing is None:
-            self._keep_secrets(request)
+            sealed = sealed_as(evaluation.eval_id, digest)
+            self._vault.put(sealed, self.secrets(request))
             self._keep_rows(request)
             created = datetime.now(UTC).isoformat(timespec="seconds")
             # Before the record: what is on the list without one is passed over, one without a list is lost.
             self._store.add_to_index(evaluation.eval_id, created[:10])
             record = EvaluationRecord(evaluation=evaluation, digest=digest, created=created)
             existing = self._store.create(record)
+            if existing.digest != digest:  # the other one came in between
+                self._vault.destroy(sealed)
         if existing.digest != digest:
             text = f"Evaluation {evaluation.eval_id} exists with another request. Take another eval_id."
             raise RequestError(text, status=409, code="EVALUATION_CONFLICT", param="eval_id")
@@ -119,19 +123,12 @@ class Intake:
         model = request.eval_model_info
         if model.secret_ref:
             values = self._read_secret(model.secret_ref.name)
-            key = model.secret_ref.key or next(iter(values), "")
-            if key not in values:
-                text = f"The secret store has no secret {model.secret_ref.name!r} with key {key!r}."
-                raise RequestError(text, code="SECRET_UNKNOWN", param="eval_model_info.secret_ref")
-            secrets = {"api_key": values[key].strip()}
+            secrets = {"api_key": _referred(model.secret_ref, values)}
         else:
             secrets = {"api_key": model.api_key.get_secret_value() if model.api_key else ""}
         if request.kubeconfig_text:
             secrets["kubeconfig"] = request.kubeconfig_text
         return secrets
-
-    def _keep_secrets(self, request: EvaluationRequest) -> None:
-        self._vault.put(str(request.eval_id), self.secrets(request))
 
     def _keep_rows(self, request: EvaluationRequest) -> None:
         for dataset in request.eval_datasets:
@@ -185,6 +182,23 @@ def request_digest(request: EvaluationRequest) -> str:
     # A renewed credential is the same request; another way to choose the cluster is not.
     document["brings_kubeconfig"] = request.kubeconfig_text is not None
     return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
+
+
+def _referred(reference: SecretRef, values: Mapping[str, str]) -> str:
+    """The value that a reference means, held to the same rules as a key in the clear."""
+    param = "eval_model_info.secret_ref"
+    if reference.key is None and len(values) > 1:
+        text = f"The secret {reference.name!r} has several keys: name one of {', '.join(sorted(values))}."
+        raise RequestError(text, code="SECRET_UNKNOWN", param=f"{param}.key")
+    key = reference.key or next(iter(values), "")
+    if key not in values:
+        text = f"The secret store has no secret {reference.name!r} with key {key!r}."
+        raise RequestError(text, code="SECRET_UNKNOWN", param=param)
+    value = values[key].strip()
+    if not value or not value.isascii() or not value.isprintable():
+        text = f"The secret {reference.name!r} is empty, or has characters that no header can carry."
+        raise RequestError(text, code="SECRET_UNKNOWN", param=param)
+    return value
 
 
 def _check_datasets(engine: Engine, datasets: list[EvalDataset]) -> None:

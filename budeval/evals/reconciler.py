@@ -1,11 +1,19 @@
-"""Finishes what a crash has cut between an evaluation's record and the start of its workflow."""
+"""Finishes what a crash has cut, and what a workflow that broke has left behind.
+
+Between an evaluation's record and the start of its workflow the service may die; and an operator may
+terminate a workflow, or a mistake of ours end it, before the record says so.
+"""
 
 import logging
 import threading
+from typing import Protocol
 
+from budeval.domain.evaluation import EvaluationRecord
+from budeval.domain.notification import ENDED
 from budeval.errors import BudevalError
 from budeval.evals.intake import Start
 from budeval.evals.store import EvaluationStore
+from budeval.runtime.workflow_engine import WorkflowSnapshot
 
 _EVERY_SECONDS = 60.0
 _NEWEST = 500
@@ -14,12 +22,28 @@ _NEWEST = 500
 _log = logging.getLogger(__name__)
 
 
+class FindsWorkflows(Protocol):
+    """What of the workflow engine is used here; tests put a fake in its place."""
+
+    def find(self, workflow_id: str) -> WorkflowSnapshot | None:
+        """What is known of an instance, None where there is none."""
+
+
+class Closes(Protocol):
+    """Ends an evaluation whose workflow can't."""
+
+    def __call__(self, record: EvaluationRecord, reason: str) -> None:
+        """Results, clean-up, the end of the record."""
+
+
 class Reconciler:
     """A thread that looks at the start and then every minute."""
 
-    def __init__(self, store: EvaluationStore, start: Start) -> None:
+    def __init__(self, store: EvaluationStore, engine: FindsWorkflows, start: Start, close: Closes) -> None:
         self._store = store
+        self._engine = engine
         self._start = start
+        self._close = close
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="reconciler", daemon=True)
 
@@ -38,9 +62,23 @@ class Reconciler:
             SidecarError: the state store or the engine does not answer.
         """
         ids, _ = self._store.newest(None, _NEWEST)
-        for record in self._store.load_all(ids):
-            if record.ended is None:
-                self._start(record)
+        unended = [brief.eval_id for brief in self._store.briefs(ids) if brief.ended is None]
+        for record in self._store.load_all(unended):
+            self._settle(record)
+
+    def _settle(self, record: EvaluationRecord) -> None:
+        workflow = self._engine.find(record.evaluation.workflow_id)
+        if workflow is None:
+            self._start(record)
+        elif workflow.status in ENDED and self._is_open(record):
+            reason = workflow.failure or f"INTERNAL: its workflow is {workflow.status.value}"
+            _log.error("ended without a result: eval_id=%s %s", record.evaluation.eval_id, reason)
+            self._close(record, reason)
+
+    def _is_open(self, record: EvaluationRecord) -> bool:
+        """Asked again: the record may have been read before the workflow's end, which comes later."""
+        now = self._store.find(record.evaluation.eval_id)
+        return now is not None and now.ended is None
 
     def _run(self) -> None:
         while True:

@@ -95,6 +95,8 @@ class EvalModelInfo(_Request):
             raise ValueError("must be a URL with a host, as http://10.0.0.7:8000/v1")
         if "@" in parts.netloc:
             raise ValueError("must not hold a user or password; give api_key")
+        if parts.query or parts.fragment or endpoint.endswith(("?", "#")):
+            raise ValueError("must have no query and no fragment: /chat/completions is added to it")
         return endpoint.rstrip("/")
 
     @field_validator("model_name", "endpoint")
@@ -112,6 +114,8 @@ class EvalModelInfo(_Request):
         if key is None:
             return None
         text = key.get_secret_value().strip()
+        if not text:
+            raise ValueError("must not be empty; an endpoint without keys takes any word, as EMPTY")
         if not text.isascii() or not text.isprintable():
             raise ValueError("must be printable ASCII on one line")
         return SecretStr(text)

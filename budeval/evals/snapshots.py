@@ -4,26 +4,82 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from budeval.domain.evaluation import Evaluation
-from budeval.domain.observation import TERMINAL, JobFacts, observe
+from budeval.domain.evaluation import EvaluationRecord
+from budeval.domain.observation import TERMINAL, JobFacts, RunObservation, RunState, observe
+from budeval.domain.redaction import redacted
 from budeval.evals.store import EvaluationStore
+from budeval.runtime.vault import Vault
+
+NOTHING_SEEN: dict[str, Any] = {"tick": 0, "runs": []}
 
 
 class Snapshots:
-    """Keeps snapshots {tick, at, runs} and the logs that came with them."""
+    """Keeps snapshots {tick, at, runs} and the logs that came with them, without the API key."""
 
-    def __init__(self, store: EvaluationStore) -> None:
+    def __init__(self, store: EvaluationStore, vault: Vault) -> None:
         self._store = store
+        self._vault = vault
 
-    def keep(self, evaluation: Evaluation, facts: Mapping[str, JobFacts]) -> dict[str, Any]:
-        """Store a look at an evaluation's runs, and return the newest one, which may be another's."""
-        runs = [observe(run.run_id, facts.get(run.run_id)).model_dump(mode="json") for run in evaluation.runs]
+    def newest(self, eval_id: str) -> dict[str, Any]:
+        """The newest look that anybody kept, tick 0 where there is none."""
+        return self._store.snapshot(eval_id) or NOTHING_SEEN
+
+    def keep(
+        self, record: EvaluationRecord, facts: Mapping[str, JobFacts], begun: datetime
+    ) -> dict[str, Any]:
+        """Store a look at an evaluation's runs.
+
+        Args:
+            record: of the evaluation; once it has ended its Jobs are gone, and nothing is kept any more.
+            facts: run id -> what the cluster listed.
+            begun: when the look began: of two that overlap the one that began later counts.
+
+        Returns:
+            The newest snapshot, which may be another's.
+
+        Raises:
+            SealError: the key, which logs must not show, cannot be read.
+        """
+        eval_id = record.evaluation.eval_id
+        if record.ended:
+            return self.newest(eval_id)
+        key = self._vault.open(record.sealed_as)["api_key"]
+        runs = [
+            redacted(observe(run.run_id, facts.get(run.run_id)).model_dump(mode="json"), [key])
+            for run in record.evaluation.runs
+        ]
         for run_id, item in facts.items():
             if item.log:
-                self._store.save_log(evaluation.eval_id, run_id, item.log)
-        return self._store.save_snapshot(evaluation.eval_id, datetime.now(UTC), runs)
+                self._store.save_log(eval_id, run_id, redacted(item.log, [key]))
+        return self._store.save_snapshot(eval_id, begun, lambda before: _with_what_stays(before, runs))
+
+    def keep_refusals(self, eval_id: str, refusals: list[RunObservation]) -> None:
+        """Runs of which no Job could be made: no look will find one."""
+        if refusals:
+            runs = [item.model_dump(mode="json") for item in refusals]
+            self._store.save_snapshot(eval_id, datetime.now(UTC), lambda before: _with_refused(before, runs))
 
     def settled(self, eval_id: str) -> list[list[str]]:
         """[eval_id, run_id] of the runs that were seen to have ended: their logs need not be read again."""
-        snapshot = self._store.snapshot(eval_id) or {"runs": []}
-        return [[eval_id, item["run_id"]] for item in snapshot["runs"] if item["state"] in TERMINAL]
+        runs = self.newest(eval_id)["runs"]
+        return [[eval_id, item["run_id"]] for item in runs if item["state"] in TERMINAL]
+
+
+def _with_what_stays(before: list[dict[str, Any]], runs: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """How a run ended stays, whatever is seen later; and so do the samples that its log has told of."""
+    known = {item["run_id"]: item for item in before}
+    return [_merged(known.get(item["run_id"]), item) for item in runs]
+
+
+def _with_refused(before: list[dict[str, Any]], refusals: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    new = {item["run_id"]: item for item in refusals}
+    return [item for item in before if item["run_id"] not in new] + refusals
+
+
+def _merged(before: dict[str, Any] | None, seen: dict[str, Any]) -> dict[str, Any]:
+    if before is None:
+        return seen
+    never_made = before["state"] == RunState.BLOCKED and before["job"] is None
+    if before["state"] in TERMINAL or (never_made and seen["state"] == RunState.GONE):
+        return before
+    return seen | {"progress": seen["progress"] or before["progress"]}

@@ -1,19 +1,23 @@
 """What the state store keeps of evaluations, and under which keys.
 
-`eval-<id>` the record; `dataset-<sha256>` inline rows; `observed-<id>` the newest look at its runs;
+`eval-<id>` the record, `brief-<id>` its line in lists; `dataset-<sha256>` inline rows;
+`observed-<id>` the newest look at its runs;
 `logs-<id>-<run>` the tail of a log; `results-<id>-<run>` a run's result and `results-<id>` their index;
 `receipt-<id>` what clean-up removed; `index-…` the list.
 """
 
 import hashlib
 import json
-from datetime import datetime
+from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
-from budeval.domain.evaluation import EvaluationRecord, workflow_id
+from budeval.domain.evaluation import EvaluationBrief, EvaluationRecord, Outcome, workflow_id
 from budeval.domain.results import Result
 from budeval.errors import RequestError
 from budeval.runtime.sidecar import Sidecar
+
+Look = Callable[[list[dict[str, Any]]], list[dict[str, Any]]]
 
 INDEX_PAGE = 200
 _DAYS_KEY = "index-days"
@@ -34,7 +38,13 @@ class EvaluationStore:
         """Store a record unless there is one; returns the one that is there now."""
         key = workflow_id(record.evaluation.eval_id)
         stored = self._sidecar.save_state_first(key, record.model_dump(mode="json"))
-        return EvaluationRecord.model_validate(stored)
+        existing = EvaluationRecord.model_validate(stored)
+        self._save_brief(existing)
+        return existing
+
+    def _save_brief(self, record: EvaluationRecord) -> None:
+        brief = record.brief
+        self._sidecar.save_state(f"brief-{brief.eval_id}", brief.model_dump(mode="json"))
 
     def find(self, eval_id: str) -> EvaluationRecord | None:
         """The record of an evaluation, None where there is none."""
@@ -58,6 +68,33 @@ class EvaluationStore:
         found = self._sidecar.get_states([workflow_id(eval_id) for eval_id in eval_ids])
         return [EvaluationRecord.model_validate(value) for value in found if value]
 
+    def briefs(self, eval_ids: list[str]) -> list[EvaluationBrief]:
+        """The lines of evaluations that are there; a record that was cut off from its line gives one."""
+        stored = self._sidecar.get_states([f"brief-{eval_id}" for eval_id in eval_ids])
+        found = dict(zip(eval_ids, stored, strict=True))
+        missing = [eval_id for eval_id, value in found.items() if value is None]
+        records = {record.evaluation.eval_id: record.brief for record in self.load_all(missing)}
+        lines = [
+            EvaluationBrief.model_validate(value) if value else records.get(eval_id)
+            for eval_id, value in found.items()
+        ]
+        return [line for line in lines if line]
+
+    def end(self, eval_id: str, outcome: Outcome) -> None:
+        """The record says that the evaluation has ended. What has ended stays as it ended."""
+
+        def ended(stored: Any) -> Any:
+            if stored["ended"]:
+                return stored
+            return {
+                **stored,
+                "ended": datetime.now(UTC).isoformat(timespec="seconds"),
+                "outcome": outcome.value,
+            }
+
+        stored = self._sidecar.update_state(workflow_id(eval_id), ended)
+        self._save_brief(EvaluationRecord.model_validate(stored))
+
     def update_workflow_data_in_statestore(self, workflow: str, data: dict[str, Any]) -> None:
         """Merge data into a workflow's record, as the guide has it. May be repeated without harm."""
         self._sidecar.update_state(workflow, lambda stored: {**(stored or {}), **data})
@@ -73,10 +110,15 @@ class EvaluationStore:
         stored = self._sidecar.get_state(f"dataset-{digest}")
         return str(stored["rows"]) if stored else None
 
-    def save_snapshot(self, eval_id: str, at: datetime, runs: list[dict[str, Any]]) -> dict[str, Any]:
+    def save_snapshot(self, eval_id: str, at: datetime, look: Look) -> dict[str, Any]:
         """Keep a look at an evaluation's runs and return the newest; an older one never replaces a newer.
 
         Ticks count the looks that were kept, whoever looked.
+
+        Args:
+            eval_id: whose runs.
+            at: when the look began.
+            look: from the runs of the look before (none at first) to those of this one.
         """
         taken = at.isoformat()
 
@@ -84,6 +126,7 @@ class EvaluationStore:
             if stored and stored["at"] > taken:
                 return stored
             tick = stored["tick"] + 1 if stored else 1
+            runs = look(stored["runs"] if stored else [])
             return {"schema": 1, "tick": tick, "at": taken, "runs": runs}
 
         snapshot: dict[str, Any] = self._sidecar.update_state(f"observed-{eval_id}", newer)
@@ -124,14 +167,29 @@ class EvaluationStore:
         return self._sidecar.get_states([item["key"] for item in index.values()]), index
 
     def save_receipt(self, eval_id: str, receipt: list[dict[str, str]]) -> None:
-        """Keep what clean-up removed, all tries together."""
+        """Keep what clean-up removed, all tries together.
+
+        Each try lists what there is: what an earlier one has left and this one does not name is gone.
+        """
 
         def merged(stored: Any) -> Any:
-            old = {(item["kind"], item["name"]): item for item in (stored or {"objects": []})["objects"]}
+            old = {
+                (item["kind"], item["name"]): {**item, "outcome": "deleted"}
+                for item in (stored or {"objects": []})["objects"]
+            }
             new = {(item["kind"], item["name"]): item for item in receipt}
             return {"schema": 1, "objects": list({**old, **new}.values())}
 
         self._sidecar.update_state(f"receipt-{eval_id}", merged)
+
+    def note_leftovers(self, eval_id: str, problem: str) -> None:
+        """Keep why clean-up could not be completed, beside what it has removed."""
+
+        def noted(stored: Any) -> Any:
+            item = {"kind": "Evaluation", "name": eval_id, "outcome": problem}
+            return {"schema": 1, "objects": [*(stored or {"objects": []})["objects"], item]}
+
+        self._sidecar.update_state(f"receipt-{eval_id}", noted)
 
     def add_to_index(self, eval_id: str, day: str) -> None:
         """Put an evaluation on the list. May be repeated.

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from budeval.domain.evaluation import EvaluationRecord
+from budeval.domain.evaluation import EvaluationBrief, EvaluationRecord, Outcome
 from budeval.domain.monitoring import fraction_of, run_view
 from budeval.domain.notification import ENDED, Announcement, NotificationContent, WorkflowStatus
-from budeval.domain.observation import TERMINAL, RunObservation, RunState
+from budeval.domain.observation import RunObservation
 from budeval.domain.results import evaluation_outcome, first_error
 from budeval.domain.steps import ETA_EVENT, EVALUATION_STEPS
 from budeval.errors import RequestError
@@ -102,8 +102,7 @@ class EvaluationViews:
         place = _decoded(cursor)
         for _ in range(_READS_PER_PAGE):
             ids, place = self._store.newest(place, limit - len(found))
-            records = {record.evaluation.eval_id: record for record in self._store.load_all(ids)}
-            lines = [_summary(records[eval_id]) for eval_id in ids if eval_id in records]
+            lines = [_summary(brief) for brief in self._store.briefs(ids)]
             found += [line for line in lines if wanted.matches(line)]
             if place is None or len(found) >= limit:
                 break
@@ -133,25 +132,15 @@ def _in_utc(time: datetime) -> datetime:
     return time if time.tzinfo else time.replace(tzinfo=UTC)
 
 
-def _summary(record: EvaluationRecord) -> EvaluationSummary:
-    evaluation = record.evaluation
-    return EvaluationSummary(
-        eval_id=evaluation.eval_id,
-        status=_status(record),
-        outcome=record.outcome,
-        model=evaluation.model.name,
-        runs=len(evaluation.runs),
-        created=record.created,
-        ended=record.ended,
-        labels=evaluation.labels,
-    )
+def _summary(brief: EvaluationBrief) -> EvaluationSummary:
+    return EvaluationSummary(status=_status(brief.outcome), **brief.model_dump())
 
 
-def _status(record: EvaluationRecord) -> WorkflowStatus:
+def _status(outcome: Outcome | None) -> WorkflowStatus:
     """RUNNING until the record has an outcome: list and single view say the same at the same time."""
-    if record.outcome is None:
+    if outcome is None:
         return WorkflowStatus.RUNNING
-    return WorkflowStatus.FAILED if record.outcome == "FAILED" else WorkflowStatus.COMPLETED
+    return WorkflowStatus.FAILED if outcome is Outcome.FAILED else WorkflowStatus.COMPLETED
 
 
 def _state(
@@ -159,7 +148,7 @@ def _state(
 ) -> EvaluationState:
     evaluation = record.evaluation
     said = {event.notification.payload.event: event.notification.payload.content for event in events}
-    status = _status(record)
+    status = _status(record.outcome)
     seen = [RunObservation.model_validate(item) for item in snapshot["runs"]] if snapshot else []
     return EvaluationState(
         eval_id=evaluation.eval_id,
@@ -185,7 +174,7 @@ def _state(
 
 def _error(record: EvaluationRecord) -> str | None:
     """The first run's reason of an evaluation without any score."""
-    if _status(record) is not WorkflowStatus.FAILED:
+    if record.outcome is not Outcome.FAILED:
         return None
     code, message = first_error(record.extraction_results or [])
     return f"{code}: {message}"
@@ -212,14 +201,19 @@ def _runs(record: EvaluationRecord, observations: list[RunObservation]) -> dict[
     for seen in observations:
         runs[seen.run_id] |= run_view(seen)
     for result in record.extraction_results or []:
-        shown: dict[str, Any] = {
-            name: result[name] for name in ("status", "outcome", "code", "error") if name in result
-        }
-        run = runs[result["run_id"]]
-        run |= shown
-        if run["state"] not in TERMINAL:  # it never got so far as to be seen
-            run["state"] = RunState.FAILED.value
+        seen_last = runs[result["run_id"]]
+        runs[result["run_id"]] = {**_without_reason(seen_last), **_ended(result)}
     return runs
+
+
+def _without_reason(run: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in run.items() if name not in {"code", "message"}}
+
+
+def _ended(result: dict[str, Any]) -> dict[str, Any]:
+    """How a run ended, whatever a look that came after it has seen."""
+    ended = {"state": result["job_state"], "status": result["status"], "outcome": result["outcome"]}
+    return ended | ({"code": result["code"], "error": result["error"]} if result["code"] else {})
 
 
 def _encoded(cursor: tuple[str, int, int] | None) -> str | None:

@@ -4,7 +4,8 @@ The cluster is the truth and events are hints: whoever wakes, for whatever reaso
 and ignores older ones. So lost, doubled, early and late events cost time and never truth.
 
 State: `watched-<hash>` is the registry {members: {eval_id: target}, closed}. A watcher ends only by swapping
-an empty registry to closed, so none ends on a member that has just come.
+an empty registry to closed, so none ends on a member that has just come. `woken-<hash>` is what each member
+was last woken for; it is not in the watcher's input, for a history shall not grow with its members.
 """
 
 import hashlib
@@ -12,10 +13,11 @@ import json
 import logging
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any, Protocol
 
 from budeval.domain.cluster import ClusterTarget
-from budeval.domain.evaluation import workflow_id
+from budeval.domain.evaluation import EvaluationRecord, workflow_id
 from budeval.domain.observation import JobFacts
 from budeval.errors import BudevalError, ClusterError, SidecarError
 from budeval.evals.ansible_orchestrator import AnsibleOrchestrator
@@ -24,8 +26,10 @@ from budeval.evals.evaluate import RUNS_CHANGED
 from budeval.evals.snapshots import Snapshots
 from budeval.evals.store import EvaluationStore
 from budeval.runtime.sidecar import Sidecar
+from budeval.runtime.vault import Vault
 from budeval.runtime.workflow_engine import Activity
 
+_WITHOUT_A_CREDENTIAL = {"SECRETS_GONE", "SEAL_FAILED", "KUBECONFIG_INVALID", "EVALUATION_UNKNOWN"}
 _ENDING_SECONDS = 5.0
 _ENDING_POLL_SECONDS = 0.2
 
@@ -45,12 +49,13 @@ class WakesWorkflows(Protocol):
 class WatchActivities:
     """Those of `watch_cluster`, and those by which evaluations come and go."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0917 - a composition of what main wires
         self,
         orchestrator: AnsibleOrchestrator,
         clusters: Clusters,
         sidecar: Sidecar,
         store: EvaluationStore,
+        vault: Vault,
         engine: WakesWorkflows,
         start: Callable[[str], None],
     ) -> None:
@@ -61,6 +66,7 @@ class WatchActivities:
             clusters: the credentials.
             sidecar: the state store.
             store: evaluations.
+            vault: their secrets.
             engine: asks for instances and wakes them.
             start: schedules the watcher with an id.
         """
@@ -68,7 +74,7 @@ class WatchActivities:
         self._clusters = clusters
         self._sidecar = sidecar
         self._store = store
-        self._snapshots = Snapshots(store)
+        self._snapshots = Snapshots(store, vault)
         self._engine = engine
         self._start = start
 
@@ -124,25 +130,65 @@ class WatchActivities:
             self._sidecar.update_state(key, left)
 
     def watch_tick(self, order: dict[str, Any]) -> dict[str, Any]:
-        """{watch_id, delivered} -> {closed, changed, trouble, delivered}: one look for all members.
-
-        `delivered` is what each member was last woken for: eval_id -> digest of its snapshot.
-        """
-        registry = self._sidecar.get_state(_registry_key(order["watch_id"]))
+        """{watch_id} -> {closed, changed, trouble}: one look for all members."""
+        watch_id = order["watch_id"]
+        registry = self._sidecar.get_state(_registry_key(watch_id))
         if not registry or not registry["members"]:
-            registry = self._close(order["watch_id"])
+            registry = self._close(watch_id)
         if registry["closed"]:
-            return {"closed": True, "changed": False, "trouble": None, "delivered": {}}
-        members: dict[str, Any] = registry["members"]
+            self._sidecar.delete_state(_woken_key(watch_id))
+            return {"closed": True, "changed": False, "trouble": None}
+        records = self._present(registry["members"])
+        trouble, seen = self._sight(records) if records else (None, {})
+        changed = self._wake_changed(watch_id, seen, check=trouble is not None)
+        return {"closed": False, "changed": changed, "trouble": trouble}
+
+    def _present(self, members: dict[str, Any]) -> dict[str, EvaluationRecord]:
+        """The members that have not ended; the others did not come to leave, and are taken off."""
+        records = {record.evaluation.eval_id: record for record in self._store.load_all(list(members))}
+        present = {eval_id: record for eval_id, record in records.items() if record.ended is None}
+        for eval_id in members.keys() - present.keys():
+            _log.warning("taken off the watcher: eval_id=%s has ended", eval_id)
+            self.leave_watcher({"eval_id": eval_id})
+        return present
+
+    def _sight(self, records: dict[str, EvaluationRecord]) -> tuple[str | None, dict[str, str]]:
+        """Look at the runs of all; (code of what prevented it, what each member shall be woken for)."""
+        begun = datetime.now(UTC)
         try:
-            facts = self._look(members)
+            facts = self._look(records)
         except BudevalError as error:
-            return self._tell_trouble(members, error, order["delivered"])
-        delivered = {eval_id: self._deliver(eval_id, facts.get(eval_id, {})) for eval_id in members}
-        changed = [eval_id for eval_id in members if delivered[eval_id] != order["delivered"].get(eval_id)]
+            _log.warning("a watcher cannot look: %s", error)
+            return error.code, dict.fromkeys(records, f"!{error.code}")
+        kept = {eval_id: self._keep(record, facts, begun) for eval_id, record in records.items()}
+        return None, {eval_id: digest for eval_id, digest in kept.items() if digest}
+
+    def _keep(
+        self, record: EvaluationRecord, facts: dict[str, dict[str, JobFacts]], begun: datetime
+    ) -> str | None:
+        """Store a member's snapshot; returns its digest, without the time at which it was taken.
+
+        What is wrong with one member must not keep the others from being looked at.
+        """
+        eval_id = record.evaluation.eval_id
+        try:
+            snapshot = self._snapshots.keep(record, facts.get(eval_id, {}), begun)
+        except SidecarError:
+            raise
+        except Exception:  # noqa: BLE001 - see above; the evaluation looks for itself in time
+            _log.exception("what was seen of eval_id=%s could not be kept", eval_id)
+            return None
+        return hashlib.sha256(json.dumps(snapshot["runs"], sort_keys=True).encode()).hexdigest()[:12]
+
+    def _wake_changed(self, watch_id: str, seen: dict[str, str], *, check: bool) -> bool:
+        """Wake those that were not yet woken for what was seen; with `check` they look for themselves."""
+        woken: dict[str, str] = self._sidecar.get_state(_woken_key(watch_id)) or {}
+        changed = [eval_id for eval_id, mark in seen.items() if woken.get(eval_id) != mark]
         for eval_id in changed:
-            self._wake(eval_id, {"check": False})
-        return {"closed": False, "changed": bool(changed), "trouble": None, "delivered": delivered}
+            self._wake(eval_id, {"check": check})
+        if changed:
+            self._sidecar.save_state(_woken_key(watch_id), {**woken, **seen})
+        return bool(changed) and not check
 
     def _close(self, watch_id: str) -> dict[str, Any]:
         """Swap an empty registry to closed, unless somebody has just come; returns what it is now."""
@@ -154,41 +200,20 @@ class WatchActivities:
         registry: dict[str, Any] = self._sidecar.update_state(_registry_key(watch_id), close)
         return registry
 
-    def _look(self, members: dict[str, Any]) -> dict[str, dict[str, JobFacts]]:
+    def _look(self, records: dict[str, EvaluationRecord]) -> dict[str, dict[str, JobFacts]]:
         """By the credential of the first member whose secrets are still there."""
-        settled = [pair for eval_id in members for pair in self._snapshots.settled(eval_id)]
+        settled = [pair for eval_id in records for pair in self._snapshots.settled(eval_id)]
         problem: BudevalError = ClusterError(
             "no member has a credential", code="AUTH_FAILED", retryable=False
         )
-        for target in members.values():
-            aim = ClusterTarget.model_validate(target)
+        for record in records.values():
             try:
-                self._clusters.credential(aim)
+                return self._orchestrator.check_jobs_status(record.evaluation.target, list(records), settled)
             except BudevalError as error:
+                if error.code not in _WITHOUT_A_CREDENTIAL:
+                    raise
                 problem = error
-                continue
-            return self._orchestrator.check_jobs_status(aim, list(members), settled)
         raise problem
-
-    def _deliver(self, eval_id: str, facts: dict[str, JobFacts]) -> str:
-        """Store a member's snapshot; returns its digest, without the time at which it was taken."""
-        record = self._store.find(eval_id)
-        if record is None:
-            return ""
-        snapshot = self._snapshots.keep(record.evaluation, facts)
-        return hashlib.sha256(json.dumps(snapshot["runs"], sort_keys=True).encode()).hexdigest()[:12]
-
-    def _tell_trouble(
-        self, members: dict[str, Any], error: BudevalError, delivered: dict[str, str]
-    ) -> dict[str, Any]:
-        """The same trouble is told once; each member then looks for itself, with its own patience."""
-        mark = f"!{error.code}"
-        for eval_id in members:
-            if delivered.get(eval_id) != mark:
-                self._wake(eval_id, {"check": True})
-        _log.warning("a watcher cannot look: %s", error)
-        told = dict.fromkeys(members, mark)
-        return {"closed": False, "changed": False, "trouble": error.code, "delivered": told}
 
     def _wake(self, eval_id: str, data: dict[str, Any]) -> None:
         try:
@@ -204,6 +229,10 @@ class WatchActivities:
 
 def _membership_key(eval_id: str) -> str:
     return f"watching-{eval_id}"
+
+
+def _woken_key(watch_id: str) -> str:
+    return f"woken-{watch_id}"
 
 
 def _registry_key(watch_id: str) -> str:

@@ -29,10 +29,10 @@ Step = Generator[Any, Any, Any]
 _CLUSTER_RETRY = wf.RetryPolicy(
     first_retry_interval=timedelta(seconds=2), max_number_of_attempts=3, backoff_coefficient=2.0
 )
-# State store or broker away: nothing may be lost, so for as long as an hour.
+# State store or broker away: nothing may be lost, so for days.
 _SIDECAR_RETRY = wf.RetryPolicy(
     first_retry_interval=timedelta(seconds=1),
-    max_number_of_attempts=130,
+    max_number_of_attempts=10_000,
     backoff_coefficient=2.0,
     max_retry_interval=timedelta(seconds=30),
 )
@@ -81,6 +81,9 @@ class _Turn:
             return (yield self._ctx.wait_for_external_event(event, timeout=limit)) or {}
         return None
 
+    def pause(self, time: timedelta) -> Step:
+        yield self._ctx.create_timer(time)
+
     def say(self, status: str) -> None:
         self._ctx.set_custom_status(status)
 
@@ -88,21 +91,20 @@ class _Turn:
 def watch_cluster(ctx: wf.DaprWorkflowContext, argument: dict[str, Any]) -> Step:
     """Look at a cluster again and again, for all evaluations that wait there; ends when none does.
 
-    Argument: {watch_id, delivered, pause}, carried from generation to generation.
+    Argument: {watch_id, pause}, carried from generation to generation.
     """
-    watch_id, delivered, pause = argument["watch_id"], argument["delivered"], argument["pause"]
+    watch_id, pause = argument["watch_id"], argument["pause"]
     for _ in range(_TICKS_PER_GENERATION):
         try:
-            order = {"watch_id": watch_id, "delivered": delivered}
+            order = {"watch_id": watch_id}
             found = yield ctx.call_activity("watch_tick", input=order, retry_policy=_SIDECAR_RETRY)
         except wf.TaskFailedError:
-            found = {"closed": False, "changed": False, "trouble": "INTERNAL", "delivered": delivered}
+            found = {"closed": False, "changed": False, "trouble": "INTERNAL"}
         if found["closed"]:
             return
-        delivered = found["delivered"]
         pause = _next_pause(pause, changed=found["changed"], trouble=bool(found["trouble"]))
         yield ctx.create_timer(timedelta(seconds=pause))
-    ctx.continue_as_new({"watch_id": watch_id, "delivered": delivered, "pause": pause})
+    ctx.continue_as_new({"watch_id": watch_id, "pause": pause})
 
 
 def _next_pause(pause: float, *, changed: bool, trouble: bool) -> float:

@@ -5,7 +5,7 @@ The SDK's client has none for state and publishing, and its constructor waits up
 """
 
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import quote
 
 import httpx
@@ -18,6 +18,10 @@ _READINESS_TOPIC = "budeval-readiness"
 _HTTP_CONFLICT = 409
 _UPDATE_TRIES = 20
 _EVENTS_PER_READ = 50
+_BARE = {"Content-Type": "application/cloudevents+json"}
+"""With it Dapr takes the body for the whole envelope, and adds to it what is missing."""
+
+EventFormat = Literal["cloudevents", "bud"]
 
 
 class Sidecar:
@@ -30,10 +34,12 @@ class Sidecar:
         pubsub: str,
         timeout: float,
         transport: httpx.BaseTransport | None = None,
+        event_format: EventFormat = "cloudevents",
     ) -> None:
         self._http = httpx.Client(base_url=base_url, timeout=timeout, transport=transport, trust_env=False)
         self._state_url = f"/v1.0/state/{quote(statestore)}"
         self._publish_url = f"/v1.0/publish/{quote(pubsub)}"
+        self._event_format = event_format
 
     def close(self) -> None:
         """Close the connections."""
@@ -126,14 +132,21 @@ class Sidecar:
 
     def publish(self, topics: Iterable[str], announcement: Announcement) -> None:
         """Publish without storing."""
-        envelope = {
-            "metadata.cloudevent.id": announcement.event_id,
-            "metadata.cloudevent.source": SOURCE,
-            "metadata.cloudevent.type": announcement.notification.payload.type,
-        }
-        body = announcement.notification.model_dump(mode="json")
         for topic in topics:
-            self._send("POST", f"{self._publish_url}/{quote(topic)}", params=envelope, json=body)
+            url = f"{self._publish_url}/{quote(topic)}"
+            if self._event_format == "bud":
+                self._send("POST", url, json=announcement.bare(topic), headers=_BARE)
+            else:
+                body = announcement.notification.model_dump(mode="json")
+                self._send("POST", url, params=_envelope(announcement), json=body)
+
+    def invoke(self, app_id: str, method: str, verb: str, body: Any) -> None:
+        """Call another service through Dapr.
+
+        Raises:
+            SidecarError: it is not there, or said no.
+        """
+        self._send(verb, f"/v1.0/invoke/{quote(app_id)}/method/{quote(method)}", json=body)
 
     def check_alive(self) -> None:
         """The sidecar answers, its components are loaded.
@@ -183,6 +196,14 @@ class Sidecar:
             return answer
         text = f"{method} {url} answered {answer.status_code}: {answer.text[:300]}"
         raise (_ConflictError if answer.status_code == _HTTP_CONFLICT else SidecarError)(text)
+
+
+def _envelope(announcement: Announcement) -> dict[str, str]:
+    return {
+        "metadata.cloudevent.id": announcement.event_id,
+        "metadata.cloudevent.source": SOURCE,
+        "metadata.cloudevent.type": announcement.notification.payload.type,
+    }
 
 
 def event_key(subject: str, number: int) -> str:

@@ -1,4 +1,4 @@
-"""The secrets of evaluations in the state store, sealed, under `sealed-<eval_id>`."""
+"""The secrets of evaluations in the state store, sealed, under `sealed-<name>`."""
 
 from typing import Any
 
@@ -14,30 +14,30 @@ class Vault:
         self._sidecar = sidecar
         self._sealer = sealer
 
-    def put(self, eval_id: str, secrets: dict[str, str]) -> None:
+    def put(self, name: str, secrets: dict[str, str]) -> None:
         """Seal and store; what was there is replaced."""
-        self._sidecar.save_state(_key(eval_id), self._sealer.seal(secrets, _subject(eval_id)))
+        self._sidecar.save_state(_key(name), self._sealer.seal(secrets, _subject(name)))
 
-    def open(self, eval_id: str) -> dict[str, str]:
+    def open(self, name: str) -> dict[str, str]:
         """The secrets again.
 
         Raises:
             SealError: there are none (any more), or they cannot be opened.
         """
-        document: dict[str, Any] | None = self._sidecar.get_state(_key(eval_id))
+        document: dict[str, Any] | None = self._sidecar.get_state(_key(name))
         if document is None:
-            raise SealError(f"Evaluation {eval_id} has no secrets (any more).", code="SECRETS_GONE")
-        return self._sealer.open(document, _subject(eval_id))
+            raise SealError(f"There are no secrets {name} (any more).", code="SECRETS_GONE")
+        return self._sealer.open(document, _subject(name))
 
-    def destroy(self, eval_id: str) -> None:
+    def destroy(self, name: str) -> None:
         """Forget them. May be repeated."""
-        self._sidecar.delete_state(_key(eval_id))
+        self._sidecar.delete_state(_key(name))
 
 
-def _key(eval_id: str) -> str:
-    return f"sealed-{eval_id}"
+def _key(name: str) -> str:
+    return f"sealed-{name}"
 
 
-def _subject(eval_id: str) -> str:
-    """What a sealed document is bound to: it opens for no other evaluation."""
-    return f"default/{eval_id}"
+def _subject(name: str) -> str:
+    """What a sealed document is bound to: it opens under no other name."""
+    return f"default/{name}"

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import grpc
 from dapr.ext import workflow as wf
 from dapr.ext.workflow.logger import LoggerOptions
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from budeval.domain.notification import WorkflowStatus
 from budeval.errors import BudevalError, SidecarError
@@ -26,6 +26,9 @@ _PROBE_ID = "readiness-probe"
 _PROBE_SECONDS = 4.0
 _CALL_SECONDS = 5.0
 _CALLS_AT_ONCE = 16
+_ACTIVITIES_AT_ONCE = 256
+_NEVER_HEALS = (TypeError, AttributeError, LookupError, AssertionError, NotImplementedError, ValidationError)
+"""Mistakes in a program: another try makes them again."""
 _ACTIVE = {"RUNNING", "PENDING", "SUSPENDED"}
 
 WorkflowBody = Callable[..., Any]
@@ -61,6 +64,8 @@ class WorkflowEngine:
             host=host,
             port=str(port),
             logger_options=quiet,
+            # Activities wait in threads, for a free playbook worker above all; the default are six in all.
+            maximum_thread_pool_workers=_ACTIVITIES_AT_ONCE,
             # For newer sidecars; on 1.18 it would only cache every history for an hour.
             disable_stateful_history=True,
         )
@@ -203,6 +208,9 @@ def _without_context(activity: Activity) -> Callable[[Any, Any], Any]:
                 raise
             # The SDK knows what not to try again by the name of the class alone.
             raise NonRetryableError(str(error)) from error
+        except _NEVER_HEALS as error:
+            _log.exception("activity %s has a mistake", activity.__name__)
+            raise NonRetryableError(f"INTERNAL: {type(error).__name__} in {activity.__name__}") from error
 
     return run
 

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -14,7 +15,7 @@ from typing import Any, Protocol, TypeAlias
 
 import pytest
 
-from budeval.ansible.runner import PlaybookRunner
+from budeval.ansible.runner import PlaybookRun, PlaybookRunner, _Outcome
 from budeval.errors import ClusterError
 
 _ROOT = Path(__file__).resolve().parents[2]
@@ -208,6 +209,62 @@ def test_a_failed_task_is_named(runner: PlaybookRunner) -> None:
         runner.run("refuse.yml", {"text": "403 Forbidden: not you"}, _KUBECONFIG)
 
     assert (failed.value.code, failed.value.retryable) == ("FORBIDDEN", False)
+
+
+def test_the_first_failure_is_the_cause(runner: PlaybookRunner) -> None:
+    """What fails while the playbook cleans up after it would hide it."""
+    with pytest.raises(ClusterError) as raised:
+        runner.run("mask.yml", {}, _KUBECONFIG)
+
+    assert raised.value.code == "CLUSTER_UNREACHABLE"
+    assert "Find the cause" in raised.value.message
+
+
+class FakePool(PlaybookRunner):
+    """A runner whose playbooks are gates."""
+
+    def __init__(self, workers: int) -> None:
+        super().__init__(workers, timeout=1, module_timeout=1)
+        self.gate = threading.Event()
+        self.running: list[int] = []
+        self.most = 0
+
+    def _run_in_pool(self, order: PlaybookRun) -> Any:
+        self.running.append(order.data["number"])
+        self.most = max(self.most, len(self.running))
+        assert self.gate.wait(_PATIENCE_SECONDS)
+        self.running.remove(order.data["number"])
+        return _Outcome(result=order.data)
+
+
+def test_waiting_for_a_worker_is_not_part_of_a_run() -> None:
+    """However many want to: none is handed to the pool, whose clock then runs, before a worker is free."""
+    runner = FakePool(2)
+    with ThreadPoolExecutor(8) as callers:
+        runs = [callers.submit(runner.run, "a.yml", {"number": number}, "") for number in range(8)]
+        _wait(lambda: len(runner.running) == 2, "no run has begun")
+        runner.gate.set()
+        found = [run.result(_PATIENCE_SECONDS)["number"] for run in runs]
+    runner.close()
+
+    assert found == list(range(8))
+    assert runner.most == 2
+
+
+def test_who_waits_for_a_worker_is_told_that_the_service_stops() -> None:
+    """Its activity is tried again by the next service."""
+    runner = FakePool(1)
+    with ThreadPoolExecutor(2) as callers:
+        first = callers.submit(runner.run, "a.yml", {"number": 1}, "")
+        _wait(lambda: runner.running == [1], "no run has begun")
+        second = callers.submit(runner.run, "a.yml", {"number": 2}, "")
+        runner.close()
+        runner.gate.set()
+        first.result(_PATIENCE_SECONDS)
+        with pytest.raises(ClusterError, match="being stopped") as raised:
+            second.result(_PATIENCE_SECONDS)
+
+    assert (raised.value.code, raised.value.retryable) == ("RUNNER_CRASH", True)
 
 
 @pytest.mark.parametrize("playbook", ["silent.yml", "not-there.yml"])

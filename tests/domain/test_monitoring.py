@@ -327,3 +327,39 @@ def test_what_is_remembered_survives_a_generation() -> None:
         one.fold([blocked], _at(130), _TIMEOUTS)
     assert again.runs["a"].seen.state is RunState.FAILED
     assert again.news(_at(130)) == state.news(_at(130))
+
+
+_QUOTA = RunObservation(run_id="r", state=RunState.BLOCKED, code="QUOTA_EXCEEDED", message="full")
+
+
+def test_a_run_that_never_had_a_job_is_not_gone() -> None:
+    """It waits for a quota, and is asked for again."""
+    state = _after(_QUOTA, _GONE, _GONE)
+
+    assert (_run(state).state, _run(state).code) == (RunState.BLOCKED, "QUOTA_EXCEEDED")
+    assert (state.unplaced(), state.to_redeploy()) == ({1: ["r"]}, [])
+
+
+def test_a_run_that_gets_its_job_waits_no_more() -> None:
+    """Its patience begins anew if that cannot start either."""
+    state = _after(_QUOTA, _GONE, _seen("blocked", code="UNSCHEDULABLE"), every=90)
+
+    assert state.unplaced() == {}
+    assert _run(state).state is RunState.BLOCKED
+
+
+def test_patience_with_a_quota_ends() -> None:
+    """As with everything that keeps a run from starting: `timeouts.start` is 100 s here."""
+    state = _after(_QUOTA, _GONE, _GONE, every=60)
+
+    assert (_run(state).state, _run(state).code) == (RunState.FAILED, "QUOTA_EXCEEDED")
+    assert state.unplaced() == {}
+
+
+def test_a_second_deployment_that_waits_for_a_quota_stays_the_second() -> None:
+    """The first one's name may not be free yet."""
+    state = _after(_seen("running"), _GONE, _GONE)
+    state.redeployed(["r"])
+    state.fold([_QUOTA], _at(40), _TIMEOUTS)
+
+    assert state.unplaced() == {2: ["r"]}

@@ -1,5 +1,6 @@
 """From what the extractor read and the watcher saw to the results that callers get."""
 
+import json
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from budeval.domain.results import (
     evaluation_outcome,
     failed_result,
     for_event,
+    in_a_status,
     run_result,
     summary_of,
 )
@@ -178,7 +180,29 @@ def test_a_run_that_never_had_a_job_has_a_result() -> None:
 )
 def test_an_evaluation_is_as_good_as_its_runs(outcomes: str, whole: str) -> None:
     """COMPLETED if all are, FAILED if none has a score, else PARTIAL."""
-    assert evaluation_outcome([{"outcome": outcome} for outcome in outcomes.split()]) is Outcome(whole)
+    results = [{"outcome": outcome, "job_state": "succeeded"} for outcome in outcomes.split()]
+
+    assert evaluation_outcome(results) is Outcome(whole)
+
+
+def test_scores_of_failed_jobs_make_no_success() -> None:
+    """Monitoring has told that all failed; where one Job succeeded, the scores of the others count."""
+    partly = {"outcome": "PARTIAL", "job_state": "failed"}
+
+    assert evaluation_outcome([partly, partly]) is Outcome.FAILED
+    assert evaluation_outcome([partly, {"outcome": "FAILED", "job_state": "succeeded"}]) is Outcome.PARTIAL
+
+
+def test_a_failed_evaluations_status_is_small() -> None:
+    """Dapr shows it; a thousand runs and long reasons must not blow up the history."""
+    result = {"run_id": "r", "status": "error", "code": "OOM", "error": "x" * 5000, "scores": [_SCORE] * 50}
+
+    text = in_a_status([result] * 1000)
+
+    shown = json.loads(text)
+    assert (shown["extraction_status"], shown["runs"]) == ("failed", 1000)
+    assert shown["extraction_results"][0] == {**result, "error": "x" * 200, "scores": [_SCORE]}
+    assert len(text) < 16_000
 
 
 @pytest.mark.parametrize(

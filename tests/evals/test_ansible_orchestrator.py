@@ -8,6 +8,10 @@ import pytest
 from budeval.ansible import kubeconfig
 from budeval.config import EngineConfig, StorageConfig
 from budeval.domain.cluster import ClusterTarget
+from budeval.domain.evaluation import Evaluation
+from budeval.domain.identifiers import parts_name
+from budeval.engines.base import JobSpec
+from budeval.engines.opencompass.jobs import OpenCompass
 from budeval.errors import ClusterError
 from budeval.evals.ansible_orchestrator import AnsibleOrchestrator
 from budeval.evals.clusters import Clusters
@@ -163,3 +167,178 @@ def test_the_probe_satisfies_the_restricted_level(clusters: Path) -> None:
     for container in pod["containers"]:
         assert container["securityContext"]["allowPrivilegeEscalation"] is False
         assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+
+
+def _evaluation() -> Evaluation:
+    return Evaluation.model_validate(
+        {
+            "eval_id": "e-1",
+            "experiment_id": "x-1",
+            "engine": "opencompass",
+            "model": {"name": "m", "endpoint": "http://m/v1"},
+            "runs": [{"run_id": "r-1", "dataset_id": "d"}, {"run_id": "r-2", "dataset_id": "d"}],
+            "target": {"cluster": "first", "namespace": "team-a"},
+            "claim": "another-claim",
+            "audience": {"topics": ["news"], "workflow_id": "theirs"},
+        }
+    )
+
+
+def _working(runner: FakeRunner, directory: Path, storage: StorageConfig = _STORAGE) -> AnsibleOrchestrator:
+    images = EngineConfig(extractor="an-extractor")
+    clusters = Clusters(directory, lambda _eval_id: None)
+    engines = {"opencompass": OpenCompass(images, storage)}
+    return AnsibleOrchestrator(runner, clusters, engines, storage, images)
+
+
+def _job(eval_id: str, run_id: str) -> dict[str, Any]:
+    return {
+        "eval_id": eval_id,
+        "run_id": run_id,
+        "name": "j",
+        "uid": "u",
+        "created": "2026-01-01T00:00:00Z",
+    }
+
+
+@pytest.mark.parametrize(
+    ("said", "code"),
+    [
+        (
+            '403 {"kind":"Status","code":403,"reason":"Forbidden","message":"exceeded quota: q"}',
+            "QUOTA_EXCEEDED",
+        ),
+        (
+            '403 {"kind":"Status","code":403,"reason":"Forbidden","message":"violates PodSecurity"}',
+            "POD_REJECTED",
+        ),
+        (
+            '422 {"kind":"Status","code":422,"reason":"Invalid","message":"spec: Invalid value"}',
+            "SPEC_INVALID",
+        ),
+        ('404 {"kind":"Status","code":404,"reason":"NotFound","message":"no"}', "NAMESPACE_OR_PVC_MISSING"),
+    ],
+)
+def test_a_run_that_is_not_deployed_has_a_code(clusters: Path, said: str, code: str) -> None:
+    """By the API server's words; the others have their Job."""
+    found = [{"run_id": "r-1", "job": "r-1"}, {"run_id": "r-2", "msg": said}]
+    specs = [JobSpec(run_id, 1, "i", ["c"], {}) for run_id in ("r-1", "r-2")]
+
+    first, second = _working(FakeRunner({"runs": found}), clusters).deploy(_evaluation(), specs)
+
+    assert (first.job, first.code, first.message) == ("r-1", None, None)
+    assert (second.job, second.code) == (None, code)
+    assert second.message
+
+
+def test_a_runs_name_does_not_choose_its_code(clusters: Path) -> None:
+    """A number in a name, which the caller chooses, is no status of the API server."""
+    said = "409 the Job names run-401 and run-403 are taken by other Jobs"
+    runner = FakeRunner({"runs": [{"run_id": "run-401", "msg": said}]})
+
+    (refused,) = _working(runner, clusters).deploy(_evaluation(), [])
+
+    assert refused.code not in {"AUTH_FAILED", "FORBIDDEN"}
+
+
+@pytest.mark.parametrize(
+    ("eval_ids", "selector"),
+    [
+        (["e-1"], "app.kubernetes.io/managed-by=budeval,budeval.dev/eval-id=e-1,budeval.dev/run-id"),
+        (["e-1", "e-2"], "app.kubernetes.io/managed-by=budeval,budeval.dev/run-id"),
+    ],
+)
+def test_one_listing_serves_many_evaluations(clusters: Path, eval_ids: list[str], selector: str) -> None:
+    """What is found is told apart by evaluation and run."""
+    runner = FakeRunner({"jobs": [_job(eval_id, "r-1") for eval_id in eval_ids]})
+
+    found = _working(runner, clusters).check_jobs_status(_TARGET, eval_ids, [["e-1", "r-9"]])
+
+    ((playbook, data, credential),) = runner.runs
+    assert {eval_id: list(runs) for eval_id, runs in found.items()} == {
+        eval_id: ["r-1"] for eval_id in eval_ids
+    }
+    assert playbook == "check_job_status_k8s.yml"
+    assert (data["selector"], data["evaluations"]) == (selector, eval_ids)
+    assert data["settled"] == [["e-1", "r-9"]]
+    assert "token-of-first" in credential
+
+
+def test_each_try_of_an_extraction_has_a_job_of_its_own(clusters: Path) -> None:
+    """One that runs twice at once must not delete the Job under the other. It gets the guide's 300 s."""
+    runner = FakeRunner({"log": "", "pods": []})
+    orchestrator = _working(runner, clusters, StorageConfig(pull_secret="a-secret", mount_path="/shared"))
+
+    for _ in range(2):
+        with pytest.raises(ClusterError):
+            orchestrator.extract_job_results(_evaluation(), ["r-1"])
+
+    orders = [data for _, data, _ in runner.runs]
+    names = [order.pop("temp_id") for order in orders]
+    assert len(set(names)) == 2
+    assert all(len(f"extract-results-{name}") <= 57 for name in names)
+    assert orders[0] == orders[1]
+    assert (orders[0]["claim"], orders[0]["image"]) == ("another-claim", "an-extractor")
+    assert orders[0]["pull_secrets"] == [{"name": "a-secret"}]
+    assert Path(orders[0]["script_file"]).name == "extract_results.py"
+    assert (orders[0]["wait_seconds"], runner.patience) == (300, 300)
+    assert (orders[0]["wait_seconds"], runner.patience) == (300, 300)
+
+
+def _waiting(reason: str) -> dict[str, Any]:
+    state = {"waiting": {"reason": reason, "message": "said the kubelet"}}
+    return {"phase": "Pending", "containerStatuses": [{"state": state}]}
+
+
+@pytest.mark.parametrize(
+    ("pods", "code", "retryable", "says"),
+    [
+        ([], "EXTRACTION_FAILED", True, "no pod"),
+        ([{"phase": "Pending"}], "EXTRACTION_FAILED", True, "Pending"),
+        ([{"phase": "Running", "containerStatuses": [{"state": {}}]}], "EXTRACTION_FAILED", True, "Running"),
+        ([_waiting("ImagePullBackOff")], "IMAGE_PULL", False, "said the kubelet"),
+        ([_waiting("InvalidImageName")], "IMAGE_PULL", False, "said the kubelet"),
+        ([_waiting("CreateContainerConfigError")], "EXTRACTION_FAILED", True, "said the kubelet"),
+    ],
+)
+def test_an_extraction_without_a_log_tells_why(
+    clusters: Path,
+    pods: list[dict[str, Any]],
+    code: str,
+    retryable: bool,  # noqa: FBT001 - a table
+    says: str,
+) -> None:
+    """By its pod, if it has come to one."""
+    orchestrator = _working(FakeRunner({"log": "", "pods": pods}), clusters)
+
+    with pytest.raises(ClusterError) as raised:
+        orchestrator.extract_job_results(_evaluation(), ["r-1"])
+
+    assert (raised.value.code, raised.value.retryable) == (code, retryable)
+    assert says in raised.value.message
+
+
+def test_a_log_that_is_no_extractors_is_refused(clusters: Path) -> None:
+    """Whatever a pod prints, it is believed only if its digests are right."""
+    orchestrator = _working(FakeRunner({"log": "Traceback: no such file", "pods": []}), clusters)
+
+    with pytest.raises(ClusterError) as raised:
+        orchestrator.extract_job_results(_evaluation(), ["r-1"])
+
+    assert raised.value.code == "LOG_CORRUPT"
+
+
+def test_a_clean_up_is_that_of_one_evaluation(clusters: Path) -> None:
+    """By its label, and only of what is ours."""
+    receipt = [{"kind": "Job", "name": "r-1", "outcome": "deleted"}]
+    runner = FakeRunner({"receipt": receipt})
+
+    assert _working(runner, clusters).cleanup(_evaluation()) == receipt
+
+    ((playbook, data, _),) = runner.runs
+    assert playbook == "cleanup_k8s.yml"
+    assert data["selector"] == "app.kubernetes.io/managed-by=budeval,budeval.dev/eval-id=e-1"
+    assert data["secrets"] == [
+        parts_name("e-1", run_id, attempt) for run_id in ("r-1", "r-2") for attempt in (1, 2)
+    ]
+    assert runner.patience == 60

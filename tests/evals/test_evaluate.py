@@ -43,11 +43,13 @@ class FakeTurn:
                 "error": "",
                 "code": "",
                 "message": "",
+                "shown": "",
             },
             "workflow_output": {"extraction_results": []},
         }
         self.event: dict[str, Any] | None = None
         self.healed_after: datetime | None = None
+        self.said: list[str] = []
         self._looks = looks
         self._tick = 0
 
@@ -74,15 +76,20 @@ class FakeTurn:
 
     def wait(self, _event: str, limit: timedelta) -> Step:
         """Woken at once where there is an event; otherwise time passes, and troubles with it."""
-        yield from ()
         if self.event is None:
-            self.now += limit
-        if self.healed_after and self.now > self.healed_after:
-            self.failing.clear()
+            yield from self.pause(limit)
         return self.event
 
-    def say(self, _status: str) -> None:
-        """Unheard."""
+    def pause(self, time: timedelta) -> Step:
+        """Time passes, and troubles with it."""
+        yield from ()
+        self.now += time
+        if self.healed_after and self.now > self.healed_after:
+            self.failing.clear()
+
+    def say(self, status: str) -> None:
+        """Heard by those who ask Dapr."""
+        self.said.append(status)
 
     def run(self, course: Course) -> Any:
         """One generation to its end."""
@@ -152,6 +159,7 @@ _FAILED_REPORT = {
     "error": "OOM: too much",
     "code": "OOM",
     "message": "too much",
+    "shown": '{"extraction_status": "failed"}',
 }
 
 
@@ -186,6 +194,7 @@ def test_a_step_that_fails_ends_the_evaluation(activity: str, step: str, before:
         ("evaluate_model_status", "FAILED"),
     ]
     assert turn.numbers() == list(range(1, len(turn.events) + 1))
+    assert turn.said[-1] == '{"extraction_status": "failed"}'
     (recorded,) = turn.orders["record_failure"]
     assert (recorded["code"], recorded["message"]) == ("FORBIDDEN", "You may not.")
     assert error.code == "OOM"  # the first run's reason, as the report has it
@@ -233,7 +242,7 @@ def test_all_runs_refused_fail_the_deployment() -> None:
     """Nothing is watched then."""
     turn = FakeTurn([_all("running")])
     turn.answers["deploy_eval_job"] = [
-        {"run_id": run_id, "job": None, "code": "QUOTA_EXCEEDED", "message": "full"} for run_id in _RUNS
+        {"run_id": run_id, "job": None, "code": "SPEC_INVALID", "message": "no"} for run_id in _RUNS
     ]
 
     _failing(turn)
@@ -313,6 +322,60 @@ def test_a_cluster_that_stays_away_or_refuses_fails_monitoring(code: str, looks:
     assert turn.calls.count("check_jobs_status") >= looks
     assert ("monitor_eval_job_progress", "FAILED") in turn.told()
     assert turn.orders["record_failure"][0]["code"] == code
+
+
+@pytest.mark.parametrize("activity", ["deploy_eval_job", "extract_eval_results", "cleanup_evaluation"])
+@pytest.mark.parametrize(
+    "code", ["CLUSTER_UNREACHABLE", "API_TIMEOUT", "RUNNER_CRASH", "SIDECAR_UNAVAILABLE"]
+)
+def test_an_outage_at_any_step_ends_nothing(activity: str, code: str) -> None:
+    """Of the cluster or of the service's own parts: it is told once, and the step is done when it is over."""
+    turn = FakeTurn([_all("succeeded")])
+    turn.failing[activity] = StepError(code, "nobody answers")
+    turn.healed_after = _START + timedelta(seconds=90)
+
+    turn.run(Course(evaluation=_evaluation()))
+
+    told = [event["notification"]["payload"]["content"]["result"] for event in turn.events]
+    assert [one["cluster"]["code"] for one in told if one and "cluster" in one] == [code]
+    assert turn.told()[-1] == ("evaluate_model_status", "COMPLETED")
+    assert "record_leftovers" not in turn.calls
+
+
+def test_a_cluster_that_is_away_at_the_start_is_told_at_once() -> None:
+    """It may not be the one that was meant; nothing was made yet."""
+    turn = FakeTurn([_all("running")])
+    turn.failing["verify_evaluation_cluster"] = StepError("CLUSTER_UNREACHABLE", "nobody answers")
+
+    _failing(turn)
+
+    assert turn.now == _START
+
+
+def test_runs_that_wait_for_a_quota_on_jobs_get_theirs_later() -> None:
+    """They are blocked meanwhile, and asked for again at each look; the other run goes on."""
+    blocked = _seen("blocked", job=None, uid=None, code="QUOTA_EXCEEDED", message="full")
+    turn = FakeTurn([{"good": _seen("running"), "other": blocked}] * 2 + [_all("succeeded")])
+    answers = [
+        [_deployed("good"), _deployed("other", "QUOTA_EXCEEDED")],
+        [_deployed("other", "QUOTA_EXCEEDED")],
+        [_deployed("other")],
+    ]
+    answer = turn._answer
+    turn._answer = lambda activity, argument: (  # type: ignore[method-assign]
+        answers.pop(0) if activity == "deploy_eval_job" else answer(activity, argument)
+    )
+
+    turn.run(Course(evaluation=_evaluation()))
+
+    attempts = [(order["run_ids"], order["attempt"]) for order in turn.orders["deploy_eval_job"]]
+    assert attempts == [(["good", "other"], 1), (["other"], 1), (["other"], 1)]
+    (order,) = turn.orders["extract_eval_results"]
+    assert {run["state"] for run in order["runs"]} == {"succeeded"}
+
+
+def _deployed(run_id: str, code: str | None = None) -> dict[str, Any]:
+    return {"run_id": run_id, "job": None if code else run_id, "code": code, "message": code}
 
 
 def test_a_blocked_run_is_given_up_after_its_time() -> None:
@@ -403,3 +466,26 @@ def test_the_watcher_can_ask_for_a_look_of_ones_own() -> None:
 
     assert "check_jobs_status" in turn.calls
     assert "read_snapshot" not in turn.calls
+
+
+def test_a_cluster_that_is_away_when_a_run_is_deployed_again_ends_nothing() -> None:
+    """A node that is lost often takes the API server's peace with it: the other runs go on."""
+    running = {"good": _seen("running"), "other": _seen("running")}
+    gone = {"good": _seen("running"), "other": _seen("gone", code="JOB_GONE", message="not there")}
+    ended = {"good": _seen("succeeded"), "other": _seen("succeeded", uid="u2")}
+    turn = FakeTurn([running, gone, gone, gone, ended])
+    call, tries = turn.call, []
+
+    def away_once(activity: str, argument: Any) -> Step:
+        if activity == "deploy_eval_job" and argument["attempt"] == 2:
+            tries.append(argument["run_ids"])
+            if len(tries) == 1:
+                raise StepError("CLUSTER_UNREACHABLE", "nobody answers")
+        return (yield from call(activity, argument))
+
+    turn.call = away_once  # type: ignore[method-assign]
+    turn.run(Course(evaluation=_evaluation()))
+
+    assert tries == [["other"], ["other"]]
+    assert turn.told()[-1] == ("evaluate_model_status", "COMPLETED")
+    assert "record_failure" not in turn.orders

@@ -82,9 +82,15 @@ class Desk:
             self._start,
         )
 
-    def vault(self) -> Vault:
-        """Opens what the intake has sealed."""
-        return Vault(self.dapr.client(), Sealer(self.seal_key))
+    def opened(self) -> dict[str, str]:
+        """What the intake has sealed for the evaluation that is there."""
+        sidecar = self.dapr.client()
+        record = EvaluationStore(sidecar).load(_ID)
+        return Vault(sidecar, Sealer(self.seal_key)).open(record.sealed_as)
+
+    def sealed(self) -> list[str]:
+        """The keys of what is sealed."""
+        return [key for key in self.dapr.state if key.startswith("sealed-")]
 
     def listed(self) -> list[str]:
         """Every id on the list, as often as it is there."""
@@ -221,15 +227,29 @@ def test_of_two_at_once_the_first_record_counts(desk: Desk) -> None:
     assert desk.started == [theirs]
 
 
+def test_who_comes_second_leaves_the_firsts_secrets(desk: Desk) -> None:
+    """Otherwise his key would be sent to the other's endpoint."""
+    desk.accept(namespace="other", **_model(api_key="sk-of-the-first"))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(EvaluationStore, "find", lambda _store, _eval_id: None)  # he looked before it was there
+        refusal = _refused(desk.accept)
+
+    assert refusal == (409, "EVALUATION_CONFLICT", "eval_id")
+    assert desk.opened() == {"api_key": "sk-of-the-first"}
+    assert len(desk.sealed()) == 1
+
+
 def test_secrets_are_sealed_before_anything_else(desk: Desk) -> None:
     """Then rows, the list, the record: who finds a record finds all that it needs."""
     desk.accept(kubeconfig=_kubeconfig())
 
     digest = hashlib.sha256(_ROWS.encode()).hexdigest()
-    sealed, rows, days, page, record = desk.dapr.written
-    assert (sealed, rows, days) == (f"sealed-{_ID}", f"dataset-{digest}", "index-days")
+    sealed, rows, days, page, record, brief = desk.dapr.written
+    assert sealed.startswith(f"sealed-{_ID}.")
+    assert (rows, days) == (f"dataset-{digest}", "index-days")
     assert page.startswith("index-20")
-    assert record == f"eval-{_ID}"
+    assert (record, brief) == (f"eval-{_ID}", f"brief-{_ID}")
 
 
 def test_no_secret_is_stored_in_the_clear(desk: Desk) -> None:
@@ -239,7 +259,7 @@ def test_no_secret_is_stored_in_the_clear(desk: Desk) -> None:
     everything = json.dumps(desk.dapr.state) + record.model_dump_json()
     assert _KEY not in everything
     assert _TOKEN not in everything
-    assert desk.vault().open(_ID) == {"api_key": _KEY, "kubeconfig": _kubeconfig()}
+    assert desk.opened() == {"api_key": _KEY, "kubeconfig": _kubeconfig()}
     assert record.evaluation.target == ClusterTarget(cluster=FROM_REQUEST, namespace="budeval", eval_id=_ID)
 
 
@@ -266,8 +286,9 @@ def test_the_same_request_completes_what_was_cut(desk: Desk, writes: int) -> Non
 
     assert desk.started == [record]
     assert desk.listed() == [_ID]
-    assert desk.vault().open(_ID)["api_key"] == _KEY
-    assert set(desk.dapr.state) >= {f"eval-{_ID}", f"sealed-{_ID}", "index-days"}
+    assert desk.opened()["api_key"] == _KEY
+    assert set(desk.dapr.state) >= {f"eval-{_ID}", f"brief-{_ID}", "index-days"}
+    assert len(desk.sealed()) == 1
 
 
 def test_a_start_that_was_cut_is_made_up_for(desk: Desk) -> None:
@@ -343,7 +364,7 @@ def test_a_referenced_secret_is_followed(desk: Desk, reference: Json, stored: di
 
     record = desk.accept(**_model(api_key=None, secret_ref=reference))
 
-    assert desk.vault().open(_ID) == {"api_key": _KEY}
+    assert desk.opened() == {"api_key": _KEY}
     assert _KEY not in json.dumps(desk.dapr.state) + record.model_dump_json()
 
 

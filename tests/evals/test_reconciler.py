@@ -2,22 +2,43 @@
 
 import pytest
 
-from budeval.domain.evaluation import EvaluationRecord
+from budeval.domain.evaluation import EvaluationRecord, Outcome
+from budeval.domain.notification import WorkflowStatus
 from budeval.errors import SidecarError
 from budeval.evals.reconciler import Reconciler
 from budeval.evals.store import EvaluationStore
+from budeval.runtime.workflow_engine import WorkflowSnapshot
 from tests.evals import samples
 from tests.runtime.fake_dapr import FakeDapr
 
 _DAY = "2026-01-01"
 
 
-class FakeStart:
-    """Remembers what was started."""
+class FakeEngine:
+    """Remembers what was started and closed; knows the workflows that it is told of."""
 
     def __init__(self) -> None:
         self.started: list[str] = []
+        self.closed: list[tuple[str, str]] = []
+        self.workflows: dict[str, WorkflowSnapshot] = {}
         self.away = False
+
+    def has(self, eval_id: str, status: str, failure: str | None = None) -> None:
+        """There is a workflow."""
+        self.workflows[f"eval-{eval_id}"] = WorkflowSnapshot(
+            workflow_id=f"eval-{eval_id}",
+            name="evaluate_model",
+            status=WorkflowStatus(status),
+            failure=failure,
+        )
+
+    def find(self, workflow_id: str) -> WorkflowSnapshot | None:
+        """One of them."""
+        return self.workflows.get(workflow_id)
+
+    def close(self, record: EvaluationRecord, reason: str) -> None:
+        """End it."""
+        self.closed.append((record.evaluation.eval_id, reason))
 
     def __call__(self, record: EvaluationRecord) -> None:
         """Start it."""
@@ -32,24 +53,77 @@ def _create(store: EvaluationStore, eval_id: str, ended: str | None = None) -> N
     store.create(EvaluationRecord(evaluation=evaluation, digest="d", created=_DAY, ended=ended))
 
 
+def _reconciler(store: EvaluationStore, engine: FakeEngine) -> Reconciler:
+    return Reconciler(store, engine, engine, engine.close)
+
+
+@pytest.mark.parametrize(
+    ("status", "failure", "reason"),
+    [
+        ("FAILED", "INTERNAL: KeyError in report_results", "INTERNAL: KeyError in report_results"),
+        ("TERMINATED", None, "INTERNAL: its workflow is TERMINATED"),
+    ],
+)
+def test_what_its_workflow_has_left_is_closed(status: str, failure: str | None, reason: str) -> None:
+    """It broke, or somebody terminated it: nobody else would end the evaluation."""
+    store, engine = EvaluationStore(FakeDapr().client()), FakeEngine()
+    _create(store, "broken")
+    engine.has("broken", status, failure)
+
+    _reconciler(store, engine).look()
+
+    assert engine.closed == [("broken", reason)]
+    assert engine.started == []
+
+
+@pytest.mark.parametrize("status", ["RUNNING", "PENDING", "SUSPENDED"])
+def test_what_is_under_way_is_left_alone(status: str) -> None:
+    """Its workflow goes on."""
+    store, engine = EvaluationStore(FakeDapr().client()), FakeEngine()
+    _create(store, "running")
+    engine.has("running", status)
+
+    _reconciler(store, engine).look()
+
+    assert (engine.started, engine.closed) == ([], [])
+
+
+def test_what_ends_during_the_look_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The record was read before its workflow's end, which writes it first."""
+    store, engine = EvaluationStore(FakeDapr().client()), FakeEngine()
+    _create(store, "ending")
+    engine.has("ending", "COMPLETED")
+    find = engine.find
+
+    def ends(workflow_id: str) -> WorkflowSnapshot | None:
+        store.end("ending", Outcome.COMPLETED)
+        return find(workflow_id)
+
+    monkeypatch.setattr(engine, "find", ends)
+
+    _reconciler(store, engine).look()
+
+    assert engine.closed == []
+
+
 def test_only_what_has_a_record_and_has_not_ended_is_started() -> None:
     """What is on the list without a record never happened."""
-    store, start = EvaluationStore(FakeDapr().client()), FakeStart()
+    store, start = EvaluationStore(FakeDapr().client()), FakeEngine()
     _create(store, "ended", ended=_DAY)
     _create(store, "running")
     store.add_to_index("cut", _DAY)
     _create(store, "accepted")
 
-    Reconciler(store, start).look()
+    _reconciler(store, start).look()
 
     assert sorted(start.started) == ["accepted", "running"]
 
 
 def test_an_empty_list_is_nothing_to_do() -> None:
     """As in a new installation."""
-    start = FakeStart()
+    start = FakeEngine()
 
-    Reconciler(EvaluationStore(FakeDapr().client()), start).look()
+    _reconciler(EvaluationStore(FakeDapr().client()), start).look()
 
     assert start.started == []
 
@@ -57,19 +131,19 @@ def test_an_empty_list_is_nothing_to_do() -> None:
 @pytest.mark.parametrize("lost", ["store", "engine"])
 def test_who_does_not_answer_is_told(lost: str) -> None:
     """The thread looks again a minute later."""
-    dapr, start = FakeDapr(), FakeStart()
+    dapr, start = FakeDapr(), FakeEngine()
     store = EvaluationStore(dapr.client())
     _create(store, "running")
     dapr.unreachable, start.away = lost == "store", lost == "engine"
 
     with pytest.raises(SidecarError):
-        Reconciler(store, start).look()
+        _reconciler(store, start).look()
 
 
 def test_it_looks_as_soon_as_it_is_started(monkeypatch: pytest.MonkeyPatch) -> None:
     """And no more once it is stopped; a look that fails does not end it."""
     monkeypatch.setattr("budeval.evals.reconciler._EVERY_SECONDS", 0.01)
-    store, start = EvaluationStore(FakeDapr().client()), FakeStart()
+    store, start = EvaluationStore(FakeDapr().client()), FakeEngine()
     _create(store, "running")
     looks = []
 
@@ -82,7 +156,7 @@ def test_it_looks_as_soon_as_it_is_started(monkeypatch: pytest.MonkeyPatch) -> N
         start(record)
         reconciler.stop()
 
-    reconciler = Reconciler(store, at_first_away)
+    reconciler = Reconciler(store, start, at_first_away, start.close)
     reconciler.start()
     reconciler._thread.join(10)
 

@@ -56,6 +56,8 @@ _SOURCE = "eval_datasets.0.source"
         pytest.param(_model(endpoint="http://m/v1 x"), _ENDPOINT, "pattern", id="blank-in-endpoint"),
         pytest.param(_model(model_name=""), "eval_model_info.model_name", "at least 1", id="no-model"),
         pytest.param(_model(model_name="a\nb"), "eval_model_info.model_name", "pattern", id="two-lines"),
+        pytest.param(_model(api_key=""), "eval_model_info.api_key", "must not be empty", id="empty-key"),
+        pytest.param(_model(api_key=" \n"), "eval_model_info.api_key", "must not be empty", id="blank-key"),
         pytest.param(_model(api_key=None), "eval_model_info", "either api_key or secret_ref", id="no-key"),
         pytest.param(
             _model(secret_ref={"name": "s"}), "eval_model_info", "either api_key or secret_ref", id="two-keys"
@@ -143,6 +145,13 @@ def test_inline_rows_may_fill_their_limit() -> None:
 def test_the_end_of_an_endpoint_does_not_matter() -> None:
     """With a slash or without, it is the same place."""
     assert _parsed(**_model(endpoint="http://m/v1/")).eval_model_info.endpoint == "http://m/v1"
+
+
+@pytest.mark.parametrize("endpoint", ["http://m/v1?version=1", "http://m/v1#here"])
+def test_an_endpoint_is_a_base_to_which_a_path_is_added(endpoint: str) -> None:
+    """Behind a query or a fragment, `/chat/completions` would be no path any more."""
+    with pytest.raises(ValidationError):
+        _parsed(**_model(endpoint=endpoint))
 
 
 def test_secrets_are_not_shown_by_a_request() -> None:

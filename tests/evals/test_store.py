@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from budeval.domain.evaluation import EvaluationRecord
+from budeval.domain.evaluation import EvaluationRecord, Outcome
 from budeval.errors import RequestError
-from budeval.evals.store import INDEX_PAGE, EvaluationStore
+from budeval.evals.store import INDEX_PAGE, EvaluationStore, Look
 from tests.evals import samples
 from tests.runtime.fake_dapr import FakeDapr
 
@@ -66,6 +66,43 @@ def test_missing_records_are_passed_over(store: EvaluationStore) -> None:
     assert [record.evaluation.eval_id for record in found] == ["b", "a"]
 
 
+def test_a_list_reads_lines_and_not_records(dapr: FakeDapr, store: EvaluationStore) -> None:
+    """A record may carry a megabyte of results. Its line has what it says, and when it ended."""
+    for eval_id in ("a", "b"):
+        store.create(_record(eval_id))
+    store.end("a", Outcome.PARTIAL)
+    whole = store.load("a")
+    for eval_id in ("a", "b"):
+        del dapr.state[f"eval-{eval_id}"]
+
+    found = store.briefs(["b", "cut", "a"])
+
+    assert [brief.eval_id for brief in found] == ["b", "a"]
+    assert found[1] == whole.brief
+    assert (found[1].outcome, found[0].outcome) == (Outcome.PARTIAL, None)
+    assert found[1].ended
+
+
+def test_a_record_without_a_line_gives_one(dapr: FakeDapr, store: EvaluationStore) -> None:
+    """The service died between the two."""
+    record = store.create(_record())
+    del dapr.state["brief-e-1"]
+
+    assert store.briefs(["e-1"]) == [record.brief]
+
+
+def test_what_has_ended_stays_as_it_ended(store: EvaluationStore) -> None:
+    """Two may want to end it: the workflow, and who cleans up after it."""
+    store.create(_record())
+    store.end("e-1", Outcome.COMPLETED)
+    first = store.load("e-1")
+
+    store.end("e-1", Outcome.FAILED)
+
+    assert store.load("e-1") == first
+    assert first.outcome is Outcome.COMPLETED
+
+
 def test_workflow_data_is_merged_into_the_record(store: EvaluationStore) -> None:
     """What is not named stays; a repetition changes nothing."""
     before = store.create(_record())
@@ -99,10 +136,23 @@ def test_rows_are_kept_by_their_digest(dapr: FakeDapr, store: EvaluationStore) -
     assert store.rows("other") is None
 
 
+def _saw(run: dict[str, Any]) -> Look:
+    return lambda _before: [run]
+
+
+def test_a_look_knows_the_one_before(store: EvaluationStore) -> None:
+    """None at first."""
+    store.save_snapshot("e-1", _NOON, lambda before: [*before, {"look": 1}])
+
+    snapshot = store.save_snapshot("e-1", _NOON, lambda before: [*before, {"look": 2}])
+
+    assert snapshot["runs"] == [{"look": 1}, {"look": 2}]
+
+
 def test_snapshots_count_up(store: EvaluationStore) -> None:
     """Each look that is kept is one tick more."""
     ticks = [
-        store.save_snapshot("e-1", _NOON + timedelta(seconds=second), [{"at": second}])["tick"]
+        store.save_snapshot("e-1", _NOON + timedelta(seconds=second), _saw({"at": second}))["tick"]
         for second in range(3)
     ]
 
@@ -114,9 +164,9 @@ def test_snapshots_count_up(store: EvaluationStore) -> None:
 
 def test_an_older_snapshot_never_replaces_a_newer(dapr: FakeDapr, store: EvaluationStore) -> None:
     """Who comes late is told the newer one, and the tick stays."""
-    newer = store.save_snapshot("e-1", _NOON, [{"state": "succeeded"}])
+    newer = store.save_snapshot("e-1", _NOON, _saw({"state": "succeeded"}))
 
-    answer = store.save_snapshot("e-1", _NOON - timedelta(seconds=1), [{"state": "running"}])
+    answer = store.save_snapshot("e-1", _NOON - timedelta(seconds=1), _saw({"state": "running"}))
 
     assert answer == newer == dapr.state["observed-e-1"]
 
@@ -136,7 +186,7 @@ def test_the_newest_snapshot_wins_in_any_order(moments: list[tuple[int, int]]) -
     store = EvaluationStore(FakeDapr().client())
     times = [_NOON + timedelta(seconds=second, microseconds=micro) for second, micro in moments]
 
-    kept = [store.save_snapshot("e-1", at, [{"at": at.timestamp()}]) for at in times]
+    kept = [store.save_snapshot("e-1", at, _saw({"at": at.timestamp()})) for at in times]
 
     ticks = [snapshot["tick"] for snapshot in kept]
     assert ticks == sorted(ticks)
@@ -183,19 +233,34 @@ def test_there_are_no_results_before_they_are_whole(dapr: FakeDapr, store: Evalu
 
 
 def test_receipts_of_all_tries_are_merged(dapr: FakeDapr, store: EvaluationStore) -> None:
-    """What a later try says of an object counts."""
-    store.save_receipt("e-1", [_object("Job", "a", "left"), _object("Secret", "a", "removed")])
-    store.save_receipt("e-1", [_object("Job", "a", "removed"), _object("Job", "b", "removed")])
+    """What a later try says of an object counts; what it does not find any more is gone."""
+    store.save_receipt("e-1", [_object("Job", "a", "you may not"), _object("Pod", "a", "still ending")])
+    store.note_leftovers("e-1", "CLEANUP_INCOMPLETE: some are left")
+    store.save_receipt("e-1", [_object("Job", "a", "you still may not"), _object("Job", "b", "deleted")])
 
     assert dapr.state["receipt-e-1"]["objects"] == [
-        _object("Job", "a", "removed"),
-        _object("Secret", "a", "removed"),
-        _object("Job", "b", "removed"),
+        _object("Job", "a", "you still may not"),
+        _object("Pod", "a", "deleted"),
+        _object("Evaluation", "e-1", "deleted"),
+        _object("Job", "b", "deleted"),
     ]
 
 
-def _object(kind: str, name: str, result: str) -> dict[str, str]:
-    return {"kind": kind, "name": name, "result": result}
+def test_what_clean_up_could_not_do_stands_beside_what_it_did(dapr: FakeDapr, store: EvaluationStore) -> None:
+    """Also where it could do nothing."""
+    store.note_leftovers("e-2", "FORBIDDEN: not any more")
+    store.save_receipt("e-1", [_object("Job", "a", "deleted")])
+    store.note_leftovers("e-1", "CLUSTER_UNREACHABLE: away")
+
+    assert dapr.state["receipt-e-1"]["objects"] == [
+        _object("Job", "a", "deleted"),
+        _object("Evaluation", "e-1", "CLUSTER_UNREACHABLE: away"),
+    ]
+    assert dapr.state["receipt-e-2"]["objects"] == [_object("Evaluation", "e-2", "FORBIDDEN: not any more")]
+
+
+def _object(kind: str, name: str, outcome: str) -> dict[str, str]:
+    return {"kind": kind, "name": name, "outcome": outcome}
 
 
 def test_the_list_goes_on_on_another_page(dapr: FakeDapr, store: EvaluationStore) -> None:

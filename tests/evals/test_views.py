@@ -40,8 +40,8 @@ class Case:
     def create(self, eval_id: str = "e-1", **data: Any) -> None:
         """A record, on the list."""
         self.store.add_to_index(eval_id, "2026-01-01")
-        self.store.create(EvaluationRecord(evaluation=_evaluation(eval_id), digest="d", created=_CREATED))
-        self.store.update_workflow_data_in_statestore(f"eval-{eval_id}", data)
+        made = {"evaluation": _evaluation(eval_id), "digest": "d", "created": _CREATED, **data}
+        self.store.create(EvaluationRecord.model_validate(made))
 
     def announce(self, *orders: Json, eval_id: str = "e-1") -> None:
         """What an announcer has worded."""
@@ -51,7 +51,7 @@ class Case:
 
     def look(self, *runs: Json) -> None:
         """A snapshot."""
-        self.store.save_snapshot("e-1", _NOON, list(runs))
+        self.store.save_snapshot("e-1", _NOON, lambda _before: list(runs))
 
 
 @pytest.fixture
@@ -134,9 +134,18 @@ def test_runs_are_as_the_newest_snapshot_has_them(case: Case) -> None:
     assert state.progress_percent == 22  # half of inference, of one of two runs
 
 
-_GOOD = {"run_id": "good", "status": "success", "outcome": "COMPLETED", "scores": [{"score": 1}]}
+_GOOD = {
+    "run_id": "good",
+    "job_state": "succeeded",
+    "status": "success",
+    "outcome": "COMPLETED",
+    "scores": [{"score": 1}],
+    "code": None,
+    "error": None,
+}
 _BAD = {
     "run_id": "other",
+    "job_state": "failed",
     "status": "error",
     "outcome": "FAILED",
     "scores": [],
@@ -169,6 +178,20 @@ def test_an_ended_evaluation_tells_how_each_run_ended(case: Case) -> None:
     }
 
 
+def test_a_look_after_the_clean_up_does_not_change_how_runs_ended(case: Case) -> None:
+    """A watcher's look may come last, and finds no Jobs any more: a success stays one."""
+    gone = {"state": "gone", "code": "JOB_GONE", "message": "The Job is not on the cluster any more"}
+    case.look({"run_id": "good", **gone}, {"run_id": "other", **gone})
+    ended = {"ended": _ENDED, "outcome": "PARTIAL", "extraction_results": [_GOOD, _BAD]}
+    case.store.update_workflow_data_in_statestore("eval-e-1", ended)
+
+    runs = case.views.state("e-1").runs
+
+    assert runs["good"]["state"] == "succeeded"
+    assert "not on the cluster" not in str(runs["good"].get("message"))
+    assert (runs["other"]["state"], runs["other"]["code"]) == ("failed", "OOM")
+
+
 @pytest.mark.parametrize(
     ("results", "error"),
     [
@@ -194,7 +217,8 @@ def test_a_failed_evaluation_tells_why(case: Case, results: list[Json] | None, e
 def test_list_and_single_view_agree(case: Case, outcome: Outcome | None) -> None:
     """At the same time both say the same."""
     case.announce(*_begun()[1])
-    case.store.update_workflow_data_in_statestore("eval-e-1", {"outcome": outcome})
+    if outcome:
+        case.store.end("e-1", outcome)
 
     (line,) = case.views.page(None, 10).evaluations
     state = case.views.state("e-1")

@@ -9,16 +9,19 @@ import pytest
 import yaml
 
 from budeval.config import EngineConfig, StorageConfig
-from budeval.domain.evaluation import EvaluationRecord
+from budeval.domain.evaluation import EvaluationRecord, Outcome
 from budeval.errors import BudevalError, ClusterError, SidecarError
 from budeval.evals import watching
 from budeval.evals.ansible_orchestrator import AnsibleOrchestrator
 from budeval.evals.clusters import Clusters
 from budeval.evals.store import EvaluationStore
 from budeval.evals.watching import WatchActivities
+from budeval.runtime.sealing import Sealer, new_key
+from budeval.runtime.vault import Vault
 from tests.evals import samples
 from tests.runtime.fake_dapr import FakeDapr
 
+_KEY = "sk-very-secret"
 _AWAY = ClusterError("nobody answers", code="CLUSTER_UNREACHABLE", retryable=True)
 _CHANGED = "runs_changed"
 
@@ -88,8 +91,9 @@ class Watch:
         self.store = EvaluationStore(sidecar)
         clusters = Clusters(directory, self.kubeconfigs.get, Path("/nowhere"))
         orchestrator = AnsibleOrchestrator(self.runner, clusters, {}, StorageConfig(), EngineConfig())
+        self.vault = Vault(sidecar, Sealer(new_key()))
         self.activities = WatchActivities(
-            orchestrator, clusters, sidecar, self.store, self.engine, self._start
+            orchestrator, clusters, sidecar, self.store, self.vault, self.engine, self._start
         )
 
     def _start(self, watch_id: str) -> None:
@@ -102,7 +106,8 @@ class Watch:
 
     def register(self, eval_id: str, **target: Any) -> str:
         """A new evaluation comes; the id of its watcher."""
-        self.store.create(_record(eval_id, target))
+        record = self.store.create(_record(eval_id, target))
+        self.vault.put(record.sealed_as, {"api_key": _KEY})
         self.activities.register_with_watcher({"eval_id": eval_id})
         (watch_id,) = (
             key.removeprefix("watched-")
@@ -111,9 +116,9 @@ class Watch:
         )
         return watch_id
 
-    def tick(self, watch_id: str, delivered: dict[str, str] | None = None) -> Json:
+    def tick(self, watch_id: str) -> Json:
         """One look."""
-        return self.activities.watch_tick({"watch_id": watch_id, "delivered": delivered or {}})
+        return self.activities.watch_tick({"watch_id": watch_id})
 
     def members(self, watch_id: str) -> list[str]:
         """Of its registry."""
@@ -212,9 +217,9 @@ def test_a_watcher_without_members_ends(watch: Watch) -> None:
     watch_id = watch.register("e-1")
     watch.activities.leave_watcher({"eval_id": "e-1"})
 
-    found = watch.tick(watch_id, {"e-1": "digest"})
+    found = watch.tick(watch_id)
 
-    assert found == {"closed": True, "changed": False, "trouble": None, "delivered": {}}
+    assert found == {"closed": True, "changed": False, "trouble": None}
     assert watch.dapr.state[f"watched-{watch_id}"] == {"schema": 1, "closed": True, "members": {}}
     assert watch.runner.asked == []
 
@@ -259,13 +264,11 @@ def test_only_those_are_woken_whose_runs_have_changed(watch: Watch) -> None:
     assert first["changed"]
     assert watch.woken() == [("eval-e-1", {"check": False}), ("eval-e-2", {"check": False})]
 
-    second = watch.tick(watch_id, first["delivered"])
-    assert (second["changed"], second["delivered"]) == (False, first["delivered"])
+    assert not watch.tick(watch_id)["changed"]
     assert watch.woken() == []
 
     watch.runner.jobs = [_job("e-1"), _job("e-2", complete=True)]
-    third = watch.tick(watch_id, second["delivered"])
-    assert third["changed"]
+    assert watch.tick(watch_id)["changed"]
     assert watch.woken() == [("eval-e-2", {"check": False})]
     snapshot = watch.store.snapshot("e-2")
     assert snapshot is not None
@@ -278,8 +281,8 @@ def test_one_look_serves_all_members(watch: Watch) -> None:
     watch.register("e-2")
     watch.runner.jobs = [_job("e-1", complete=True), _job("e-2")]
 
-    delivered = watch.tick(watch_id)["delivered"]
-    watch.tick(watch_id, delivered)
+    for _ in range(2):
+        watch.tick(watch_id)
 
     (_, first), (_, second) = watch.runner.asked
     assert first["evaluations"] == second["evaluations"] == ["e-1", "e-2"]
@@ -287,32 +290,103 @@ def test_one_look_serves_all_members(watch: Watch) -> None:
 
 
 def test_a_log_that_was_seen_is_kept(watch: Watch) -> None:
-    """It outlives the pod; with it comes the progress."""
+    """It outlives the pod, but the key in it does not; with it comes the progress."""
     watch_id = watch.register("e-1")
     line = 'BUDEVAL1-PROGRESS {"done": 1, "total": 4, "phase": "infer"}\n'
-    watch.runner.jobs = [_job("e-1", log=line, pod={"name": "p", "phase": "Running"})]
+    log = f"the endpoint says: {_KEY} is wrong\n{line}"
+    watch.runner.jobs = [_job("e-1", log=log, pod={"name": "p", "phase": "Running"})]
 
     watch.tick(watch_id)
 
-    assert watch.store.log("e-1", "r-1") == line
+    assert watch.store.log("e-1", "r-1") == f"the endpoint says: *** is wrong\n{line}"
     snapshot = watch.store.snapshot("e-1")
     assert snapshot is not None
     assert snapshot["runs"][0]["progress"]["done"] == 1
 
 
-def test_a_member_without_a_record_disturbs_nobody(watch: Watch) -> None:
-    """It is woken at most once."""
+@pytest.mark.parametrize("fate", ["lost", "ended"])
+def test_a_member_that_did_not_come_to_leave_is_taken_off(watch: Watch, fate: str) -> None:
+    """Its workflow was terminated by hand, or its record is gone; nobody else is disturbed."""
     watch_id = watch.register("e-1")
-    watch.register("lost")
-    watch.dapr.state.pop("eval-lost")
+    watch.register("gone")
+    if fate == "lost":
+        watch.dapr.state.pop("eval-gone")
+    else:
+        watch.store.end("gone", Outcome.FAILED)
     watch.runner.jobs = [_job("e-1")]
 
-    delivered = watch.tick(watch_id)["delivered"]
-    watch.woken()
-    again = watch.tick(watch_id, delivered)
+    watch.tick(watch_id)
 
-    assert not again["changed"]
-    assert watch.woken() == []
+    assert watch.members(watch_id) == ["e-1"]
+    assert watch.woken() == [("eval-e-1", {"check": False})]
+
+
+def test_a_watcher_whose_members_have_all_ended_ends(watch: Watch) -> None:
+    """With the next tick."""
+    watch_id = watch.register("e-1")
+    watch.store.end("e-1", Outcome.COMPLETED)
+
+    assert watch.tick(watch_id) == {"closed": False, "changed": False, "trouble": None}
+    assert watch.tick(watch_id)["closed"]
+    assert watch.runner.asked == []
+
+
+def test_a_member_whose_look_cannot_be_kept_disturbs_nobody(watch: Watch) -> None:
+    """Its secrets are lost: it finds that out for itself."""
+    watch_id = watch.register("e-1")
+    watch.register("e-2")
+    watch.vault.destroy(watch.store.load("e-1").sealed_as)
+    watch.runner.jobs = [_job("e-1"), _job("e-2")]
+
+    assert watch.tick(watch_id)["trouble"] is None
+
+    assert watch.woken() == [("eval-e-2", {"check": False})]
+
+
+def test_a_state_store_that_is_away_fails_the_tick(watch: Watch) -> None:
+    """It is tried again as a whole."""
+    watch_id = watch.register("e-1")
+    watch.runner.jobs = [_job("e-1")]
+    watch.dapr.unreachable = True
+
+    with pytest.raises(SidecarError):
+        watch.tick(watch_id)
+
+
+def test_a_tick_that_was_cut_after_its_wake_ups_wakes_again(watch: Watch) -> None:
+    """Before it could note them: a wake-up too many costs a read."""
+    watch_id = watch.register("e-1")
+    watch.runner.jobs = [_job("e-1")]
+    watch.tick(watch_id)
+    watch.woken()
+    del watch.dapr.state[f"woken-{watch_id}"]
+
+    watch.tick(watch_id)
+
+    assert watch.woken() == [("eval-e-1", {"check": False})]
+
+
+def test_ticks_that_overlap_lose_nothing(watch: Watch) -> None:
+    """As after a restart of daprd: the look that began later counts, whoever of them ends last."""
+    watch_id = watch.register("e-1")
+    watch.runner.jobs = [_job("e-1")]
+    look, later = watch.runner.run, [_job("e-1", complete=True)]
+
+    def slowly(playbook: str, data: Json, kubeconfig: str, patience: float = 0) -> Json:
+        """The other tick begins and ends while this one looks."""
+        old = look(playbook, data, kubeconfig, patience)
+        watch.runner.run = look  # type: ignore[method-assign]
+        watch.runner.jobs = later
+        watch.tick(watch_id)
+        return old
+
+    watch.runner.run = slowly  # type: ignore[method-assign]
+    watch.tick(watch_id)
+
+    snapshot = watch.store.snapshot("e-1")
+    assert snapshot is not None
+    assert (snapshot["tick"], snapshot["runs"][0]["state"]) == (1, "succeeded")
+    assert ("eval-e-1", {"check": False}) in watch.woken()
 
 
 def test_trouble_is_told_once(watch: Watch) -> None:
@@ -322,20 +396,20 @@ def test_trouble_is_told_once(watch: Watch) -> None:
     both = [("eval-e-1", {"check": True}), ("eval-e-2", {"check": True})]
     watch.runner.trouble = _AWAY
 
-    first = watch.tick(watch_id, {"e-1": "digest", "e-2": "digest"})
+    first = watch.tick(watch_id)
     assert (first["trouble"], first["changed"], first["closed"]) == ("CLUSTER_UNREACHABLE", False, False)
     assert watch.woken() == both
 
-    second = watch.tick(watch_id, first["delivered"])
+    watch.tick(watch_id)
     assert watch.woken() == []
 
     watch.runner.trouble = ClusterError("you may not", code="FORBIDDEN", retryable=False)
-    third = watch.tick(watch_id, second["delivered"])
+    watch.tick(watch_id)
     assert watch.woken() == both
 
     watch.runner.trouble = None
     watch.runner.jobs = [_job("e-1"), _job("e-2")]
-    assert watch.tick(watch_id, third["delivered"])["trouble"] is None
+    assert watch.tick(watch_id)["trouble"] is None
     assert watch.woken() == [("eval-e-1", {"check": False}), ("eval-e-2", {"check": False})]
 
 
@@ -343,11 +417,11 @@ def test_a_member_that_comes_into_a_trouble_is_told(watch: Watch) -> None:
     """And the others not again."""
     watch_id = watch.register("e-1")
     watch.runner.trouble = _AWAY
-    delivered = watch.tick(watch_id)["delivered"]
+    watch.tick(watch_id)
     watch.woken()
 
     watch.register("e-2")
-    watch.tick(watch_id, delivered)
+    watch.tick(watch_id)
 
     assert watch.woken() == [("eval-e-2", {"check": True})]
 
@@ -359,7 +433,10 @@ def test_a_member_that_cannot_be_woken_stops_nobody(watch: Watch, trouble: Clust
     watch.runner.trouble = trouble
     watch.engine.deaf = True
 
-    assert set(watch.tick(watch_id)["delivered"]) == {"e-1"}
+    found = watch.tick(watch_id)
+
+    assert found["trouble"] == (trouble.code if trouble else None)
+    assert set(watch.dapr.state[f"woken-{watch_id}"]) == {"e-1"}
 
 
 def test_the_next_member_lends_its_credential(watch: Watch) -> None:

@@ -8,7 +8,7 @@ from urllib.parse import unquote
 
 import httpx
 
-from budeval.runtime.sidecar import Sidecar
+from budeval.runtime.sidecar import EventFormat, Sidecar
 
 _STATE = "/v1.0/state/store"
 _HEALTHY = {
@@ -23,6 +23,7 @@ class FakeDapr:
 
     state: dict[str, Any] = field(default_factory=dict)
     messages: list[httpx.Request] = field(default_factory=list)
+    invocations: list[httpx.Request] = field(default_factory=list)
     metadata: dict[str, Any] = field(default_factory=lambda: dict(_HEALTHY))
     refused: dict[str, int] = field(default_factory=dict)
     """Status code by the start of a path."""
@@ -32,9 +33,10 @@ class FakeDapr:
     rival: Any = None
     """What someone else writes between a read and the write that follows it."""
 
-    def client(self) -> Sidecar:
+    def client(self, event_format: EventFormat = "cloudevents") -> Sidecar:
         """A Sidecar that speaks to this one."""
-        return Sidecar("http://dapr", "store", "broker", 1.0, transport=httpx.MockTransport(self._answer))
+        transport = httpx.MockTransport(self._answer)
+        return Sidecar("http://dapr", "store", "broker", 1.0, transport, event_format)
 
     def _answer(self, request: httpx.Request) -> httpx.Response:
         if self.unreachable:
@@ -49,8 +51,8 @@ class FakeDapr:
             return httpx.Response(200, json=found)
         if path.startswith(_STATE):
             return self._of_state(request)
-        if path.startswith("/v1.0/publish/broker/"):
-            self.messages.append(request)
+        if path.startswith(("/v1.0/publish/broker/", "/v1.0/invoke/")):
+            (self.messages if path.startswith("/v1.0/publish/") else self.invocations).append(request)
             return httpx.Response(204)
         if path == "/v1.0/metadata":
             return httpx.Response(200, json=self.metadata)

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import httpx
@@ -23,6 +24,8 @@ _CALLS: dict[str, Callable[[Sidecar], object]] = {
     "get_state": lambda sidecar: sidecar.get_state("key"),
     "save_state": lambda sidecar: sidecar.save_state("key", 1),
     "save_state_first": lambda sidecar: sidecar.save_state_first("key", 1),
+    "update_state": lambda sidecar: sidecar.update_state("key", lambda _value: 1),
+    "delete_state": lambda sidecar: sidecar.delete_state("key"),
     "announce": lambda sidecar: sidecar.announce(["topic"], _announcement()),
     "check_alive": lambda sidecar: sidecar.check_alive(),
     "check_state_store": lambda sidecar: sidecar.check_state_store(),
@@ -96,6 +99,36 @@ def test_an_announcement_is_stored_and_published() -> None:
     assert message.headers["content-type"] == "application/json"
     assert json.loads(message.content) == _announcement().notification.model_dump(mode="json")
     assert dapr.state == {"event-verify-1-2": _announcement().model_dump(mode="json")}
+
+
+def test_the_original_consumers_get_the_envelope_that_they_know() -> None:
+    """Their model forbids every other field at the top, an id too; Dapr adds its own."""
+    dapr = FakeDapr()
+
+    dapr.client(event_format="bud").publish(["news"], _announcement())
+
+    (message,) = dapr.messages
+    assert message.headers["content-type"] == "application/cloudevents+json"
+    assert dict(message.url.params) == {}
+    assert json.loads(message.content) == {
+        **_announcement().notification.model_dump(mode="json"),
+        "source": None,
+        "source_topic": "news",
+        "type": "verify_cluster",
+    }
+
+
+def test_another_service_is_called_through_dapr() -> None:
+    """By its app id; what it does not take is an error."""
+    dapr = FakeDapr()
+    dapr.client().invoke("budapp", "evaluations/eta", "PATCH", {"eta_seconds": 60})
+
+    (call,) = dapr.invocations
+    assert (call.method, call.url.path) == ("PATCH", "/v1.0/invoke/budapp/method/evaluations/eta")
+    assert json.loads(call.content) == {"eta_seconds": 60}
+    dapr.refused = {"/v1.0/invoke": 500}
+    with pytest.raises(SidecarError):
+        dapr.client().invoke("budapp", "evaluations/eta", "PATCH", {})
 
 
 def test_a_repeated_announcement_publishes_the_same_again() -> None:
@@ -208,3 +241,94 @@ def test_a_closed_sidecar_has_closed_its_connections() -> None:
     sidecar.close()
 
     assert transport.closed
+
+
+def test_a_change_is_made_on_what_somebody_else_wrote_in_between() -> None:
+    """Read again and changed again; nothing of either is lost."""
+    dapr = FakeDapr(state={"key": ["before"]}, rival=["before", "theirs"])
+
+    written = dapr.client().update_state("key", lambda value: [*value, "ours"])
+
+    assert written == dapr.state["key"] == ["before", "theirs", "ours"]
+
+
+def test_a_first_change_does_not_replace_what_came_first() -> None:
+    """Two who both find nothing."""
+    dapr = FakeDapr(rival=["theirs"])
+
+    dapr.client().update_state("key", lambda value: [*(value or []), "ours"])
+
+    assert dapr.state["key"] == ["theirs", "ours"]
+
+
+@dataclass
+class FakeBusyDapr(FakeDapr):
+    """Somebody else writes each time."""
+
+    writes: int = 0
+
+    def _answer(self, request: httpx.Request) -> httpx.Response:
+        if request.method == "POST":
+            self.writes += 1
+            self.rival = self.writes
+        return super()._answer(request)
+
+
+def test_a_change_that_never_comes_through_is_told() -> None:
+    """After 20 tries; it may be tried again."""
+    dapr = FakeBusyDapr()
+
+    with pytest.raises(SidecarError, match="key was changed by others 20 times"):
+        dapr.client().update_state("key", lambda _value: "ours")
+
+    assert dapr.writes == 20
+
+
+@pytest.mark.parametrize("key", ["plain", "with space", "a/b?c#d"])
+def test_what_is_deleted_is_gone(key: str) -> None:
+    """And only that; deleting again is no harm."""
+    dapr = FakeDapr(state={key: 1, "other": 2})
+    sidecar = dapr.client()
+
+    sidecar.delete_state(key)
+    sidecar.delete_state(key)
+
+    assert dapr.state == {"other": 2}
+
+
+def test_many_values_come_in_their_order() -> None:
+    """None where there is none; nobody is asked about nothing."""
+    sidecar = FakeDapr(state={"a": 1, "b": 0}).client()
+
+    assert sidecar.get_states(["b", "missing", "a"]) == [0, None, 1]
+    assert FakeDapr(unreachable=True).client().get_states([]) == []
+
+
+def test_a_secret_is_read_from_its_store() -> None:
+    """Its keys and values; one that is not there is an error with the sidecar's words."""
+    asked = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked.append(request.url.raw_path.decode())
+        found = request.url.path.endswith("/a key")
+        return httpx.Response(200, json={"k": "v"}) if found else httpx.Response(500, text="not found")
+
+    sidecar = Sidecar("http://dapr", "store", "broker", 1.0, transport=httpx.MockTransport(answer))
+
+    assert sidecar.get_secret("vault", "a key") == {"k": "v"}
+    with pytest.raises(SidecarError, match="not found"):
+        sidecar.get_secret("vault", "../state/store/key")
+    assert asked == ["/v1.0/secrets/vault/a%20key", "/v1.0/secrets/vault/..%2Fstate%2Fstore%2Fkey"]
+
+
+@pytest.mark.parametrize("count", [0, 1, 49, 50, 51, 100])
+@pytest.mark.parametrize("after", [0, 1, 60])
+def test_announcements_are_read_from_a_number_on(count: int, after: int) -> None:
+    """However many pages they fill."""
+    sidecar = FakeDapr().client()
+    for number in range(1, count + 1):
+        sidecar.announce([], _announcement().model_copy(update={"number": number}))
+
+    found = sidecar.announcements("verify-1", after)
+
+    assert [announcement.number for announcement in found] == list(range(after + 1, count + 1))

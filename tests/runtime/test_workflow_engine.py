@@ -6,11 +6,12 @@ from typing import Any
 
 import grpc
 import pytest
+from pydantic import BaseModel, ValidationError
 
 from budeval.domain.notification import WorkflowStatus
-from budeval.errors import SidecarError
+from budeval.errors import ClusterError, SidecarError
 from budeval.evals.workflows import verify_cluster
-from budeval.runtime.workflow_engine import WorkflowEngine
+from budeval.runtime.workflow_engine import NonRetryableError, WorkflowEngine, _without_context
 
 
 class FakeRpcError(grpc.RpcError):
@@ -173,3 +174,53 @@ def test_a_probe_runs_one_instance(engine: WorkflowEngine, state: FakeState | No
     engine.probe()
 
     assert len(client.scheduled) == starts
+
+
+class FakeInput(BaseModel):
+    """An activity's argument."""
+
+    number: int
+
+
+def _wrong_input(_argument: Any) -> None:
+    FakeInput.model_validate({"number": "sk-secret"})
+
+
+def _raises(error: Exception) -> Any:
+    def activity(_argument: Any) -> None:
+        raise error
+
+    return activity
+
+
+@pytest.mark.parametrize("error", [KeyError("api_key"), TypeError("no"), AttributeError("no"), IndexError()])
+def test_a_mistake_in_a_program_is_not_tried_for_days(error: Exception) -> None:
+    """It would be made each time; its text, which may quote anything, stays in the log."""
+    with pytest.raises(NonRetryableError) as raised:
+        _without_context(_raises(error))(None, {})
+
+    assert str(raised.value) == f"INTERNAL: {type(error).__name__} in activity"
+
+
+def test_an_argument_that_does_not_fit_is_not_tried_again() -> None:
+    """Though pydantic calls it a ValueError."""
+    assert issubclass(ValidationError, ValueError)
+    with pytest.raises(NonRetryableError, match="INTERNAL: ValidationError in _wrong_input"):
+        _without_context(_wrong_input)(None, {})
+
+
+@pytest.mark.parametrize(
+    "error", [SidecarError("away"), OSError("no files left"), RuntimeError("shut down"), ValueError("torn")]
+)
+def test_what_may_pass_is_tried_again(error: Exception) -> None:
+    """As whatever happens while a service stops."""
+    with pytest.raises(type(error)):
+        _without_context(_raises(error))(None, {})
+
+
+def test_what_the_cluster_refuses_is_not_tried_again() -> None:
+    """With its code, by which the workflow tells it."""
+    error = ClusterError("you may not", code="FORBIDDEN", retryable=False)
+
+    with pytest.raises(NonRetryableError, match="FORBIDDEN: you may not"):
+        _without_context(_raises(error))(None, {})

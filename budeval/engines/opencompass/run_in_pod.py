@@ -17,6 +17,7 @@ import csv
 import http.client
 import json
 import math
+import mmap
 import os
 import re
 import signal
@@ -35,6 +36,7 @@ TOKENIZER = "/opt/tokenizer"
 ENDPOINT_SECONDS = 30.0
 ENDPOINT_PAUSES = (1.0, 3.0, 6.0)
 STOP_GRACE_SECONDS = 8.0
+SHORTEST_SECRET = 8  # what is shorter protects nothing (EMPTY, none) and stands in ordinary words
 POLL_SECONDS = 1.0
 TAIL = 1500
 TERMINATION_LIMIT = 4000
@@ -145,6 +147,7 @@ def run(spec: dict[str, Any], environment: Mapping[str, str], engine: list[str])
     planned = own + stock_plan(spec, config, environment)
     run_dir = spec["run_dir"]
     write_plan(spec, planned)
+    mask(run_dir, environment.get("OPENAI_API_KEY", ""))  # what an attempt that was killed has left
     heal(run_dir)
     command = [*engine, config, "-w", run_dir, *resume(run_dir)]
     status = run_engine(command, spec, planned, environment, progress)
@@ -283,7 +286,7 @@ def refusal(status: int, url: str, said: str) -> tuple[str, str]:
 
 def without_key(text: str, key: str) -> str:
     """Servers echo what they refuse."""
-    return text.replace(key, "***") if key else text
+    return text.replace(key, "***") if len(key) >= SHORTEST_SECRET else text
 
 
 def model_name(spec: dict[str, Any]) -> str:
@@ -491,19 +494,35 @@ def run_engine(
                 time.sleep(POLL_SECONDS)
         finally:
             end_session(engine)
+            mask(spec["run_dir"], environment.get("OPENAI_API_KEY", ""))
     tell_progress(spec, planned, progress)
     say(f"OpenCompass ended with exit status {engine.returncode}; the end of its output:")
-    mask(log, environment.get("OPENAI_API_KEY", ""))
     say(tail(log))
     return engine.returncode
 
 
-def mask(log: str, key: str) -> None:
-    """The engine prints what an endpoint says, and endpoints echo keys; the log stays on the claim."""
-    with open(log, encoding="utf-8", errors="replace") as file:
-        text = file.read()
-    if key and key in text:
-        write(log, without_key(text, key))
+def mask(run_dir: str, key: str) -> None:
+    """The engine writes down what an endpoint says, and endpoints echo keys; files stay on the claim."""
+    if len(key) < SHORTEST_SECRET:
+        return
+    for directory, _, names in os.walk(run_dir):
+        for name in names:
+            path = os.path.join(directory, name)
+            if os.path.isfile(path) and not os.path.islink(path) and os.path.getsize(path):
+                mask_file(path, key.encode())
+
+
+def mask_file(path: str, key: bytes) -> None:
+    """Rewrite a file that has the key in it, whatever else is in it."""
+    try:
+        with open(path, "r+b") as file, mmap.mmap(file.fileno(), 0) as content:
+            if content.find(key) < 0:  # as nearly always: nothing is copied then
+                return
+            masked = content[:].replace(key, b"***")
+        with open(path, "wb") as whole:
+            whole.write(masked)
+    except OSError as error:
+        say(f"{path} could not be searched for the key: {error.strerror}")
 
 
 def end_session(engine: subprocess.Popen[bytes]) -> None:

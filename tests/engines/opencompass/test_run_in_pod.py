@@ -597,6 +597,8 @@ values = {}
 exec(open(config).read(), values)
 name = values["datasets"][0]["abbr"]
 print("the engine says hello")
+with open(os.path.join(work, "infer.out"), "wb") as file:
+    file.write(b"\\xff the endpoint says: " + os.environ["OPENAI_API_KEY"].encode() + b" is wrong\\n")
 if mode == "hang":
     child = subprocess.Popen([sys.executable, "-c",
         "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up', flush=True);"
@@ -647,6 +649,11 @@ class Pod:
         self.write_spec()
         return run_in_pod.main(self.environment(mode), [sys.executable, str(self.engine)])
 
+    def key_is_in(self, output: str) -> bool:
+        """Whether the output or any file shows the key."""
+        files = [path.read_bytes() for path in self.root.rglob("*") if path.is_file()]
+        return _KEY in output or any(_KEY.encode() in content for content in files)
+
     def write_spec(self) -> None:
         """As the service does."""
         (self.here / "run.json").write_text(json.dumps(self.spec))
@@ -686,8 +693,34 @@ def test_a_whole_run_ends_with_0(pod: Pod, capsys: pytest.CaptureFixture[str]) -
     assert pod.told()["arguments"][1:] == ["-w", str(pod.root / "run")]
     assert pod.told()["cache"] == str(pod.root / "data")
     assert "the engine says hello" in output
-    texts = [path.read_text() for path in pod.root.rglob("*") if path.is_file()]
-    assert not any(_KEY in text for text in [output, *texts])
+    assert not pod.key_is_in(output)
+    assert b"\xff the endpoint says: *** is wrong" in (pod.root / "run/infer.out").read_bytes()
+
+
+def test_what_a_killed_attempt_has_left_shows_no_key(pod: Pod) -> None:
+    """Nobody could clear it then; a link that leads elsewhere is not followed."""
+    elsewhere = pod.root / "elsewhere"
+    elsewhere.write_text(_KEY)
+    (pod.root / "run" / "link").symlink_to(elsewhere)
+    logs = pod.root / "run" / "20260101_000000" / "logs"
+    logs.mkdir(parents=True)
+    (logs / "eval.out").write_text(f"401 for {_KEY}")
+    (logs / "empty.out").touch()
+
+    assert pod.main("good") == 0
+
+    assert (logs / "eval.out").read_text() == "401 for ***"
+    assert elsewhere.read_text() == _KEY
+
+
+def test_a_word_is_not_a_secret(pod: Pod) -> None:
+    """Servers without keys are given one such as `EMPTY`, which ordinary texts have in them."""
+    run_in_pod.mask(str(pod.root / "run"), "EMPTY")
+    (pod.root / "run" / "a.out").write_text("EMPTY reply")
+
+    run_in_pod.mask(str(pod.root / "run"), "EMPTY")
+
+    assert (pod.root / "run" / "a.out").read_text() == "EMPTY reply"
 
 
 def test_an_earlier_attempt_is_gone_on_with(pod: Pod) -> None:
@@ -808,5 +841,6 @@ def test_a_signal_ends_all_of_it(pod: Pod, number: signal.Signals) -> None:
 
     assert script.returncode == 143
     assert "stopped by a signal" in output
+    assert not pod.key_is_in(output)
     assert not pod.termination.exists()
     _await(lambda: not any(_is_alive(pid) for pid in pids))

@@ -1,5 +1,6 @@
 """Make the Job, ConfigMap and Secret of each run, then release the Job. May be repeated without harm."""
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from ansible_collections.budeval.kubernetes.plugins.plugin_utils.cluster import (
@@ -11,6 +12,8 @@ from ansible_collections.budeval.kubernetes.plugins.plugin_utils.cluster import 
     jobs_path,
 )
 
+_AT_ONCE = 8
+_MISSING = 404
 _CONFLICT = 409
 _OF_ALL_RUNS = {401, 429, 500, 502, 503, 504}
 _SPEC = "budeval.dev/spec"
@@ -18,7 +21,10 @@ _OURS = ("budeval.dev/eval-id", "budeval.dev/run-id", "budeval.dev/attempt")
 
 
 class ActionModule(ClusterAction):  # type: ignore[misc] # Ansible has no types
-    """Arguments: kubeconfig, input_file with {namespace, runs: [{run_id, names, job, files, secrets}]}."""
+    """Arguments: kubeconfig, input_file with {namespace, runs}.
+
+    Each run: {run_id, names, parts, job, files, secrets}.
+    """
 
     def run(self, _tmp: Any = None, task_vars: dict[str, Any] | None = None) -> Object:
         """{runs: [{run_id, job, uid} or {run_id, msg}]}: one run that is refused does not stop the others."""
@@ -26,17 +32,19 @@ class ActionModule(ClusterAction):  # type: ignore[misc] # Ansible has no types
 
 
 def _deploy_all(cluster: Cluster, order: Object) -> Object:
-    return {"changed": True, "runs": [_deploy(cluster, order["namespace"], run) for run in order["runs"]]}
+    with ThreadPoolExecutor(_AT_ONCE) as deployers:
+        runs = deployers.map(lambda run: _deploy(cluster, order["namespace"], run), order["runs"])
+        return {"changed": True, "runs": list(runs)}
 
 
 def _deploy(cluster: Cluster, namespace: str, run: Object) -> Object:
     try:
         job = _ensure_job(cluster, namespace, run)
-        _ensure_parts(cluster, namespace, run, job)
-        # Also the second time: a deployment may have been cut off before it.
-        release = {"spec": {"suspend": False}}
-        path = jobs_path(namespace, job["metadata"]["name"])
+        # Once it is released it has its parts, and its pod may be about to mount them.
         if job["spec"].get("suspend"):
+            _ensure_parts(cluster, namespace, run, job)
+            release = {"spec": {"suspend": False}}
+            path = jobs_path(namespace, job["metadata"]["name"])
             cluster.request("PATCH", path, release, content_type="application/merge-patch+json")
     except ApiError as error:
         if error.status in _OF_ALL_RUNS:
@@ -48,7 +56,7 @@ def _deploy(cluster: Cluster, namespace: str, run: Object) -> Object:
 def _ensure_job(cluster: Cluster, namespace: str, run: Object) -> Object:
     """The run's Job under the first of its names that is free or already its own."""
     for name in run["names"]:
-        wanted = _named(run["job"], name)
+        wanted = {**run["job"], "metadata": {**run["job"]["metadata"], "name": name}}
         try:
             job: Object = cluster.request("POST", jobs_path(namespace), wanted)
         except ApiError as error:
@@ -62,27 +70,6 @@ def _ensure_job(cluster: Cluster, namespace: str, run: Object) -> Object:
     raise ApiError(_CONFLICT, f"the Job names {taken} are taken by other Jobs")
 
 
-def _named(job: Object, name: str) -> Object:
-    """The manifest with the Job's name wherever its ConfigMap and Secret are meant."""
-    pod = job["spec"]["template"]["spec"]
-    volumes = [
-        {**volume, "configMap": {"name": name}} if "configMap" in volume else volume
-        for volume in pod["volumes"]
-    ]
-    containers = [
-        {**container, "env": [_with_secret(item, name) for item in container["env"]]}
-        for container in pod["containers"]
-    ]
-    template = {**job["spec"]["template"], "spec": {**pod, "volumes": volumes, "containers": containers}}
-    metadata = {**job["metadata"], "name": name}
-    return {**job, "metadata": metadata, "spec": {**job["spec"], "template": template}}
-
-
-def _with_secret(variable: Object, name: str) -> Object:
-    reference = variable.get("valueFrom", {}).get("secretKeyRef")
-    return {**variable, "valueFrom": {"secretKeyRef": {**reference, "name": name}}} if reference else variable
-
-
 def _same_run(existing: Object, wanted: Object) -> bool:
     """Made for the same run by an earlier try. A Job that is being deleted is nobody's."""
     has, wants = existing["metadata"], wanted["metadata"]
@@ -94,7 +81,7 @@ def _same_run(existing: Object, wanted: Object) -> bool:
 
 def _ensure_parts(cluster: Cluster, namespace: str, run: Object, job: Object) -> None:
     metadata = {
-        "name": job["metadata"]["name"],
+        "name": run["parts"],
         "namespace": namespace,
         "labels": run["job"]["metadata"]["labels"],
         "ownerReferences": [
@@ -115,10 +102,23 @@ def _ensure_parts(cluster: Cluster, namespace: str, run: Object, job: Object) ->
 
 def _replace(cluster: Cluster, namespace: str, kind: str, wanted: Object) -> None:
     """Make it, anew where there is one of an earlier try or of a Job that is gone: Secrets can't be read."""
+    if _made(cluster, namespace, kind, wanted):
+        return
+    try:
+        cluster.request("DELETE", core_path(namespace, kind, wanted["metadata"]["name"]))
+    except ApiError as error:
+        if error.status != _MISSING:
+            raise
+    # A conflict now is another try of the same deployment, which makes the same.
+    _made(cluster, namespace, kind, wanted)
+
+
+def _made(cluster: Cluster, namespace: str, kind: str, wanted: Object) -> bool:
+    """False where there is one of the name."""
     try:
         cluster.request("POST", core_path(namespace, kind), wanted)
     except ApiError as error:
         if error.status != _CONFLICT:
             raise
-        cluster.request("DELETE", core_path(namespace, kind, wanted["metadata"]["name"]))
-        cluster.request("POST", core_path(namespace, kind), wanted)
+        return False
+    return True

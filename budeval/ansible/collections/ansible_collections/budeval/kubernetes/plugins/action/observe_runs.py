@@ -109,6 +109,7 @@ def _pod_facts(pod: Object) -> Object:
     scheduled = conditions.get("PodScheduled", {})
     return {
         "name": pod["metadata"]["name"],
+        "uid": pod["metadata"]["uid"],
         "phase": status.get("phase", "Pending"),
         "reason": status.get("reason"),
         "message": status.get("message"),
@@ -135,11 +136,11 @@ def _waits(facts: Object) -> bool:
 
 def _add_events(cluster: Cluster, namespace: str, facts: list[Object]) -> None:
     """Warnings about the Jobs and pods that wait: why no pod is made, why a volume is not mounted."""
-    about: dict[str, Object] = {item["name"]: item for item in facts if _waits(item)}
-    about |= {item["pod"]["name"]: item for item in about.values() if item["pod"]}
+    about: dict[str, Object] = {item["uid"]: item for item in facts if _waits(item)}
+    about |= {item["pod"]["uid"]: item for item in about.values() if item["pod"]}
     warnings = cluster.list_all(core_path(namespace, "events"), {"fieldSelector": "type=Warning"})
     for event in sorted(warnings, key=_event_time):
-        item = about.get(event["involvedObject"].get("name", ""))
+        item = about.get(event["involvedObject"].get("uid", ""))
         if item:
             said = f"{event['reason']}: {event.get('message', '')}"
             item["events"] = [*item["events"], said][-_EVENTS:]

@@ -1,6 +1,7 @@
 """Delete every object of an evaluation and wait until its pods are gone."""
 
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from ansible_collections.budeval.kubernetes.plugins.plugin_utils.cluster import (
@@ -12,13 +13,17 @@ from ansible_collections.budeval.kubernetes.plugins.plugin_utils.cluster import 
     jobs_path,
 )
 
+_AT_ONCE = 8
 _MISSING = 404
 _WAIT_SECONDS = 40.0
 _PAUSE_SECONDS = 0.5
 
 
 class ActionModule(ClusterAction):  # type: ignore[misc] # Ansible has no types
-    """Arguments: kubeconfig, input_file with {namespace, selector}."""
+    """Arguments: kubeconfig, input_file with {namespace, selector, secrets}.
+
+    `secrets` are names: the identity may delete Secrets, not list them.
+    """
 
     def run(self, _tmp: Any = None, task_vars: dict[str, Any] | None = None) -> Object:
         """{receipt: [{kind, name, outcome}]}; outcome is `deleted`, `gone` or what the API server said."""
@@ -29,12 +34,12 @@ def _remove(cluster: Cluster, order: Object) -> Object:
     namespace, selector = order["namespace"], {"labelSelector": order["selector"]}
     jobs = [item["metadata"]["name"] for item in cluster.list_all(jobs_path(namespace), selector)]
     maps = _names(cluster, namespace, "configmaps", selector)
-    receipt = [_delete(cluster, "Job", jobs_path(namespace, name), name) for name in jobs]
-    # They belong to Jobs and would go with them; deleted by name, nothing waits for the garbage collector.
-    receipt += [_delete(cluster, "Secret", core_path(namespace, "secrets", name), name) for name in jobs]
-    receipt += [
-        _delete(cluster, "ConfigMap", core_path(namespace, "configmaps", name), name) for name in maps
-    ]
+    # Secrets and ConfigMaps belong to Jobs and would go with them; nothing waits for the garbage collector.
+    objects = [("Job", jobs_path(namespace, name), name) for name in jobs]
+    objects += [("Secret", core_path(namespace, "secrets", name), name) for name in order["secrets"]]
+    objects += [("ConfigMap", core_path(namespace, "configmaps", name), name) for name in maps]
+    with ThreadPoolExecutor(_AT_ONCE) as removers:
+        receipt = list(removers.map(lambda item: _delete(cluster, *item), objects))
     receipt += _wait_for_pods(cluster, namespace, selector)
     return {"changed": True, "receipt": [item for item in receipt if item["outcome"] != "gone"]}
 

@@ -1,0 +1,699 @@
+"""The action plugins on an API server in memory: what is made, seen and removed, and in which order."""
+
+import importlib
+import json
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from budeval.ansible.runner import COLLECTIONS, PlaybookRunner
+from budeval.config import StorageConfig
+from budeval.domain.evaluation import Evaluation
+from budeval.domain.identifiers import parts_name
+from budeval.domain.observation import JobFacts, observe
+from budeval.engines import manifests
+from budeval.engines.base import JobSpec
+from budeval.errors import ClusterError
+from tests.ansible.fake_api import FakeApi
+
+_PLUGINS = "ansible_collections.budeval.kubernetes.plugins"
+_KEY = "sk-very-secret"
+_NAMESPACE = "team-a"
+
+Json = dict[str, Any]
+Act = Callable[[str, Json], Json]
+
+
+def _load(module: str) -> Any:
+    """As Ansible does, but into this process; the path is as it was afterwards."""
+    sys.path.insert(0, str(COLLECTIONS))
+    try:
+        return importlib.import_module(f"{_PLUGINS}.{module}")
+    finally:
+        sys.path.remove(str(COLLECTIONS))
+
+
+_CLUSTER = _load("plugin_utils.cluster")
+_HANDLERS = {
+    "deploy": _load("action.deploy_runs")._deploy_all,
+    "observe": _load("action.observe_runs")._observe,
+    "remove": _load("action.remove_runs")._remove,
+}
+
+
+@pytest.fixture
+def api() -> Iterator[FakeApi]:
+    """An empty namespace."""
+    with FakeApi().served() as made:
+        yield made
+
+
+@pytest.fixture
+def act(api: FakeApi, tmp_path: Path) -> Iterator[Act]:
+    """Does what a plugin does, on the API server."""
+    path = tmp_path / "kubeconfig"
+    path.write_text(api.kubeconfig())
+    cluster = _CLUSTER.Cluster(str(path))
+
+    def do(action: str, order: Json) -> Json:
+        done: Json = _HANDLERS[action](cluster, order)
+        return done
+
+    yield do
+    cluster._http.close()
+
+
+def _evaluation(*run_ids: str, eval_id: str = "e-1") -> Evaluation:
+    return Evaluation.model_validate(
+        {
+            "eval_id": eval_id,
+            "experiment_id": "x-1",
+            "engine": "opencompass",
+            "model": {"name": "m", "endpoint": "http://m/v1"},
+            "runs": [{"run_id": run_id, "dataset_id": "d"} for run_id in run_ids],
+            "target": {"cluster": "local", "namespace": _NAMESPACE},
+            "claim": "a-claim",
+            "audience": {"topics": ["news"], "workflow_id": "theirs"},
+        }
+    )
+
+
+def _runs(*run_ids: str, eval_id: str = "e-1", attempt: int = 1) -> Json:
+    """What the orchestrator orders to be deployed."""
+    evaluation = _evaluation(*run_ids, eval_id=eval_id)
+    runs = [
+        manifests.deployment(
+            evaluation,
+            run,
+            JobSpec(
+                run_id=run.run_id,
+                attempt=attempt,
+                image="an-image",
+                command=["run"],
+                files={"run.json": "{}"},
+                secret_environment={"OPENAI_API_KEY": _KEY},
+            ),
+            StorageConfig(),
+        )
+        for run in evaluation.runs
+    ]
+    return {"namespace": _NAMESPACE, "runs": runs}
+
+
+def _look(*eval_ids: str, settled: list[list[str]] | None = None) -> Json:
+    selector = f"{manifests.MANAGED_BY}=budeval,{manifests.RUN_LABEL}"
+    return {
+        "namespace": _NAMESPACE,
+        "selector": selector,
+        "evaluations": list(eval_ids),
+        "settled": settled or [],
+    }
+
+
+def _removal(eval_id: str = "e-1") -> Json:
+    parts = [_parts(run_id, eval_id) for run_id in ("r-1", "r-2")]
+    return {"namespace": _NAMESPACE, "selector": manifests.selector(eval_id), "secrets": parts}
+
+
+def _parts(run_id: str, eval_id: str = "e-1", attempt: int = 1) -> str:
+    """The name of a run's ConfigMap and Secret."""
+    return parts_name(eval_id, run_id, attempt)
+
+
+def _writes(api: FakeApi) -> list[tuple[str, str]]:
+    return [asked for asked in api.asked if asked[0] != "GET"]
+
+
+def _made(api: FakeApi) -> list[list[str]]:
+    """The names of Jobs, ConfigMaps and Secrets; runs are deployed in parallel."""
+    return [sorted(api.named(kind)) for kind in ("jobs", "configmaps", "secrets")]
+
+
+# Deploying
+
+
+def test_a_job_is_released_when_all_it_needs_is_there(api: FakeApi, act: Act) -> None:
+    """Suspended at first: a pod would not start without its files."""
+    done = act("deploy", _runs("r-1"))
+
+    assert api.asked == [
+        ("POST", "jobs/r-1"),
+        ("POST", f"configmaps/{_parts('r-1')}"),
+        ("POST", f"secrets/{_parts('r-1')}"),
+        ("PATCH", "jobs/r-1"),
+    ]
+    assert api.bodies[0]["spec"]["suspend"] is True
+    assert api.objects["jobs"]["r-1"]["spec"]["suspend"] is False
+    uid = api.objects["jobs"]["r-1"]["metadata"]["uid"]
+    assert done["runs"] == [{"run_id": "r-1", "job": "r-1", "uid": uid}]
+    assert api.tokens == {"Bearer a-token"}
+
+
+def test_files_and_secrets_belong_to_the_job(api: FakeApi, act: Act) -> None:
+    """They go with it, and it names them; the key is in the Secret alone."""
+    act("deploy", _runs("r-1"))
+
+    job = api.objects["jobs"]["r-1"]
+    parts = [api.objects[kind][_parts("r-1")] for kind in ("configmaps", "secrets")]
+    owners = [part["metadata"]["ownerReferences"][0] for part in parts]
+    assert {(owner["kind"], owner["name"], owner["uid"]) for owner in owners} == {
+        ("Job", "r-1", job["metadata"]["uid"])
+    }
+    assert {json.dumps(part["metadata"]["labels"]) for part in parts} == {
+        json.dumps(job["metadata"]["labels"])
+    }
+    pod = job["spec"]["template"]["spec"]
+    assert {"name": "files", "configMap": {"name": _parts("r-1")}} in pod["volumes"]
+    references = [item["valueFrom"] for item in pod["containers"][0]["env"] if "valueFrom" in item]
+    assert references == [{"secretKeyRef": {"name": _parts("r-1"), "key": "OPENAI_API_KEY"}}]
+    assert parts[1]["stringData"] == {"OPENAI_API_KEY": _KEY}
+    assert _KEY not in json.dumps([job, parts[0]])
+
+
+def test_a_repeated_deployment_makes_nothing_twice(api: FakeApi, act: Act) -> None:
+    """It finds its own Job, which it does not release again."""
+    first = act("deploy", _runs("r-1", "r-2"))
+    api.asked.clear()
+
+    again = act("deploy", _runs("r-1", "r-2"))
+
+    assert again == first
+    parts = sorted([_parts("r-1"), _parts("r-2")])
+    assert _made(api) == [["r-1", "r-2"], parts, parts]
+    assert not [what for method, what in api.asked if method == "PATCH"]
+
+
+@pytest.mark.parametrize("writes", range(4))
+def test_a_deployment_that_was_cut_is_completed(api: FakeApi, act: Act, writes: int) -> None:
+    """After any of its writes: the next try makes the rest, and no second Job."""
+    api.refuse = lambda method, _what: (
+        (500, "etcd is away") if method != "GET" and len(_writes(api)) > writes else None
+    )
+    with pytest.raises(_CLUSTER.ApiError, match="etcd is away"):
+        act("deploy", _runs("r-1"))
+    api.refuse = lambda _method, _what: None
+
+    act("deploy", _runs("r-1"))
+
+    assert _made(api) == [["r-1"], [_parts("r-1")], [_parts("r-1")]]
+    assert api.objects["jobs"]["r-1"]["spec"]["suspend"] is False
+
+
+def test_a_name_that_another_job_has_is_left_to_it(api: FakeApi, act: Act) -> None:
+    """Of another evaluation, or of anybody: the run takes its second name."""
+    act("deploy", _runs("r-1", eval_id="e-2"))
+    theirs = json.dumps(api.objects, sort_keys=True)
+    second = _runs("r-1")["runs"][0]["names"][1]
+
+    done = act("deploy", _runs("r-1"))
+
+    assert done["runs"][0]["job"] == second
+    parts = sorted([_parts("r-1", "e-2"), second])
+    assert _made(api) == [["r-1", second], parts, parts]
+    for kind in ("jobs", "configmaps", "secrets"):
+        del api.objects[kind][second]
+    assert json.dumps(api.objects, sort_keys=True) == theirs
+
+
+@pytest.mark.parametrize("change", ["label", "deletion"])
+def test_a_job_that_only_looks_like_ones_own_is_not_taken(api: FakeApi, act: Act, change: str) -> None:
+    """Another attempt's, or one that is on its way out."""
+    act("deploy", _runs("r-1"))
+    metadata = api.objects["jobs"]["r-1"]["metadata"]
+    if change == "label":
+        metadata["labels"] = {**metadata["labels"], manifests.ATTEMPT_LABEL: "2"}
+    else:
+        metadata["deletionTimestamp"] = "2026-01-01T00:00:00Z"
+
+    done = act("deploy", _runs("r-1"))
+
+    assert done["runs"][0]["job"] == _runs("r-1")["runs"][0]["names"][1]
+
+
+def test_a_run_without_a_free_name_is_refused_and_the_others_go_on(api: FakeApi, act: Act) -> None:
+    """Both names are somebody else's."""
+    for name in _runs("r-1")["runs"][0]["names"]:
+        api.put("jobs", name)
+
+    done = act("deploy", _runs("r-1", "r-2"))
+
+    assert [sorted(run) for run in done["runs"]] == [["msg", "run_id"], ["job", "run_id", "uid"]]
+    assert "are taken by other Jobs" in done["runs"][0]["msg"]
+
+
+@pytest.mark.parametrize("status", [403, 413, 422])
+@pytest.mark.parametrize("kind", ["jobs", "configmaps", "secrets"])
+def test_a_refused_run_does_not_stop_the_others(api: FakeApi, act: Act, status: int, kind: str) -> None:
+    """Whichever of its objects the API server does not want; nothing of it is released."""
+    refused_name = "r-1" if kind == "jobs" else _parts("r-1")
+    api.refuse = lambda _method, what: (status, "not this one") if what == f"{kind}/{refused_name}" else None
+
+    refused, other = act("deploy", _runs("r-1", "r-2"))["runs"]
+
+    assert (refused["run_id"], sorted(refused)) == ("r-1", ["msg", "run_id"])
+    assert "not this one" in refused["msg"]
+    assert other["job"] == "r-2"
+    assert ("PATCH", "jobs/r-1") not in api.asked
+
+
+@pytest.mark.parametrize("status", [401, 429, 500, 503])
+def test_what_concerns_all_runs_ends_the_deployment(api: FakeApi, act: Act, status: int) -> None:
+    """It is tried again as a whole; no run is told to have been refused."""
+    api.refuse = lambda _method, _what: (status, "not now")
+
+    with pytest.raises(_CLUSTER.ApiError, match="not now"):
+        act("deploy", _runs("r-1", "r-2"))
+
+    assert _made(api) == [[], [], []]
+
+
+@pytest.mark.parametrize("kind", ["configmaps", "secrets"])
+def test_what_others_have_under_a_runs_name_is_not_touched(api: FakeApi, act: Act, kind: str) -> None:
+    """Callers choose run ids: one that is the name of somebody's Secret must not destroy it."""
+    theirs = api.put(kind, "r-1", data={"theirs": "dear"})
+
+    act("deploy", _runs("r-1"))
+
+    assert api.objects[kind].get("r-1") == theirs
+
+
+# Observing
+
+
+def _deployed(api: FakeApi, act: Act, *run_ids: str, eval_id: str = "e-1", attempt: int = 1) -> list[str]:
+    """Deploy runs; the names of their Jobs."""
+    done = act("deploy", _runs(*run_ids, eval_id=eval_id, attempt=attempt))
+    for record in (api.asked, api.queries, api.bodies):
+        record.clear()
+    return [run["job"] for run in done["runs"]]
+
+
+def _pod(api: FakeApi, job: str, name: str = "", **status: Any) -> str:
+    """A pod of a Job, with a status."""
+    metadata = api.objects["jobs"][job]["metadata"]
+    name = name or f"{job}-pod"
+    marks = {"labels": metadata["labels"], "ownerReferences": [{"uid": metadata["uid"]}]}
+    api.put("pods", name, metadata=marks, status={"phase": "Running", **status})
+    return name
+
+
+def _warning(api: FakeApi, name: str, reason: str, message: str, at: str, **about: Any) -> None:
+    """An event about an object."""
+    number = len(api.objects.get("events", {}))
+    api.put(
+        "events",
+        f"event-{number}",
+        type="Warning",
+        reason=reason,
+        message=message,
+        lastTimestamp=at,
+        involvedObject={"name": name, **about},
+    )
+
+
+def _facts(act: Act, *eval_ids: str, settled: list[list[str]] | None = None) -> dict[str, JobFacts]:
+    """run_id -> facts, as the service reads them."""
+    found = act("observe", _look(*(eval_ids or ("e-1",)), settled=settled))
+    return {job["run_id"]: JobFacts.model_validate(job) for job in found["jobs"]}
+
+
+def test_a_running_job_is_seen_with_its_pod_and_log(api: FakeApi, act: Act) -> None:
+    """One listing of Jobs, one of pods, one log; no events."""
+    (job,) = _deployed(api, act, "r-1")
+    api.objects["jobs"][job]["status"] = {"startTime": "2026-01-01T00:00:00Z"}
+    pod = _pod(api, job)
+    api.logs[pod] = 'BUDEVAL1-PROGRESS {"done": 5, "total": 10, "phase": "infer"}\n'
+
+    facts = _facts(act)["r-1"]
+
+    seen = observe("r-1", facts)
+    assert (seen.state, seen.job, seen.pod) == ("running", job, pod)
+    assert seen.progress is not None
+    assert seen.progress.done == 5
+    assert api.asked == [("GET", "jobs"), ("GET", "pods"), ("GET", f"pods/{pod}/log")]
+    assert api.queries[-1]["tailLines"] == "100"
+
+
+@pytest.mark.parametrize(
+    ("condition", "state", "code"),
+    [
+        ({"type": "Complete"}, "succeeded", None),
+        ({"type": "Failed", "reason": "BackoffLimitExceeded", "message": "no more"}, "failed", "OOM"),
+        ({"type": "Failed", "reason": "DeadlineExceeded", "message": "too long"}, "failed", "DEADLINE"),
+    ],
+    ids=["complete", "failed", "late"],
+)
+def test_an_ended_job_is_seen_with_its_end(
+    api: FakeApi, act: Act, condition: Json, state: str, code: str | None
+) -> None:
+    """When it ended, why, and more of its log than of one that runs."""
+    (job,) = _deployed(api, act, "r-1")
+    at = "2026-01-01T00:10:00Z"
+    api.objects["jobs"][job]["status"] = {
+        "startTime": "2026-01-01T00:00:00Z",
+        "conditions": [
+            {"type": "Suspended", "status": "False"},
+            {**condition, "status": "True", "lastTransitionTime": at},
+        ],
+    }
+    ended = {"exitCode": 137, "reason": "OOMKilled"}
+    _pod(api, job, phase="Failed", containerStatuses=[{"state": {"terminated": ended}}])
+
+    seen = observe("r-1", _facts(act)["r-1"])
+
+    assert (seen.state, seen.code) == (state, code)
+    assert seen.started is not None
+    assert seen.ended is not None
+    assert (seen.ended - seen.started).total_seconds() == 600
+    assert api.queries[-1]["tailLines"] == "1000"
+
+
+def test_only_the_newest_attempt_counts(api: FakeApi, act: Act) -> None:
+    """And of a Job only the newest pod."""
+    _deployed(api, act, "r-1")
+    (second,) = _deployed(api, act, "r-1", attempt=2)
+    _pod(api, second, "old")
+    _pod(api, second, "new")
+
+    facts = _facts(act)["r-1"]
+
+    assert (facts.name, facts.pod and facts.pod.name) == (second, "new")
+
+
+def test_other_evaluations_are_not_looked_at(api: FakeApi, act: Act) -> None:
+    """Nor is what belongs to no run, as an extraction's Job."""
+    _deployed(api, act, "r-1")
+    (other,) = _deployed(api, act, "r-2", eval_id="e-2")
+    _pod(api, other)
+    api.put("jobs", "extract", metadata={"labels": manifests.labels("e-1")})
+
+    found = _facts(act)
+
+    assert list(found) == ["r-1"]
+    assert not [what for _, what in api.asked if what.endswith("/log")]
+
+
+def test_lists_are_read_to_their_end(api: FakeApi, act: Act) -> None:
+    """Page by page."""
+    names = [f"r-{number}" for number in range(7)]
+    jobs = _deployed(api, act, *names)
+    for job in jobs:
+        _pod(api, job)
+    api.page = 2
+
+    found = _facts(act)
+
+    assert sorted(found) == names
+    assert all(facts.pod for facts in found.values())
+
+
+def test_warnings_tell_why_no_pod_is_there(api: FakeApi, act: Act) -> None:
+    """The newest last, five at most, none about others."""
+    (job,) = _deployed(api, act, "r-1")
+    uid = api.objects["jobs"][job]["metadata"]["uid"]
+    for minute in (9, 1, 8, 2, 7, 3):
+        at = f"2026-01-01T01:0{minute}:00Z"
+        _warning(api, job, "FailedCreate", f"minute {minute}", at, uid=uid, kind="Job")
+    _warning(api, "another", "FailedCreate", "not ours", "2026-01-01T02:00:00Z")
+
+    facts = _facts(act)["r-1"]
+
+    assert facts.events == [f"FailedCreate: minute {minute}" for minute in (2, 3, 7, 8, 9)]
+
+
+def test_warnings_about_an_earlier_job_of_the_name_are_not_ours(api: FakeApi, act: Act) -> None:
+    """Events live for an hour: a run that was refused once is not refused for ever under that name."""
+    _warning(
+        api,
+        "r-1",
+        "FailedCreate",
+        "pods is forbidden: violates PodSecurity",
+        "2026-01-01T00:00:00Z",
+        uid="old",
+    )
+    _deployed(api, act, "r-1")
+
+    seen = observe("r-1", _facts(act)["r-1"])
+
+    assert (seen.state, seen.code) == ("pending", None)
+
+
+def test_warnings_about_a_waiting_pod_are_its_jobs(api: FakeApi, act: Act) -> None:
+    """As a volume that cannot be mounted."""
+    (job,) = _deployed(api, act, "r-1")
+    pod = _pod(api, job, phase="Pending")
+    uid = api.objects["pods"][pod]["metadata"]["uid"]
+    _warning(api, pod, "FailedMount", "no such volume", "2026-01-01T01:00:00Z", uid=uid, kind="Pod")
+
+    seen = observe("r-1", _facts(act)["r-1"])
+
+    assert (seen.state, seen.code) == ("blocked", "VOLUME_MOUNT")
+    assert not [what for _, what in api.asked if what.endswith("/log")]
+
+
+def test_a_scheduler_that_finds_no_node_is_quoted(api: FakeApi, act: Act) -> None:
+    """Its words are in a condition of the pod."""
+    (job,) = _deployed(api, act, "r-1")
+    said = {"type": "PodScheduled", "status": "False", "message": "0/1 nodes are available"}
+    _pod(api, job, phase="Pending", conditions=[said])
+
+    seen = observe("r-1", _facts(act)["r-1"])
+
+    assert (seen.state, seen.code) == ("blocked", "UNSCHEDULABLE")
+    assert "0/1 nodes are available" in str(seen.message)
+
+
+def test_a_container_that_waits_is_quoted(api: FakeApi, act: Act) -> None:
+    """Its words are in its state."""
+    (job,) = _deployed(api, act, "r-1")
+    waiting = {"reason": "ImagePullBackOff", "message": "no such image"}
+    _pod(api, job, phase="Pending", containerStatuses=[{"state": {"waiting": waiting}}])
+
+    seen = observe("r-1", _facts(act)["r-1"])
+
+    assert (seen.state, seen.code) == ("blocked", "IMAGE_PULL")
+
+
+def test_logs_of_settled_runs_are_not_read_again(api: FakeApi, act: Act) -> None:
+    """They were read when the runs were first seen to have ended."""
+    first, second = _deployed(api, act, "r-1", "r-2")
+    _pod(api, first)
+    pod = _pod(api, second)
+
+    _facts(act, settled=[["e-1", "r-1"], ["e-2", "r-2"]])
+
+    assert [what for _, what in api.asked if what.endswith("/log")] == [f"pods/{pod}/log"]
+
+
+def test_a_log_that_cannot_be_read_does_not_hide_the_job(api: FakeApi, act: Act) -> None:
+    """The pod may have gone between the listing and the reading."""
+    (job,) = _deployed(api, act, "r-1")
+    _pod(api, job)
+    api.refuse = lambda _method, what: (404, "gone") if what.endswith("/log") else None
+
+    facts = _facts(act)["r-1"]
+
+    assert (facts.log, observe("r-1", facts).state) == (None, "running")
+
+
+def test_the_end_of_a_log_counts(api: FakeApi, act: Act) -> None:
+    """64 KiB of it."""
+    (job,) = _deployed(api, act, "r-1")
+    api.logs[_pod(api, job)] = "x" * 100_000 + "the end"
+
+    log = str(_facts(act)["r-1"].log)
+
+    assert len(log) == 64 * 1024
+    assert log.endswith("the end")
+
+
+# Removing
+
+
+@pytest.fixture
+def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pods are not waited for long."""
+    module = _load("action.remove_runs")
+    monkeypatch.setattr(module, "_WAIT_SECONDS", 0.05)
+    monkeypatch.setattr(module, "_PAUSE_SECONDS", 0.01)
+
+
+def test_all_of_an_evaluation_is_removed_and_nothing_else(api: FakeApi, act: Act) -> None:
+    """Jobs by a propagation that takes their pods along; another evaluation's objects stay."""
+    _deployed(api, act, "r-1", "r-2")
+    _deployed(api, act, "r-3", eval_id="e-2")
+
+    done = act("remove", _removal())
+
+    others = [_parts("r-3", "e-2")]
+    assert _made(api) == [["r-3"], others, others]
+    parts = [_parts("r-1"), _parts("r-2")]
+    names = {"ConfigMap": parts, "Job": ["r-1", "r-2"], "Secret": parts}
+    assert sorted((item["kind"], item["name"], item["outcome"]) for item in done["receipt"]) == sorted(
+        (kind, name, "deleted") for kind, several in names.items() for name in several
+    )
+    deletions = [body for body, (method, _) in zip(api.bodies, api.asked, strict=True) if method == "DELETE"]
+    assert deletions == [{"propagationPolicy": "Background"}] * 6
+
+
+def test_removing_again_finds_nothing(api: FakeApi, act: Act) -> None:
+    """The receipt of the first try is kept by the service."""
+    _deployed(api, act, "r-1")
+    act("remove", _removal())
+
+    assert act("remove", _removal())["receipt"] == []
+
+
+def test_what_is_not_removed_is_told_and_stops_nothing(api: FakeApi, act: Act) -> None:
+    """In the API server's words."""
+    _deployed(api, act, "r-1")
+    api.refuse = lambda method, what: (
+        (403, "you may not") if (method, what) == ("DELETE", f"secrets/{_parts('r-1')}") else None
+    )
+
+    receipt = {item["kind"]: item["outcome"] for item in act("remove", _removal())["receipt"]}
+
+    assert (receipt["Job"], receipt["ConfigMap"]) == ("deleted", "deleted")
+    assert "you may not" in receipt["Secret"]
+    assert len(receipt["Secret"]) <= 300
+
+
+@pytest.mark.usefixtures("hasty")
+def test_a_pod_that_does_not_end_is_told(api: FakeApi, act: Act) -> None:
+    """It is waited for, but not for ever."""
+    (job,) = _deployed(api, act, "r-1")
+    pod = _pod(api, job)
+
+    receipt = act("remove", _removal())["receipt"]
+
+    assert {"kind": "Pod", "name": pod, "outcome": "still ending"} in receipt
+
+
+def test_a_secret_of_others_is_not_removed(api: FakeApi, act: Act) -> None:
+    """A deployment that could make no Secret has left somebody's under the Job's name."""
+    _deployed(api, act, "r-1")
+    theirs = api.objects["secrets"]["r-1"] = {"metadata": {"name": "r-1"}, "data": {"theirs": "dear"}}
+
+    act("remove", _removal())
+
+    assert api.objects["secrets"].get("r-1") == theirs
+
+
+# As playbooks, through Ansible
+
+
+@pytest.fixture(scope="module")
+def runner() -> Iterator[PlaybookRunner]:
+    """The real playbooks in a real worker."""
+    made = PlaybookRunner(1, timeout=60, module_timeout=30)
+    yield made
+    made.close()
+
+
+def test_the_playbooks_hand_over_what_the_plugins_find(runner: PlaybookRunner, api: FakeApi) -> None:
+    """From the deployment to the receipt; a log is data, whatever stands in it."""
+    log = "{{ lookup('ansible.builtin.env', 'HOME') }} {% raw %} é 漢 \x1b[1m\n"
+    deployed = runner.run("deploy_eval_jobs_k8s.yml", _runs("r-1"), api.kubeconfig())
+    pod = _pod(api, "r-1")
+    api.logs[pod] = log
+
+    observed = runner.run("check_job_status_k8s.yml", _look("e-1"), api.kubeconfig())
+    del api.objects["pods"][pod]
+    removed = runner.run("cleanup_k8s.yml", _removal(), api.kubeconfig())
+
+    assert [run["job"] for run in deployed["runs"]] == ["r-1"]
+    assert [job["log"] for job in observed["jobs"]] == [log]
+    assert [item["kind"] for item in removed["receipt"]] == ["Job", "Secret", "ConfigMap"]
+    assert _made(api) == [[], [], []]
+
+
+@pytest.mark.parametrize(
+    ("status", "code"), [(401, "AUTH_FAILED"), (403, "FORBIDDEN"), (500, "CLUSTER_UNREACHABLE")]
+)
+def test_a_refused_look_has_its_code(runner: PlaybookRunner, api: FakeApi, status: int, code: str) -> None:
+    """The same as that of every other playbook."""
+    api.refuse = lambda _method, _what: (status, "no")
+
+    with pytest.raises(ClusterError) as raised:
+        runner.run("check_job_status_k8s.yml", _look("e-1"), api.kubeconfig())
+
+    assert raised.value.code == code
+    assert "a-token" not in str(raised.value)
+
+
+def test_an_empty_cluster_is_an_answer(runner: PlaybookRunner, api: FakeApi) -> None:
+    """No Jobs, and nothing to remove."""
+    assert runner.run("check_job_status_k8s.yml", _look("e-1"), api.kubeconfig()) == {"jobs": []}
+    assert runner.run("cleanup_k8s.yml", _removal(), api.kubeconfig()) == {"receipt": []}
+
+
+def test_a_server_that_is_away_is_unreachable(runner: PlaybookRunner) -> None:
+    """Worth another try."""
+    with FakeApi().served() as gone:
+        text = gone.kubeconfig()
+
+    with pytest.raises(ClusterError) as raised:
+        runner.run("check_job_status_k8s.yml", _look("e-1"), text)
+
+    assert (raised.value.code, raised.value.retryable) == ("CLUSTER_UNREACHABLE", True)
+
+
+def _extraction(**changes: Any) -> Json:
+    return {
+        "namespace": _NAMESPACE,
+        "eval_id": "e-1",
+        "run_ids": ["r-1"],
+        "temp_id": "extract-0123456789abcdef",
+        "claim": "a-claim",
+        "image": "an-image",
+        "mount_path": "/shared",
+        "script_file": __file__,
+        "arguments": [],
+        "labels": {},
+        "pull_secrets": [],
+        "wait_seconds": 1,
+        **changes,
+    }
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"namespace": "n" * 63}, {"claim": f"{'c' * 126}.{'d' * 126}"}, {"temp_id": "t" * 47}],
+    ids=["namespace", "claim", "temp_id"],
+)
+def test_every_name_that_a_request_may_give_can_be_extracted_from(
+    runner: PlaybookRunner, changes: Json
+) -> None:
+    """A label has 63 characters: what could be deployed must not fail at its last step."""
+    with FakeApi().served() as gone:
+        text = yaml.safe_load(gone.kubeconfig())
+    context = {"name": "target", "context": {"cluster": "target", "user": "target"}}
+    text |= {"contexts": [context], "current-context": "target"}
+
+    with pytest.raises(ClusterError) as raised:
+        runner.run("extract_results_k8s.yml", _extraction(**changes), yaml.safe_dump(text))
+
+    assert raised.value.code == "CLUSTER_UNREACHABLE"  # so far it has come
+
+
+@pytest.mark.parametrize(
+    ("field", "name"),
+    [
+        *((field, "a-name\n") for field in ("namespace", "claim", "temp_id", "eval_id")),
+        *(("namespace", name) for name in ("", "../up", "-a", "{{ x }}", "n" * 64)),
+        *(("claim", name) for name in ("a..b", "c" * 254)),
+        ("temp_id", "t" * 48),
+    ],
+)
+def test_what_is_no_name_is_refused_before_anything_uses_it(
+    runner: PlaybookRunner, api: FakeApi, field: str, name: str
+) -> None:
+    """Nothing is asked of the cluster."""
+    with pytest.raises(ClusterError, match="must be given and be names"):
+        runner.run("extract_results_k8s.yml", _extraction(**{field: name}), api.kubeconfig())
+
+    assert api.asked == []

@@ -1,0 +1,682 @@
+"""What an evaluation's workflow does outside itself; each activity may run twice."""
+
+import base64
+import hashlib
+import json
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from budeval.config import EngineConfig, StorageConfig
+from budeval.domain.evaluation import Evaluation, EvaluationRecord, Outcome
+from budeval.domain.notification import WorkflowStatus
+from budeval.engines.opencompass.jobs import OpenCompass
+from budeval.errors import BudevalError, ClusterError, EvaluationError, RequestError, SealError
+from budeval.evals import activities
+from budeval.evals.activities import EvaluationActivities
+from budeval.evals.announcer import Announcer
+from budeval.evals.ansible_orchestrator import AnsibleOrchestrator
+from budeval.evals.clusters import Clusters
+from budeval.evals.store import EvaluationStore
+from budeval.runtime.sealing import Sealer
+from budeval.runtime.vault import Vault
+from tests.runtime.fake_dapr import FakeDapr
+
+_KEY = "sk-very-secret"
+_TOKEN = "token-of-the-request"
+_ROWS = '{"question": "What is 2 + 3?", "answer": "5"}\n'
+_ORDER = {"eval_id": "e-1"}
+
+Json = dict[str, Any]
+
+
+class FakeRunner:
+    """A cluster whose playbooks publish what they are told to."""
+
+    def __init__(self) -> None:
+        self.answers: dict[str, Json | ClusterError] = {}
+        self.runs: list[tuple[str, Json, str]] = []
+        self.meanwhile: list[Callable[[], object]] = []
+        """What happens while the next playbook runs."""
+
+    def run(
+        self,
+        playbook: str,
+        data: Json,
+        kubeconfig: str,
+        patience: float = 0,  # noqa: ARG002
+    ) -> Json:
+        """Publish, or fail."""
+        self.runs.append((playbook, data, kubeconfig))
+        answer = self.answers[playbook]
+        if self.meanwhile:
+            self.meanwhile.pop()()
+        if isinstance(answer, ClusterError):
+            raise answer
+        return answer
+
+
+@dataclass
+class Case:
+    """The activities with all that is behind them, and one evaluation of two runs."""
+
+    seal_key: str
+    dapr: FakeDapr = field(default_factory=FakeDapr)
+    runner: FakeRunner = field(default_factory=FakeRunner)
+
+    def __post_init__(self) -> None:
+        sidecar = self.dapr.client()
+        self.store = EvaluationStore(sidecar)
+        self.vault = Vault(sidecar, Sealer(self.seal_key))
+        engines = {"opencompass": OpenCompass(EngineConfig(opencompass="an-image"), StorageConfig())}
+        clusters = Clusters(
+            None,
+            lambda eval_id: self.vault.open(self.store.load(eval_id).sealed_as).get("kubeconfig"),
+            Path("/nowhere"),
+        )
+        orchestrator = AnsibleOrchestrator(self.runner, clusters, engines, StorageConfig(), EngineConfig())
+        self.activities = EvaluationActivities(orchestrator, sidecar, self.store, self.vault, engines)
+
+    def create(self) -> None:
+        """What the intake has kept."""
+        record = EvaluationRecord(evaluation=_evaluation(), digest="d", created="2026-01-01T00:00:00+00:00")
+        self.vault.put(record.sealed_as, {"api_key": _KEY, "kubeconfig": _kubeconfig()})
+        self.store.save_rows(_ROWS)
+        self.store.create(record)
+
+    def extracted(self, *documents: Json) -> None:
+        """What the extraction Job prints."""
+        self.runner.answers["extract_results_k8s.yml"] = {"log": _frames(*documents), "pods": []}
+
+    def finished(self, outcome: str = "success") -> None:
+        """Both runs have results."""
+        self.extracted(_document("r-1", outcome), _document("r-2", outcome))
+        self.activities.extract_eval_results({**_ORDER, "runs": [_seen("r-1"), _seen("r-2")]})
+
+    def result(self, run_id: str) -> Json:
+        """As stored."""
+        stored: Json = self.dapr.state[f"results-e-1-{run_id}"]
+        return stored
+
+    def record(self) -> EvaluationRecord:
+        """As stored."""
+        return self.store.load("e-1")
+
+
+@pytest.fixture
+def case(seal_keys: str) -> Case:
+    """With an evaluation that was taken in."""
+    made = Case(seal_keys)
+    made.create()
+    return made
+
+
+def _kubeconfig() -> str:
+    return yaml.safe_dump(
+        {
+            "clusters": [{"name": "c", "cluster": {"server": "https://10.0.0.1:6443"}}],
+            "users": [{"name": "u", "user": {"token": _TOKEN}}],
+            "contexts": [{"name": "x", "context": {"cluster": "c", "user": "u"}}],
+            "current-context": "x",
+        }
+    )
+
+
+def _evaluation() -> Evaluation:
+    own = {
+        "digest": hashlib.sha256(_ROWS.encode()).hexdigest(),
+        "format": "jsonl",
+        "prompt": "{question}",
+        "answer": "answer",
+        "evaluator": "exact",
+    }
+    return Evaluation.model_validate(
+        {
+            "eval_id": "e-1",
+            "experiment_id": "x-1",
+            "engine": "opencompass",
+            "model": {"name": "m", "endpoint": "http://m/v1"},
+            "runs": [
+                {"run_id": "r-1", "dataset_id": "sums", "own": own},
+                {"run_id": "r-2", "dataset_id": "demo_gsm8k_chat_gen"},
+            ],
+            "target": {"cluster": "from-request", "namespace": "team-a", "eval_id": "e-1"},
+            "claim": "a-claim",
+            "audience": {"topics": ["news", "more"], "workflow_id": "theirs"},
+        }
+    )
+
+
+def _frames(*documents: Json) -> str:
+    lines = [_frame(document["run_id"], document) for document in documents]
+    return "\n".join([*lines, _frame("-", {"count": len(documents)})])
+
+
+def _frame(name: str, document: Json) -> str:
+    text = json.dumps(document).encode()
+    packed = base64.b64encode(zlib.compress(text)).decode()
+    return f"BUDEVAL1 {name} {len(text)} {hashlib.sha256(text).hexdigest()} {packed}"
+
+
+def _document(run_id: str, status: str = "success") -> Json:
+    if status == "success":
+        return {"run_id": run_id, "eval_id": "e-1", "status": status, "scores": [{"score": 50.0}]}
+    failure = {"code": "NOTHING_SCORED", "error": "no score"}
+    return {"run_id": run_id, "eval_id": "e-1", "status": status, "scores": [], **failure}
+
+
+def _seen(run_id: str, state: str = "succeeded", **more: Any) -> Json:
+    return {"run_id": run_id, "state": state, "job": run_id, "uid": "u", **more}
+
+
+def _fact(run_id: str, **more: Any) -> Json:
+    made = {"name": run_id, "uid": "u", "created": "2026-01-01T00:00:00Z"}
+    return {"eval_id": "e-1", "run_id": run_id, **made, **more}
+
+
+def _refused(error: type[BudevalError], call: Any, *arguments: Any) -> str:
+    with pytest.raises(error) as raised:
+        call(*arguments)
+    return raised.value.code
+
+
+def test_every_activity_knows_only_evaluations_that_are_there(case: Case) -> None:
+    """An order for another is a mistake that no repetition mends."""
+    unknown = {"eval_id": "e-2", "run_ids": [], "attempt": 1, "runs": [], "code": "C", "message": "m"}
+
+    for activity in (
+        case.activities.prepare_engine,
+        case.activities.deploy_eval_job,
+        case.activities.check_jobs_status,
+        case.activities.extract_eval_results,
+        case.activities.record_failure,
+        case.activities.cleanup_evaluation,
+    ):
+        assert _refused(RequestError, activity, unknown) == "EVALUATION_UNKNOWN"
+    assert case.runner.runs == []
+
+
+def test_the_cluster_is_verified_with_the_credential_of_the_request(case: Case) -> None:
+    """For the evaluation's namespace and claim."""
+    found = {"server_version": "v1.34.4", "namespace_exists": True, "claim_phase": "Bound"}
+    case.runner.answers["verify_cluster_k8s.yml"] = found
+    evaluation = _evaluation()
+
+    verified = case.activities.verify_evaluation_cluster(
+        {"target": evaluation.target.model_dump(mode="json"), "claim": evaluation.claim}
+    )
+
+    ((_, data, credential),) = case.runner.runs
+    assert verified["ok"]
+    assert (data["namespace"], data["claim"]) == ("team-a", "a-claim")
+    assert _TOKEN in credential
+
+
+# Building and deploying
+
+
+def test_preparing_tells_engine_and_image(case: Case) -> None:
+    """And asks no cluster."""
+    assert case.activities.prepare_engine(_ORDER) == "opencompass with image an-image"
+    assert case.runner.runs == []
+
+
+@pytest.mark.parametrize("lost", ["rows", "secrets"])
+def test_what_cannot_be_built_fails_while_preparing(case: Case, lost: str) -> None:
+    """Before anything is on the cluster; trying again does not help."""
+    if lost == "rows":
+        del case.dapr.state[f"dataset-{hashlib.sha256(_ROWS.encode()).hexdigest()}"]
+        assert _refused(EvaluationError, case.activities.prepare_engine, _ORDER) == "DATASET_LOST"
+    else:
+        case.vault.destroy(case.record().sealed_as)
+        assert _refused(SealError, case.activities.prepare_engine, _ORDER) == "SECRETS_GONE"
+    assert not SealError.retryable
+    assert not EvaluationError.retryable
+
+
+def test_runs_are_deployed_with_key_and_rows(case: Case) -> None:
+    """Which the answer, a part of the workflow's history, does not hold."""
+    case.runner.answers["deploy_eval_jobs_k8s.yml"] = {
+        "runs": [
+            {"run_id": "r-1", "job": "r-1", "uid": "u"},
+            {"run_id": "r-2", "msg": "403 exceeded quota: team-a"},
+        ]
+    }
+
+    deployed = case.activities.deploy_eval_job({**_ORDER, "run_ids": ["r-1", "r-2"], "attempt": 1})
+
+    ((playbook, data, credential),) = case.runner.runs
+    first, second = data["runs"]
+    assert playbook == "deploy_eval_jobs_k8s.yml"
+    assert first["secrets"] == second["secrets"] == {"OPENAI_API_KEY": _KEY}
+    assert _ROWS in first["files"].values()
+    assert _ROWS not in second["files"].values()
+    assert _TOKEN in credential
+    assert deployed[0] == {"run_id": "r-1", "job": "r-1", "code": None, "message": None}
+    assert (deployed[1]["job"], deployed[1]["code"]) == (None, "QUOTA_EXCEEDED")
+    assert not {_KEY, _TOKEN} & set(json.dumps(deployed).split('"'))
+
+
+def test_only_the_wanted_runs_are_deployed_again(case: Case) -> None:
+    """Under the name of their attempt."""
+    case.runner.answers["deploy_eval_jobs_k8s.yml"] = {"runs": [{"run_id": "r-2", "job": "r-2-a2"}]}
+
+    case.activities.deploy_eval_job({**_ORDER, "run_ids": ["r-2"], "attempt": 2})
+
+    ((_, data, _),) = case.runner.runs
+    assert [(run["run_id"], run["names"][0]) for run in data["runs"]] == [("r-2", "r-2-a2")]
+
+
+# Looking
+
+
+def test_a_look_is_kept_with_its_logs(case: Case) -> None:
+    """Runs without a Job are told, too; the next look does not read the logs of those that have ended."""
+    case.runner.answers["check_job_status_k8s.yml"] = {"jobs": [_fact("r-1", complete=True, log="the end")]}
+
+    snapshot = case.activities.check_jobs_status(_ORDER)
+    case.activities.check_jobs_status(_ORDER)
+
+    assert [(run["run_id"], run["state"]) for run in snapshot["runs"]] == [
+        ("r-1", "succeeded"),
+        ("r-2", "gone"),
+    ]
+    assert (snapshot["tick"], case.activities.read_snapshot(_ORDER)["tick"]) == (1, 2)
+    assert case.store.log("e-1", "r-1") == "the end"
+    assert [data["settled"] for _, data, _ in case.runner.runs] == [[], [["e-1", "r-1"]]]
+    assert {data["selector"] for _, data, _ in case.runner.runs} == {
+        "app.kubernetes.io/managed-by=budeval,budeval.dev/eval-id=e-1,budeval.dev/run-id"
+    }
+
+
+def test_a_log_that_was_not_read_again_is_kept(case: Case) -> None:
+    """A settled run's facts come without one."""
+    for log in ("the end", None):
+        case.runner.answers["check_job_status_k8s.yml"] = {"jobs": [_fact("r-1", complete=True, log=log)]}
+        case.activities.check_jobs_status(_ORDER)
+
+    assert case.store.log("e-1", "r-1") == "the end"
+
+
+def test_samples_of_a_settled_run_stay(case: Case) -> None:
+    """Its log is not read again, but what it said of its progress is still true."""
+    line = 'BUDEVAL1-PROGRESS {"done": 10, "total": 10, "phase": "done"}\n'
+    for log in (line, None):
+        case.runner.answers["check_job_status_k8s.yml"] = {"jobs": [_fact("r-1", complete=True, log=log)]}
+        snapshot = case.activities.check_jobs_status(_ORDER)
+
+    assert snapshot["runs"][0]["progress"] == {"done": 10, "total": 10, "phase": "done"}
+
+
+def test_a_slow_look_does_not_replace_what_was_seen_after_it_began(case: Case) -> None:
+    """The watcher and the evaluation look at the same time: the later sight counts, not the later answer."""
+
+    def a_quick_look() -> None:
+        case.runner.answers["check_job_status_k8s.yml"] = {"jobs": [_fact("r-1", complete=True)]}
+        case.activities.check_jobs_status(_ORDER)
+
+    pod = {"name": "r-1-pod", "phase": "Running"}
+    case.runner.answers["check_job_status_k8s.yml"] = {"jobs": [_fact("r-1", pod=pod)]}
+    case.runner.meanwhile.append(a_quick_look)
+
+    case.activities.check_jobs_status(_ORDER)
+
+    assert case.activities.read_snapshot(_ORDER)["runs"][0]["state"] == "succeeded"
+
+
+def test_without_a_look_there_is_an_empty_snapshot(case: Case) -> None:
+    """Older than any other."""
+    assert case.activities.read_snapshot(_ORDER) == {"tick": 0, "runs": []}
+
+
+# Results
+
+
+def test_extracted_results_are_kept_with_each_run_and_in_the_record(case: Case) -> None:
+    """The history has the guide's sentence only."""
+    case.extracted(_document("r-1"), _document("r-2", "error"))
+
+    said = case.activities.extract_eval_results({**_ORDER, "runs": [_seen("r-1"), _seen("r-2")]})
+
+    assert said == "Extracted 1 scores from 2 runs"
+    assert (case.result("r-1")["status"], case.result("r-1")["outcome"]) == ("success", "COMPLETED")
+    assert (case.result("r-2")["status"], case.result("r-2")["code"]) == ("error", "NOTHING_SCORED")
+    record = case.record()
+    assert record.extraction_status == "completed"
+    assert record.extraction_results == [case.result("r-1"), case.result("r-2")]
+
+
+def test_runs_that_never_had_a_job_are_not_asked_for(case: Case) -> None:
+    """They have left nothing; they have a result all the same."""
+    case.extracted(_document("r-1"))
+    refused = {"run_id": "r-2", "state": "failed", "code": "SPEC_INVALID", "message": "no"}
+
+    case.activities.extract_eval_results({**_ORDER, "runs": [_seen("r-1"), refused]})
+
+    ((_, data, _),) = case.runner.runs
+    assert data["run_ids"] == ["r-1"]
+    assert (case.result("r-2")["code"], case.result("r-2")["scores"]) == ("SPEC_INVALID", [])
+
+
+def test_without_any_job_nothing_is_extracted(case: Case) -> None:
+    """No playbook is run for nothing."""
+    refused = [
+        {"run_id": run_id, "state": "failed", "code": "SPEC_INVALID", "message": "no"}
+        for run_id in ("r-1", "r-2")
+    ]
+
+    said = case.activities.extract_eval_results({**_ORDER, "runs": refused})
+
+    assert said == "Extracted 0 scores from 2 runs"
+    assert case.runner.runs == []
+
+
+def test_a_torn_log_is_no_result(case: Case) -> None:
+    """Nothing of it is kept; it is read again."""
+    log = _frames(_document("r-1"), _document("r-2")).rpartition("\n")[0]
+    case.runner.answers["extract_results_k8s.yml"] = {"log": log, "pods": []}
+    order = {**_ORDER, "runs": [_seen("r-1"), _seen("r-2")]}
+
+    with pytest.raises(ClusterError) as raised:
+        case.activities.extract_eval_results(order)
+
+    assert (raised.value.code, raised.value.retryable) == ("LOG_CORRUPT", True)
+    assert case.store.results("e-1") is None
+
+
+def test_extracting_twice_keeps_one(case: Case) -> None:
+    """The same results under the same keys."""
+    case.finished()
+    once = dict(case.dapr.state)
+
+    case.finished()
+
+    assert case.dapr.state == once
+
+
+def test_a_failure_is_the_result_of_every_run_without_its_own(case: Case) -> None:
+    """One that has failed by itself keeps its reason; one whose scores were not read has the failure's."""
+    runs = [_seen("r-1", "failed", code="OOM", message="too much"), _seen("r-2", "running")]
+
+    case.activities.record_failure({**_ORDER, "code": "AUTH_FAILED", "message": "expired", "runs": runs})
+
+    assert (case.result("r-1")["code"], case.result("r-1")["error"]) == ("OOM", "too much")
+    assert (case.result("r-2")["code"], case.result("r-2")["error"]) == ("AUTH_FAILED", "expired")
+    assert case.record().extraction_status == "failed"
+
+
+@pytest.mark.parametrize("runs", [[], [_seen("r-1"), _seen("r-2")]], ids=["unseen", "succeeded"])
+def test_a_failure_reaches_runs_that_had_not_failed(case: Case, runs: list[Json]) -> None:
+    """Nothing seen, or a success whose scores could not be read."""
+    case.activities.record_failure({**_ORDER, "code": "LOG_CORRUPT", "message": "torn", "runs": runs})
+
+    assert {case.result(run_id)["code"] for run_id in ("r-1", "r-2")} == {"LOG_CORRUPT"}
+
+
+@pytest.mark.parametrize(
+    ("status", "outcome", "code"),
+    [("success", "COMPLETED", "EVALUATION_FAILED"), ("error", "FAILED", "NOTHING_SCORED")],
+)
+def test_the_report_tells_how_it_ended(case: Case, status: str, outcome: str, code: str) -> None:
+    """With the first run's reason."""
+    case.finished(status)
+
+    report = case.activities.report_results(_ORDER)
+
+    assert (report["outcome"], report["code"]) == (outcome, code)
+    assert report["error"] == f"{code}: {report['message']}"
+
+
+def test_a_report_without_results_is_a_failure(case: Case) -> None:
+    """Never a success by accident."""
+    assert case.activities.report_results(_ORDER)["outcome"] == "FAILED"
+
+
+def test_the_output_is_the_guides(case: Case) -> None:
+    """Readable by Dapr's own workflow API."""
+    case.finished()
+
+    output = case.activities.workflow_output(_ORDER)
+
+    assert (output["workflow_id"], output["extraction_status"]) == ("eval-e-1", "completed")
+    assert [result["run_id"] for result in output["extraction_results"]] == ["r-1", "r-2"]
+
+
+def test_large_results_are_references(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the output, in the record and in events; whole under their keys."""
+    monkeypatch.setattr(activities, "RESULTS_IN_EVENT_LIMIT", 100)
+    case.finished()
+
+    output = case.activities.workflow_output(_ORDER)["extraction_results"]
+
+    assert [result["reference"]["key"] for result in output] == ["results-e-1-r-1", "results-e-1-r-2"]
+    assert case.record().extraction_results == output
+    assert "reference" not in case.result("r-1")
+
+
+# Announcing
+
+
+def _published(case: Case) -> list[tuple[str, Json]]:
+    return [
+        (message.url.path.rpartition("/")[2], json.loads(message.content)["payload"]["content"])
+        for message in case.dapr.messages
+    ]
+
+
+def test_an_event_goes_to_every_topic(case: Case) -> None:
+    """Stored once, under its number."""
+    order = Announcer(_evaluation(), 4).eta(3)
+
+    case.activities.announce_event(order)
+
+    assert [(topic, content["message"]) for topic, content in _published(case)] == [
+        ("news", "3"),
+        ("more", "3"),
+    ]
+    assert "event-eval-e-1-5" in case.dapr.state
+
+
+@pytest.mark.parametrize("place", ["result", "metadata"])
+def test_results_are_attached_outside_the_history(case: Case, place: str) -> None:
+    """The workflow only says where; a repetition sends the same bytes."""
+    case.finished()
+    announcer = Announcer(_evaluation(), 0)
+    order = (
+        announcer.results("done")
+        if place == "result"
+        else announcer.status(WorkflowStatus.COMPLETED, "done", attach="metadata")
+    )
+
+    case.activities.announce_event(order)
+    case.activities.announce_event(order)
+
+    document = _published(case)[0][1][place]
+    assert (document["evaluation_id"], document["outcome"]) == ("e-1", "COMPLETED")
+    assert [result["run_id"] for result in document["results"]] == ["r-1", "r-2"]
+    assert len({message.content for message in case.dapr.messages}) == 1
+    assert "scores" not in json.dumps(order)
+
+
+def test_an_event_without_results_is_sent_without(case: Case) -> None:
+    """Rather than not at all."""
+    case.activities.announce_event(Announcer(_evaluation(), 0).results("none"))
+
+    assert _published(case)[0][1]["result"] is None
+
+
+# Ending
+
+
+def test_a_clean_up_leaves_a_receipt(case: Case) -> None:
+    """Of what was deleted."""
+    receipt = [{"kind": "Job", "name": "r-1", "outcome": "deleted"}]
+    case.runner.answers["cleanup_k8s.yml"] = {"receipt": receipt}
+
+    case.activities.cleanup_evaluation(_ORDER)
+
+    ((_, data, _),) = case.runner.runs
+    assert data["selector"] == "app.kubernetes.io/managed-by=budeval,budeval.dev/eval-id=e-1"
+    assert case.dapr.state["receipt-e-1"]["objects"] == receipt
+
+
+def test_a_clean_up_that_leaves_something_is_tried_again(case: Case) -> None:
+    """The receipt tells what; the next try may replace it."""
+    left = {"kind": "Pod", "name": "r-1-x", "outcome": "still ending"}
+    case.runner.answers["cleanup_k8s.yml"] = {"receipt": [left]}
+
+    with pytest.raises(ClusterError) as raised:
+        case.activities.cleanup_evaluation(_ORDER)
+
+    assert (raised.value.code, raised.value.retryable) == ("CLEANUP_INCOMPLETE", True)
+    assert case.dapr.state["receipt-e-1"]["objects"] == [left]
+
+
+def test_a_second_clean_up_that_finds_nothing_settles_the_first(case: Case) -> None:
+    """A pod that was still ending has ended: the receipt must not say otherwise for ever."""
+    left = {"kind": "Pod", "name": "r-1-x", "outcome": "still ending"}
+    case.runner.answers["cleanup_k8s.yml"] = {"receipt": [left]}
+    with pytest.raises(ClusterError):
+        case.activities.cleanup_evaluation(_ORDER)
+    case.runner.answers["cleanup_k8s.yml"] = {"receipt": []}
+
+    case.activities.cleanup_evaluation(_ORDER)
+
+    outcomes = [item["outcome"] for item in case.dapr.state["receipt-e-1"]["objects"]]
+    assert "still ending" not in outcomes
+
+
+def test_what_could_not_be_cleaned_up_is_in_the_receipt(case: Case) -> None:
+    """With the reason."""
+    case.activities.record_leftovers({**_ORDER, "problem": "FORBIDDEN: not any more"})
+
+    (item,) = case.dapr.state["receipt-e-1"]["objects"]
+    assert item == {"kind": "Evaluation", "name": "e-1", "outcome": "FORBIDDEN: not any more"}
+
+
+def test_an_ended_evaluation_has_no_secrets(case: Case) -> None:
+    """The record says how it ended; both may be said again."""
+    case.activities.end_evaluation({**_ORDER, "outcome": "PARTIAL"})
+    case.activities.end_evaluation({**_ORDER, "outcome": "PARTIAL"})
+
+    record = case.record()
+    assert record.outcome == "PARTIAL"
+    assert record.ended is not None
+    assert "sealed-e-1" not in case.dapr.state
+    assert record.evaluation == _evaluation()
+
+
+def test_no_secret_reaches_state_or_messages(case: Case, caplog: pytest.LogCaptureFixture) -> None:
+    """From the first to the last activity; nor does any reach the log."""
+    caplog.set_level("DEBUG")
+    case.runner.answers["deploy_eval_jobs_k8s.yml"] = {"runs": [{"run_id": "r-1", "job": "r-1"}]}
+    case.runner.answers["cleanup_k8s.yml"] = {"receipt": []}
+
+    case.activities.deploy_eval_job({**_ORDER, "run_ids": ["r-1"], "attempt": 1})
+    case.finished()
+    case.activities.announce_event(Announcer(_evaluation(), 0).results("done"))
+    case.activities.cleanup_evaluation(_ORDER)
+    case.activities.end_evaluation({**_ORDER, "outcome": "COMPLETED"})
+
+    told = json.dumps(case.dapr.state) + caplog.text + str([m.content for m in case.dapr.messages])
+    assert _KEY not in told
+    assert _TOKEN not in told
+
+
+# Ending what its workflow has left
+
+
+_REMOVED = {"receipt": [{"kind": "Job", "name": "r-1", "outcome": "deleted"}]}
+
+
+def test_an_evaluation_whose_workflow_broke_is_ended(case: Case) -> None:
+    """Every run gets a result, the cluster is cleaned up, secrets are destroyed; again changes nothing."""
+    case.runner.answers["cleanup_k8s.yml"] = _REMOVED
+
+    case.activities.close_broken(case.record(), "INTERNAL: KeyError in report_results")
+    ended = case.record()
+    case.activities.close_broken(case.record(), "INTERNAL: something else")
+
+    assert case.record().ended == ended.ended
+    assert ended.outcome is Outcome.FAILED
+    assert [(case.result(run)["code"], case.result(run)["error"]) for run in ("r-1", "r-2")] == [
+        ("INTERNAL", "KeyError in report_results")
+    ] * 2
+    assert case.dapr.state["receipt-e-1"]["objects"][0]["outcome"] == "deleted"
+    assert not [key for key in case.dapr.state if key.startswith("sealed-")]
+
+
+def test_results_that_are_there_are_kept_when_a_workflow_breaks(case: Case) -> None:
+    """It broke after the extraction."""
+    case.runner.answers["cleanup_k8s.yml"] = _REMOVED
+    case.finished()
+
+    case.activities.close_broken(case.record(), "INTERNAL: KeyError in report_results")
+
+    assert case.result("r-1")["scores"] == [{"score": 50.0}]
+
+
+def test_a_cluster_that_is_away_does_not_keep_an_evaluation_open(case: Case) -> None:
+    """What is left is in the receipt; the Jobs go by themselves in time."""
+    away = ClusterError("nobody answers", code="CLUSTER_UNREACHABLE", retryable=True)
+    case.runner.answers["cleanup_k8s.yml"] = away
+
+    case.activities.close_broken(case.record(), "INTERNAL: its workflow is TERMINATED")
+
+    assert case.record().ended
+    (left,) = case.dapr.state["receipt-e-1"]["objects"]
+    assert left["outcome"] == "CLUSTER_UNREACHABLE: nobody answers"
+
+
+def test_a_run_that_was_gone_twice_is_read_all_the_same(case: Case) -> None:
+    """What its pods have left on the claim may be whole."""
+    case.extracted(_document("r-1"), _document("r-2"))
+    gone = {"run_id": "r-2", "state": "failed", "code": "JOB_GONE", "message": "not there"}
+
+    case.activities.extract_eval_results({**_ORDER, "runs": [_seen("r-1"), gone]})
+
+    assert case.result("r-2")["scores"] == [{"score": 50.0}]
+    assert (case.result("r-2")["status"], case.result("r-2")["code"]) == ("error", "JOB_GONE")
+
+
+def test_what_the_extractor_quotes_of_a_log_shows_no_key(case: Case) -> None:
+    """Results are stored, announced and shown to whoever asks."""
+    case.extracted({**_document("r-1", "error"), "error": f"401 for {_KEY}"}, _document("r-2"))
+
+    case.activities.extract_eval_results({**_ORDER, "runs": [_seen("r-1"), _seen("r-2")]})
+
+    assert case.result("r-1")["error"] == "401 for ***"
+
+
+def test_a_refusal_is_seen_before_anybody_looks(case: Case) -> None:
+    """A run that waits for a quota is shown as blocked, not as gone."""
+    case.runner.answers["deploy_eval_jobs_k8s.yml"] = {
+        "runs": [{"run_id": "r-1", "job": "r-1"}, {"run_id": "r-2", "msg": "403 exceeded quota: team-a"}]
+    }
+    case.runner.answers["check_job_status_k8s.yml"] = {"jobs": [_fact("r-1")]}
+
+    case.activities.deploy_eval_job({**_ORDER, "run_ids": ["r-1", "r-2"], "attempt": 1})
+    snapshot = case.activities.check_jobs_status(_ORDER)
+
+    states = {run["run_id"]: (run["state"], run["code"]) for run in snapshot["runs"]}
+    assert states == {"r-1": ("pending", None), "r-2": ("blocked", "QUOTA_EXCEEDED")}
+
+
+def test_an_eta_is_sent_to_who_wants_it(case: Case) -> None:
+    """In seconds; whoever does not answer disturbs nobody."""
+    case.activities._eta_receiver = "budapp/evaluations/eta"
+    order = Announcer(_evaluation(), 0).eta(7)
+
+    case.activities.announce_event(order)
+    case.dapr.refused = {"/v1.0/invoke": 500}
+    case.activities.announce_event(order)
+
+    (sent,) = case.dapr.invocations
+    assert (sent.method, sent.url.path) == ("PATCH", "/v1.0/invoke/budapp/method/evaluations/eta")
+    assert json.loads(sent.content) == {"evaluation_id": "e-1", "eta_seconds": 420}
+    assert len(case.dapr.messages) == 4  # two topics, twice

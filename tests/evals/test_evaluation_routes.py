@@ -1,0 +1,288 @@
+"""The HTTP API of evaluations on the whole application, with a sidecar in memory."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fastapi import FastAPI
+
+from budeval.config import Settings
+from budeval.domain.evaluation import EvaluationRecord
+from budeval.engines.opencompass.jobs import OpenCompass
+from budeval.evals import http_errors
+from budeval.evals.ansible_orchestrator import AnsibleOrchestrator
+from budeval.evals.clusters import Clusters
+from budeval.evals.evaluation_routes import engine_routes, evaluation_routes
+from budeval.evals.intake import Intake
+from budeval.evals.store import EvaluationStore
+from budeval.evals.validation import Validation
+from budeval.evals.views import EvaluationViews
+from budeval.runtime.sealing import Sealer
+from budeval.runtime.vault import Vault
+from tests.asgi import Caller
+from tests.runtime.fake_dapr import FakeDapr
+
+_ID = "223e4567-e89b-12d3-a456-426614174020"
+_KEY = "sk-very-secret"
+_STOCK = "demo_gsm8k_chat_gen"
+
+Json = dict[str, Any]
+
+
+class FakeRunner:
+    """No cluster is asked here."""
+
+    def run(self, playbook: str, data: Json, kubeconfig: str, patience: float = 0) -> Json:
+        """Fail."""
+        raise AssertionError((playbook, data, kubeconfig, patience))
+
+
+@dataclass
+class Service:
+    """The API with all that is behind it."""
+
+    clusters_dir: Path
+    seal_key: str
+    dapr: FakeDapr = field(default_factory=FakeDapr)
+    started: list[EvaluationRecord] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        settings = Settings(default_cluster="first", clusters_dir=self.clusters_dir)
+        sidecar = self.dapr.client()
+        self.store = EvaluationStore(sidecar)
+        clusters = Clusters(settings.clusters_dir, lambda _eval_id: None, Path("/nowhere"))
+        engines = {"opencompass": OpenCompass(settings.images, settings.storage)}
+        vault = Vault(sidecar, Sealer(self.seal_key))
+        intake = Intake(settings, self.store, vault, clusters, engines, lambda _name: {}, self.started.append)
+        orchestrator = AnsibleOrchestrator(FakeRunner(), clusters, engines, settings.storage, settings.images)
+        application = FastAPI()
+        validation = Validation(intake, orchestrator)
+        application.include_router(
+            evaluation_routes(intake, validation, EvaluationViews(self.store, sidecar))
+        )
+        application.include_router(engine_routes(engines, {"opencompass": "an-image"}))
+        http_errors.install(application)
+        self.caller = Caller(application)
+
+    def start(self, **changes: Any) -> Any:
+        """Send a request."""
+        return self.caller.post("/evals/start", json=_body(**changes))
+
+
+@pytest.fixture
+def service(tmp_path: Path, seal_keys: str) -> Service:
+    """One cluster is configured: `first`, the default."""
+    (tmp_path / "first.yaml").write_text("never read here")
+    return Service(tmp_path, seal_keys)
+
+
+def _body(**changes: Any) -> Json:
+    return {
+        "eval_id": _ID,
+        "experiment_id": "123e4567-e89b-12d3-a456-426614174000",
+        "eval_model_info": {"model_name": "m", "endpoint": "http://m/v1", "api_key": _KEY},
+        "eval_datasets": [{"dataset_id": _STOCK, "run_id": "r-1"}, {"dataset_id": _STOCK, "run_id": "r-2"}],
+        **changes,
+    }
+
+
+def test_a_started_evaluation_is_answered_as_the_original_service_did(service: Service) -> None:
+    """With the workflow's id, the guide's steps in their order, and an estimate."""
+    answer = service.start()
+
+    body = answer.json()
+    assert answer.status_code == 200
+    assert body["object"] == "workflow_metadata"
+    assert (body["workflow_id"], body["workflow_name"]) == (f"eval-{_ID}", "evaluate_model")
+    assert [step["id"] for step in body["steps"]] == [
+        "verify_cluster_connection",
+        "preparing_eval_engine",
+        "deploy_eval_job",
+        "monitor_eval_job_progress",
+        "extract_results",
+    ]
+    assert (body["status"], body["eta"]) == ("PENDING", 3600)
+    assert _KEY not in answer.text
+    assert [record.evaluation.eval_id for record in service.started] == [_ID]
+
+
+def test_the_same_request_again_is_answered_the_same(service: Service) -> None:
+    """And another one with its id is refused."""
+    first, again = service.start(), service.start()
+    other = service.start(namespace="other")
+
+    assert again.json() == first.json()
+    assert (other.status_code, other.json()["code"], other.json()["param"]) == (
+        409,
+        "EVALUATION_CONFLICT",
+        "eval_id",
+    )
+
+
+@pytest.mark.parametrize("path", ["/evals/start", "/evals:validate"])
+@pytest.mark.parametrize(
+    ("changes", "param"),
+    [
+        ({"eval_id": _KEY}, "eval_id"),
+        ({"eval_datasets": []}, "eval_datasets"),
+        (
+            {"eval_model_info": {"model_name": "m", "endpoint": _KEY, "api_key": _KEY}},
+            "eval_model_info.endpoint",
+        ),
+        ({"eval_model_info": {"model_name": "m", "endpoint": "http://m", "api_key": _KEY + "\n."}}, None),
+        ({"kubeconfig": {"token": _KEY}}, "kubeconfig"),
+        ({"namespace": _KEY.upper()}, "namespace"),
+    ],
+    ids=["id", "runs", "endpoint", "key", "kubeconfig", "namespace"],
+)
+def test_a_refusal_names_the_field_and_quotes_nothing(
+    service: Service, path: str, changes: Json, param: str | None
+) -> None:
+    """What is refused may be a secret that stands in the wrong place."""
+    answer = service.caller.post(path, json=_body(**changes))
+
+    assert answer.status_code == 422
+    assert answer.json()["object"] == "error"
+    assert param is None or answer.json()["param"] == param
+    assert _KEY.casefold() not in answer.text.casefold()
+    assert service.dapr.state == {}
+
+
+@pytest.mark.parametrize(
+    "content", ["", "[]", "{", "null", '{"eval_id": NaN}', '{"a": "\\ud800"}'], ids=range(6)
+)
+def test_a_body_that_is_no_request_is_refused(service: Service, content: str) -> None:
+    """Whatever it is."""
+    headers = {"Content-Type": "application/json"}
+
+    answer = service.caller.post("/evals/start", content=content, headers=headers)
+
+    assert (answer.status_code, answer.json()["object"]) == (422, "error")
+
+
+def test_an_evaluation_is_told_from_its_start_on(service: Service) -> None:
+    """State, list, events; results and logs are not there yet."""
+    service.start(labels={"team": "a"})
+
+    state = service.caller.get(f"/evals/{_ID}").json()
+    listed = service.caller.get("/evals").json()
+    events = service.caller.get(f"/evals/{_ID}/events").json()
+    results = service.caller.get(f"/evals/{_ID}/results")
+    logs = service.caller.get(f"/evals/{_ID}/logs?run_id=r-1")
+
+    assert (state["status"], state["labels"], list(state["runs"])) == (
+        "RUNNING",
+        {"team": "a"},
+        ["r-1", "r-2"],
+    )
+    assert [line["eval_id"] for line in listed["evaluations"]] == [_ID]
+    assert events == {"events": [], "last": 0}
+    assert (results.status_code, results.json()["code"]) == (409, "RESULTS_NOT_READY")
+    assert (logs.status_code, logs.json()["code"]) == (404, "LOG_NOT_READY")
+
+
+def test_results_and_logs_are_told_when_they_are_there(service: Service) -> None:
+    """As they are stored."""
+    service.start()
+    results: list[Json] = [
+        {
+            "run_id": run_id,
+            "job_state": "succeeded",
+            "status": "success",
+            "outcome": "COMPLETED",
+            "scores": [],
+        }
+        for run_id in ("r-1", "r-2")
+    ]
+    service.store.save_results(_ID, results)
+    service.store.save_log(_ID, "r-1", "the end")
+
+    found = service.caller.get(f"/evals/{_ID}/results").json()
+    log = service.caller.get(f"/evals/{_ID}/logs?run_id=r-1").json()
+
+    assert found == {"success": True, "results": results, "outcome": "COMPLETED", "eval_id": _ID}
+    assert log["log"] == "the end"
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        f"/evals/{_ID}",
+        f"/evals/{_ID}/results",
+        f"/evals/{_ID}/events",
+        f"/evals/{_ID}/logs?run_id=r",
+        "/evals/x",
+    ],
+)
+def test_an_unknown_evaluation_is_not_found(service: Service, path: str) -> None:
+    """Whatever is asked of it."""
+    answer = service.caller.get(path)
+
+    assert (answer.status_code, answer.json()["code"]) == (404, "EVALUATION_UNKNOWN")
+
+
+@pytest.mark.parametrize(
+    ("path", "param"),
+    [
+        ("/evals?limit=0", "limit"),
+        ("/evals?limit=201", "limit"),
+        ("/evals?status=nothing", "status"),
+        ("/evals?since=yesterday", "since"),
+        ("/evals?cursor=x", "cursor"),
+        (f"/evals/{_ID}/events?after=-1", "after"),
+        (f"/evals/{_ID}/logs", "run_id"),
+    ],
+)
+def test_a_bad_question_is_refused_with_its_parameter(service: Service, path: str, param: str) -> None:
+    """In the shape of every error."""
+    service.start()
+
+    answer = service.caller.get(path)
+
+    assert answer.status_code in {400, 422}
+    assert answer.json()["param"] == param
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda service: service.start(),
+        lambda service: service.caller.get("/evals"),
+        lambda service: service.caller.get(f"/evals/{_ID}"),
+    ],
+    ids=["start", "list", "state"],
+)
+def test_without_dapr_the_caller_is_told_to_come_again(
+    service: Service, ask: Callable[[Service], Any]
+) -> None:
+    """503: nothing is wrong with the request."""
+    service.dapr.unreachable = True
+
+    answer = ask(service)
+
+    assert (answer.status_code, answer.json()["code"]) == (503, "SIDECAR_UNAVAILABLE")
+
+
+def test_engines_tell_what_they_can_be_asked_for(service: Service) -> None:
+    """And their datasets can be searched."""
+    (engine,) = service.caller.get("/engines").json()
+    everything = service.caller.get("/engines/opencompass/datasets").json()["datasets"]
+    found = service.caller.get(f"/engines/opencompass/datasets?contains={_STOCK}").json()["datasets"]
+
+    assert (engine["name"], engine["image"], engine["stock_datasets"]) == (
+        "opencompass",
+        "an-image",
+        len(everything),
+    )
+    assert _STOCK in found
+    assert set(found) < set(everything)
+
+
+def test_an_unknown_engine_is_not_found(service: Service) -> None:
+    """With the known ones."""
+    answer = service.caller.get("/engines/another/datasets")
+
+    assert (answer.status_code, answer.json()["code"]) == (404, "ENGINE_UNKNOWN")
+    assert "opencompass" in answer.json()["message"]
