@@ -15,9 +15,9 @@ from budeval import cli_output as output
 from budeval.cli_request import DEFAULT_KEY_VARIABLE, Flags, request_document
 from budeval.client import ApiError, BudevalClient, ServiceUnreachableError, succeeded
 from budeval.domain.evaluation import Evaluator
-from budeval.domain.notification import ENDED
+from budeval.domain.notification import ENDED, WorkflowStatus
 from budeval.errors import BudevalError, RequestError
-from budeval.evals.schema import EvaluationSummary
+from budeval.evals.answers import EvaluationSummary
 
 _HELP = """Evaluate models with a running budeval service.
 
@@ -36,6 +36,7 @@ Exit codes:
 Where the service asks for a token, it is taken from BUDEVAL_TOKEN."""
 
 _SERVER_FAULT = 500
+_TIMES = "ISO 8601, as 2026-11-23 or 2026-11-23T10:00:00Z."
 _PAGE = 200
 _WRONG, _REFUSED, _UNREACHED, _INTERRUPTED = 1, 2, 3, 130
 
@@ -251,11 +252,15 @@ def events(
 def list_(
     context: typer.Context,
     limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 20,
+    status: Annotated[WorkflowStatus | None, typer.Option(help="Only those.")] = None,
+    since: Annotated[str | None, typer.Option(metavar="TIME", help=f"Taken in since then; {_TIMES}")] = None,
+    until: Annotated[str | None, typer.Option(metavar="TIME", help="Taken in before then.")] = None,
     *,
     as_json: AsJson = False,
 ) -> None:
     """The evaluations, newest first."""
-    lines = list(islice(_summaries(_of(context), limit), limit))
+    wanted = {"status": status.value if status else None, "since": since, "until": until}
+    lines = list(islice(_summaries(_of(context), limit, wanted), limit))
     if as_json:
         typer.echo(f"[{','.join(line.model_dump_json() for line in lines)}]")
     else:
@@ -333,10 +338,12 @@ def _watch(context: typer.Context, eval_id: str) -> None:
     _exit_unless(done)
 
 
-def _summaries(client: BudevalClient, limit: int) -> Iterator[EvaluationSummary]:
+def _summaries(
+    client: BudevalClient, limit: int, wanted: dict[str, str | None]
+) -> Iterator[EvaluationSummary]:
     cursor = None
     while True:
-        page = client.evaluations(cursor, min(limit, _PAGE))
+        page = client.evaluations(cursor, min(limit, _PAGE), **wanted)
         yield from page.evaluations
         cursor = page.cursor
         if cursor is None:

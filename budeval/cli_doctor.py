@@ -7,7 +7,7 @@ from importlib.metadata import PackageNotFoundError, version
 from budeval.client import BudevalClient, ServiceUnreachableError
 from budeval.domain.notification import ENDED
 from budeval.errors import BudevalError
-from budeval.evals.schema import Check, WorkflowState
+from budeval.evals.answers import Check, WorkflowState
 
 _VERIFY_SECONDS = 180.0
 
@@ -61,7 +61,8 @@ def _dependencies(client: BudevalClient) -> Iterator[Check]:
         return
     for dependency in readiness.dependencies:
         advice = "; whoever runs the service must see to it"
-        message = f"{dependency.problem}{advice}" if dependency.problem else "reached"
+        known = f", {dependency.version}" if dependency.version else ""
+        message = f"{dependency.problem}{advice}" if dependency.problem else f"reached{known}"
         yield Check(name=dependency.name, ok=dependency.problem is None, message=message)
 
 
@@ -71,7 +72,9 @@ def _engines(client: BudevalClient) -> str:
         raise BudevalError(
             "The service has no engine. Whoever runs it must configure one.", code="ENGINE_UNKNOWN"
         )
-    return ", ".join(f"{engine.name} with {engine.stock_datasets} stock datasets" for engine in engines)
+    return ", ".join(
+        f"{engine.name} ({engine.image}) with {engine.stock_datasets} stock datasets" for engine in engines
+    )
 
 
 def _cluster(client: BudevalClient, cluster: str | None, namespace: str | None) -> str:

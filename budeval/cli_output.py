@@ -17,7 +17,7 @@ from rich.text import Text
 
 from budeval.domain.notification import Announcement
 from budeval.errors import BudevalError
-from budeval.evals.schema import (
+from budeval.evals.answers import (
     Check,
     EvaluationResults,
     EvaluationState,

@@ -23,7 +23,7 @@ from budeval.cli_output import (
 )
 from budeval.client import ApiError, BudevalClient, succeeded
 from budeval.domain.notification import ENDED
-from budeval.evals.schema import EvaluationState, StepState
+from budeval.evals.answers import EvaluationState, StepState
 
 _MOST_BARS = 20
 """More runs than that are told by the bar of the whole, and by the line that each gets when it has ended."""

@@ -22,12 +22,11 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from budeval.domain.evaluation import Outcome
 from budeval.domain.notification import ENDED, Announcement, WorkflowStatus
 from budeval.errors import BudevalError, RequestError
-from budeval.evals.schema import (
+from budeval.evals.answers import (
     DatasetList,
     EngineInfo,
     ErrorResponse,
     EvaluationPage,
-    EvaluationRequest,
     EvaluationResults,
     EvaluationState,
     EventPage,
@@ -37,6 +36,7 @@ from budeval.evals.schema import (
     WorkflowStarted,
     WorkflowState,
 )
+from budeval.evals.schema import EvaluationRequest
 
 _VALIDATE_SECONDS = 180.0
 """A validation runs a playbook against the cluster and asks the endpoint."""
@@ -141,9 +141,16 @@ class BudevalClient:
         """The end of a run's log."""
         return self._get(f"{_path(eval_id)}/logs", RunLog, run_id=run_id)
 
-    def evaluations(self, cursor: str | None = None, limit: int = 50) -> EvaluationPage:
-        """A page of evaluations, newest first; its `cursor` gets the next one."""
-        return self._get("/evals", EvaluationPage, limit=limit, **({"cursor": cursor} if cursor else {}))
+    def evaluations(self, cursor: str | None = None, limit: int = 50, **wanted: str | None) -> EvaluationPage:
+        """A page of evaluations, newest first; its `cursor` gets the next one.
+
+        Args:
+            cursor: of the page before.
+            limit: at most so many.
+            wanted: `status`, `since` and `until` (ISO 8601) where only some are.
+        """
+        given = {name: value for name, value in {"cursor": cursor, **wanted}.items() if value}
+        return self._get("/evals", EvaluationPage, limit=limit, **given)
 
     def engines(self) -> list[EngineInfo]:
         """The engines of the service."""

@@ -83,7 +83,14 @@ def test_a_failure_is_one_line_and_a_code(
 
 
 @pytest.mark.parametrize(
-    "arguments", [["nonsense"], ["status"], ["list", "--limit", "0"], ["events", "x", "--after", "-1"]]
+    "arguments",
+    [
+        ["nonsense"],
+        ["status"],
+        ["list", "--limit", "0"],
+        ["list", "--status", "DONE"],
+        ["events", "x", "--after", "-1"],
+    ],
 )
 def test_wrong_usage_is_2(fake: FakeService, arguments: list[str]) -> None:
     """As everywhere on Unix."""
@@ -266,6 +273,9 @@ def test_list_takes_as_many_pages_as_it_needs(fake: FakeService) -> None:
     assert json.loads(run_budeval(fake, "list", "--limit", "3", "--json").stdout) == [summary] * 3
     assert [request.url.params.get("cursor") for request in fake.requests] == [None, "next"]
     assert run_budeval(fake, "list").stdout.count(EVAL_ID) == 2
+    run_budeval(fake, "list", "--status", "FAILED", "--since", "2026-11-23", "--until", "2026-11-24")
+    asked = fake.requests[-1].url.params
+    assert (asked["status"], asked["since"], asked["until"]) == ("FAILED", "2026-11-23", "2026-11-24")
     fake.put("GET /evals", {"evaluations": [], "cursor": None})
     assert run_budeval(fake, "list", "--json").stdout == "[]\n"
 
@@ -292,7 +302,8 @@ def _well(fake: FakeService) -> FakeService:
     found = {"target": target, "ok": True, "message": "m", "server_version": "v1.34", "claim": "c"}
     workflow = {"workflow_id": "w", "workflow_name": "verify_cluster", "status": "RUNNING"}
     fake.put("GET /openapi.json", {"info": {"version": "0.1.0"}})
-    fake.put("GET /readyz", {"ready": True, "dependencies": [{"name": "broker"}]})
+    broker = {"name": "broker", "version": "pubsub.redis v1"}
+    fake.put("GET /readyz", {"ready": True, "dependencies": [broker, {"name": "other"}]})
     fake.put("GET /engines", [{"name": "e", "image": "i", "stock_datasets": 2}])
     fake.put("POST /clusters:verify", STARTED)
     return fake.put(
@@ -305,7 +316,8 @@ def test_doctor_finds_everything_well(fake: FakeService) -> None:
     result = run_budeval(_well(fake), "doctor")
     assert result.exit_code == 0
     assert "not ok" not in result.stdout
-    assert "local/budeval, Kubernetes v1.34" in result.stdout
+    for said in ("reached, pubsub.redis v1", "e (i) with 2", "local/budeval, Kubernetes v1.34"):
+        assert said in result.stdout
 
 
 _FAILED_WORKFLOW = {

@@ -11,13 +11,10 @@ from budeval.domain.notification import WorkflowStatus
 from budeval.domain.steps import EVALUATION_STEPS
 from budeval.engines.base import Engine
 from budeval.errors import RequestError
-from budeval.evals.intake import Intake
-from budeval.evals.routes import ERRORS
-from budeval.evals.schema import (
+from budeval.evals.answers import (
     DatasetList,
     EngineInfo,
     EvaluationPage,
-    EvaluationRequest,
     EvaluationResults,
     EvaluationState,
     EventPage,
@@ -25,6 +22,9 @@ from budeval.evals.schema import (
     ValidationReport,
     WorkflowStarted,
 )
+from budeval.evals.intake import Intake
+from budeval.evals.routes import ERRORS
+from budeval.evals.schema import EvaluationRequest
 from budeval.evals.validation import Validation
 from budeval.evals.views import EvaluationViews, Wanted
 

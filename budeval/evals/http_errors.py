@@ -9,7 +9,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from budeval.errors import BudevalError, RequestError, SidecarError
-from budeval.evals.schema import ErrorResponse
+from budeval.evals.answers import ErrorResponse
 
 
 def install(application: FastAPI) -> None:

@@ -10,14 +10,14 @@ from budeval.domain.cluster import ClusterTarget, ClusterVerification
 from budeval.domain.steps import VERIFY, WorkflowStep
 from budeval.errors import RequestError
 from budeval.evals.activities import verification_key
-from budeval.evals.clusters import Clusters
-from budeval.evals.schema import (
+from budeval.evals.answers import (
     ErrorResponse,
     Readiness,
-    VerifyClusterRequest,
     WorkflowStarted,
     WorkflowState,
 )
+from budeval.evals.clusters import Clusters
+from budeval.evals.schema import VerifyClusterRequest
 from budeval.evals.workflows import verify_cluster
 from budeval.runtime.readiness import ReadinessCheck
 from budeval.runtime.sidecar import Sidecar

@@ -1,4 +1,4 @@
-"""What callers send and get."""
+"""What callers send: validated strictly, and wrong input named by its field."""
 
 import re
 from typing import Annotated, Any, Literal
@@ -15,12 +15,9 @@ from pydantic import (
     model_validator,
 )
 
-from budeval.domain.cluster import ClusterVerification
-from budeval.domain.evaluation import Evaluator, Outcome, Resources, Timeouts
+from budeval.domain.evaluation import Evaluator, Resources, Timeouts
 from budeval.domain.identifiers import DnsLabel, RunId
-from budeval.domain.notification import Announcement, WorkflowStatus
-from budeval.domain.steps import WorkflowStep
-from budeval.runtime.readiness import DependencyHealth
+from budeval.evals.request_examples import EXAMPLES
 
 INLINE_LIMIT = 512 * 1024
 """Bytes of an inline dataset: with the scripts it must fit into a ConfigMap."""
@@ -191,31 +188,7 @@ class EvaluationRequest(_Request):
         extra="forbid",
         frozen=True,
         hide_input_in_errors=True,
-        json_schema_extra={
-            "examples": [
-                {
-                    "eval_id": "223e4567-e89b-12d3-a456-426614174020",
-                    "experiment_id": "123e4567-e89b-12d3-a456-426614174000",
-                    "eval_model_info": {
-                        "model_name": "smollm2",
-                        "endpoint": "http://10.88.0.1:8080/v1",
-                        "api_key": "sk-…",
-                    },
-                    "eval_datasets": [
-                        {
-                            "dataset_id": "sums",
-                            "run_id": "sums-1",
-                            "source": {
-                                "inline": '{"question": "What is 2 + 3?", "answer": "5"}\n',
-                                "prompt": "Question: {question}\nAnswer:",
-                                "evaluator": "last_number",
-                            },
-                        },
-                        {"dataset_id": "demo_gsm8k_chat_gen", "run_id": "gsm8k-1", "limit": 64},
-                    ],
-                }
-            ]
-        },
+        json_schema_extra={"examples": EXAMPLES},
     )
 
     eval_id: UUID
@@ -275,155 +248,3 @@ class EvaluationRequest(_Request):
         """The topics it names."""
         named = self.source_topic
         return [named] if isinstance(named, str) else list(named or [])
-
-
-class WorkflowStarted(BaseModel):
-    """A workflow was started."""
-
-    object: str = "workflow_metadata"
-    workflow_id: str
-    workflow_name: str
-    steps: list[WorkflowStep]
-    status: WorkflowStatus = WorkflowStatus.PENDING
-    eta: int | None = Field(None, description="Seconds.")
-
-
-class WorkflowState(BaseModel):
-    """How far a workflow is."""
-
-    object: str = "workflow_state"
-    workflow_id: str
-    workflow_name: str
-    status: WorkflowStatus
-    param: dict[str, Any] = Field(
-        default_factory=dict, description="As callers of the original service read it."
-    )
-    verification: ClusterVerification | None = Field(None, description="The outcome, once there is one.")
-    error: str | None = Field(None, description="`CODE: message` when the workflow failed.")
-
-
-class StepState(BaseModel):
-    """A step of an evaluation and how far it is; PENDING before it begins."""
-
-    id: str
-    title: str
-    status: WorkflowStatus
-    message: str | None = None
-
-
-class EvaluationState(BaseModel):
-    """How far an evaluation is."""
-
-    object: str = "evaluation"
-    eval_id: str
-    experiment_id: str
-    workflow_id: str
-    status: WorkflowStatus
-    outcome: Outcome | None = None
-    engine: str
-    model: str
-    cluster: str
-    namespace: str
-    labels: dict[str, str]
-    created: str
-    ended: str | None = None
-    steps: list[StepState]
-    progress_percent: int = Field(description="Over all runs, 0 to 100.")
-    eta_minutes: int | None = Field(None, description="Whole minutes that are left; null while unknown.")
-    runs: dict[str, dict[str, Any]] = Field(description="By run id: state, samples done and total, reason.")
-    error: str | None = Field(None, description="`CODE: message` when it failed.")
-    events: int = Field(description="Number of the newest event.")
-
-
-class EvaluationSummary(BaseModel):
-    """One line of the list."""
-
-    eval_id: str
-    status: WorkflowStatus
-    outcome: Outcome | None = None
-    model: str
-    runs: int
-    created: str
-    ended: str | None = None
-    labels: dict[str, str]
-
-
-class EvaluationPage(BaseModel):
-    """Evaluations, newest first."""
-
-    object: str = "evaluations"
-    evaluations: list[EvaluationSummary]
-    cursor: str | None = Field(None, description="For the next page; null where this is the last.")
-
-
-class EvaluationResults(BaseModel):
-    """The guide's result format, and ours beside it."""
-
-    success: bool = Field(description="True only if every run is a success.")
-    results: list[dict[str, Any]]
-    outcome: Outcome
-    eval_id: str
-
-
-class EventPage(BaseModel):
-    """What was announced, in order."""
-
-    events: list[Announcement]
-    last: int = Field(description="Number of the newest one here; ask again with `after` set to it.")
-
-
-class RunLog(BaseModel):
-    """The end of a run's log as it was last seen; 64 KiB at most."""
-
-    eval_id: str
-    run_id: str
-    log: str
-
-
-class ValidationReport(BaseModel):
-    """What was checked; nothing was started."""
-
-    ok: bool
-    checks: list["Check"]
-
-
-class Check(BaseModel):
-    """One thing that was checked."""
-
-    name: str
-    ok: bool
-    code: str | None = None
-    message: str
-
-
-class EngineInfo(BaseModel):
-    """An engine and what it can be asked for."""
-
-    name: str
-    image: str
-    evaluators: list[Evaluator] = list(Evaluator)
-    stock_datasets: int
-
-
-class DatasetList(BaseModel):
-    """The stock datasets of an engine; their data must be on the claim."""
-
-    engine: str
-    datasets: list[str]
-
-
-class Readiness(BaseModel):
-    """Whether the service can take work, dependency by dependency."""
-
-    ready: bool
-    dependencies: list[DependencyHealth]
-
-
-class ErrorResponse(BaseModel):
-    """Every answer that is not a success."""
-
-    object: str = "error"
-    message: str
-    type: str = Field(description="Class of the failure, as `RequestError`.")
-    param: str | None = Field(None, description="The field at fault.")
-    code: str = Field(description="Stable; never changes its meaning.")

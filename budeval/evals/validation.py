@@ -7,8 +7,9 @@ import httpx
 from budeval.domain.evaluation import Evaluation
 from budeval.errors import BudevalError
 from budeval.evals.ansible_orchestrator import AnsibleOrchestrator
+from budeval.evals.answers import Check, ValidationReport
 from budeval.evals.intake import Intake
-from budeval.evals.schema import Check, EvaluationRequest, ValidationReport
+from budeval.evals.schema import EvaluationRequest
 
 _ENDPOINT_SECONDS = 20.0
 _REFUSED = {401: "ENDPOINT_AUTH_FAILED", 403: "ENDPOINT_AUTH_FAILED"}

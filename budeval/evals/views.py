@@ -14,7 +14,7 @@ from budeval.domain.observation import RunObservation
 from budeval.domain.results import evaluation_outcome, first_error
 from budeval.domain.steps import ETA_EVENT, EVALUATION_STEPS
 from budeval.errors import RequestError
-from budeval.evals.schema import (
+from budeval.evals.answers import (
     EvaluationPage,
     EvaluationResults,
     EvaluationState,

@@ -3,14 +3,18 @@
 import threading
 import time
 from collections.abc import Callable
+from importlib.metadata import version
 from typing import Protocol
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from budeval.errors import SidecarError
 
 _FRESH_SECONDS = 2.0
 """An answer serves for so long, so that many who ask don't start as many probes."""
+
+
+_WORKFLOW_SDK = f"Dapr's Python SDK {version('dapr')}"
 
 
 class DependencyHealth(BaseModel):
@@ -20,6 +24,14 @@ class DependencyHealth(BaseModel):
 
     name: str
     problem: str | None = None
+    version: str | None = Field(None, description="Of what answered, as far as it tells.")
+
+
+_PLAYBOOKS = DependencyHealth(
+    name="playbooks",
+    version=f"ansible-core {version('ansible-core')}, ansible-runner {version('ansible-runner')}",
+)
+"""A part of the installation: without it the service does not start."""
 
 
 class ChecksSidecar(Protocol):
@@ -36,6 +48,9 @@ class ChecksSidecar(Protocol):
 
     def check_workers(self) -> None:
         """Workflow worker and placement are connected."""
+
+    def versions(self) -> dict[str, str]:
+        """`sidecar`, `state store` and `broker`, with the version of each."""
 
 
 class ProbesWorkflows(Protocol):
@@ -72,8 +87,20 @@ class ReadinessCheck:
         ]
         if sidecar.problem:
             unknown = "not asked: the sidecar is not reached"
-            return [sidecar, *(DependencyHealth(name=name, problem=unknown) for name, _ in behind)]
-        return [sidecar, *(_health(name, check) for name, check in behind)]
+            return [
+                sidecar,
+                *(DependencyHealth(name=name, problem=unknown) for name, _ in behind),
+                _PLAYBOOKS,
+            ]
+        versions = {**self._versions_behind(), "workflow engine": _WORKFLOW_SDK}
+        health = [sidecar, *(_health(name, check) for name, check in behind), _PLAYBOOKS]
+        return [one.model_copy(update={"version": versions.get(one.name, one.version)}) for one in health]
+
+    def _versions_behind(self) -> dict[str, str]:
+        try:
+            return self._sidecar.versions()
+        except SidecarError:  # whoever is away is told by its own check
+            return {}
 
     def _check_workflows(self) -> None:
         self._sidecar.check_workers()

@@ -39,6 +39,7 @@ class Sidecar:
         self._http = httpx.Client(base_url=base_url, timeout=timeout, transport=transport, trust_env=False)
         self._state_url = f"/v1.0/state/{quote(statestore)}"
         self._publish_url = f"/v1.0/publish/{quote(pubsub)}"
+        self._components = {"state store": statestore, "broker": pubsub}
         self._event_format = event_format
 
     def close(self) -> None:
@@ -186,6 +187,19 @@ class Sidecar:
             raise SidecarError("this service's workflow worker is not connected to the sidecar")
         if not actors.get("hostReady"):
             raise SidecarError(f"placement is not reached ({actors.get('placement', 'unknown')})")
+
+    def versions(self) -> dict[str, str]:
+        """Of the sidecar, and of the components that stand for the state store and the broker.
+
+        Raises:
+            SidecarError: it does not answer.
+        """
+        metadata = self._send("GET", "/v1.0/metadata").json()
+        kinds = {item["name"]: f"{item['type']} {item['version']}" for item in metadata.get("components", [])}
+        found = {name: kinds.get(component) for name, component in self._components.items()}
+        runtime = metadata.get("runtimeVersion")
+        found["sidecar"] = f"Dapr {runtime}" if runtime else None
+        return {name: version for name, version in found.items() if version}
 
     def _send(self, method: str, url: str, **more: Any) -> httpx.Response:
         try:

@@ -5,10 +5,20 @@ import signal
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from typing import Any
+from uuid import uuid4
 
 import httpx
 import pytest
 
+from budeval.domain.notification import (
+    Announcement,
+    NotificationContent,
+    NotificationPayload,
+    NotificationRequest,
+    WorkflowStatus,
+)
+from budeval.runtime.sidecar import Sidecar
 from dev import apps
 from dev.stack import Stack
 from tests.e2e.observe import Subscriber, wait_for
@@ -29,12 +39,15 @@ def _frozen(stack: Stack, name: str) -> Iterator[None]:
 
 
 def test_readyz_names_each_dependency(service: httpx.Client) -> None:
-    """A ready service reaches sidecar, state store, broker and workflow engine."""
+    """A ready service reaches sidecar, state store, broker and workflow engine, and knows their versions."""
     answer = service.get("/readyz")
 
     assert answer.status_code == 200
-    names = [dependency["name"] for dependency in answer.json()["dependencies"]]
-    assert names == ["sidecar", "state store", "broker", "workflow engine"]
+    versions = {dependency["name"]: dependency["version"] for dependency in answer.json()["dependencies"]}
+    assert list(versions) == ["sidecar", "state store", "broker", "workflow engine", "playbooks"]
+    assert versions["sidecar"] == "Dapr 1.18.2"
+    assert (versions["state store"], versions["broker"]) == ("state.sqlite v1", "pubsub.redis v1")
+    assert all(versions.values())
 
 
 @pytest.mark.parametrize(
@@ -98,3 +111,33 @@ def test_an_event_that_the_subscriber_refuses_becomes_a_dead_letter(
 
     assert wait_for(arrived, "the dead letter")
     assert subscriber.events("poison") == []
+
+
+def test_the_original_consumers_envelope(subscriber: Subscriber) -> None:
+    """Sent bare, a message has the fields that their model knows and no id: Dapr adds only its own.
+
+    The example subscriber wants an id, so the message ends as a dead letter, as it came.
+    """
+    content = NotificationContent(title="ETA", message="1", status=WorkflowStatus.RUNNING)
+    payload = NotificationPayload(
+        type="evaluate_model", event="eta", workflow_id=str(uuid4()), content=content
+    )
+    notification = NotificationRequest(payload=payload)
+    sidecar = Sidecar("http://127.0.0.1:13500", "statestore", "pubsub", 10, event_format="bud")
+    sidecar.publish(
+        ["budeval-notifications"], Announcement(subject="bare", number=1, notification=notification)
+    )
+
+    def arrived() -> dict[str, Any] | None:
+        letters = [one for one in subscriber.dead_letters() if _workflow_of(one) == payload.workflow_id]
+        return letters[0] if letters else None
+
+    letter = wait_for(arrived, "the bare message")
+    ours = {**notification.model_dump(mode="json"), "source_topic": "budeval-notifications"}
+    of_dapr = {"specversion", "topic", "pubsubname", "source", "time", "traceid", "traceparent", "tracestate"}
+    assert set(letter) == {*ours, "type", *of_dapr}
+    assert {name: letter[name] for name in ours} == ours
+
+
+def _workflow_of(letter: dict[str, Any]) -> object:
+    return letter.get("payload", {}).get("workflow_id")

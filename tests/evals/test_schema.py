@@ -7,6 +7,7 @@ import pytest
 from pydantic import ValidationError
 
 from budeval.evals.http_errors import first_problem
+from budeval.evals.request_examples import EXAMPLES
 from budeval.evals.schema import INLINE_LIMIT, EvaluationRequest
 
 _KEY = "sk-very-secret"
@@ -243,3 +244,9 @@ def test_what_the_original_services_callers_send_is_taken() -> None:
 def test_topics_come_one_or_many(named: Any, topics: list[str]) -> None:
     """A text is a list of one."""
     assert _parsed(source_topic=named).topics == topics
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=["inline", "claim", "original"])
+def test_the_examples_of_the_documentation_are_requests(example: Json) -> None:
+    """Whoever copies one is understood."""
+    assert EvaluationRequest.model_validate(example).eval_datasets

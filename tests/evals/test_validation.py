@@ -15,9 +15,10 @@ from budeval.domain.evaluation import EvaluationRecord
 from budeval.engines.opencompass.jobs import OpenCompass
 from budeval.errors import ClusterError
 from budeval.evals.ansible_orchestrator import AnsibleOrchestrator
+from budeval.evals.answers import ValidationReport
 from budeval.evals.clusters import Clusters
 from budeval.evals.intake import Intake
-from budeval.evals.schema import EvaluationRequest, ValidationReport
+from budeval.evals.schema import EvaluationRequest
 from budeval.evals.store import EvaluationStore
 from budeval.evals.validation import Validation
 from budeval.runtime.sealing import Sealer

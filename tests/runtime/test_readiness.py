@@ -29,6 +29,10 @@ class FakeSidecar:
         """All is well."""
         self.asked.append("workers")
 
+    def versions(self) -> dict[str, str]:
+        """Of all but the broker."""
+        return {"sidecar": "Dapr 1.18.2", "state store": "state.sqlite v1"}
+
 
 class FakeEngine:
     """Runs workflows, or fails with an error."""
@@ -63,6 +67,7 @@ def test_nothing_else_is_asked_while_the_sidecar_is_away() -> None:
     assert [one.problem for one in health] == [
         "nobody there",
         *["not asked: the sidecar is not reached"] * 3,
+        None,  # the playbooks are here
     ]
 
 
@@ -71,3 +76,13 @@ def test_the_engines_problem_is_told_under_its_name() -> None:
     health = ReadinessCheck(FakeSidecar(), FakeEngine(SidecarError("it hangs"))).check()
 
     assert {one.name: one.problem for one in health if one.problem} == {"workflow engine": "it hangs"}
+
+
+def test_each_part_tells_its_version() -> None:
+    """As far as it is known: for the doctor, and for whoever reports a fault."""
+    versions = {one.name: one.version for one in ReadinessCheck(FakeSidecar(), FakeEngine()).check()}
+
+    assert (versions["sidecar"], versions["state store"]) == ("Dapr 1.18.2", "state.sqlite v1")
+    assert versions["broker"] is None
+    assert str(versions["workflow engine"]).startswith("Dapr's Python SDK 1.")
+    assert str(versions["playbooks"]).startswith("ansible-core 2.")

@@ -332,3 +332,28 @@ def test_announcements_are_read_from_a_number_on(count: int, after: int) -> None
     found = sidecar.announcements("verify-1", after)
 
     assert [announcement.number for announcement in found] == list(range(after + 1, count + 1))
+
+
+def test_the_versions_of_what_is_used_are_known() -> None:
+    """Of the components that the settings name, not of all that are there."""
+    dapr = FakeDapr()
+    components = [
+        {"name": "store", "type": "state.sqlite", "version": "v1"},
+        {"name": "other", "type": "state.redis", "version": "v1"},
+        {"name": "broker", "type": "pubsub.redis", "version": "v1"},
+    ]
+    dapr.metadata = {"runtimeVersion": "1.18.2", "components": components}
+
+    assert dapr.client().versions() == {
+        "sidecar": "Dapr 1.18.2",
+        "state store": "state.sqlite v1",
+        "broker": "pubsub.redis v1",
+    }
+
+
+def test_a_sidecar_that_tells_nothing_has_no_versions() -> None:
+    """Older ones."""
+    dapr = FakeDapr()
+    dapr.metadata = {}
+
+    assert dapr.client().versions() == {}

@@ -1,0 +1,163 @@
+"""What callers get."""
+
+from typing import Any
+
+from pydantic import BaseModel, Field
+
+from budeval.domain.cluster import ClusterVerification
+from budeval.domain.evaluation import Evaluator, Outcome
+from budeval.domain.notification import Announcement, WorkflowStatus
+from budeval.domain.steps import WorkflowStep
+from budeval.runtime.readiness import DependencyHealth
+
+
+class WorkflowStarted(BaseModel):
+    """A workflow was started."""
+
+    object: str = "workflow_metadata"
+    workflow_id: str
+    workflow_name: str
+    steps: list[WorkflowStep]
+    status: WorkflowStatus = WorkflowStatus.PENDING
+    eta: int | None = Field(None, description="Seconds.")
+
+
+class WorkflowState(BaseModel):
+    """How far a workflow is."""
+
+    object: str = "workflow_state"
+    workflow_id: str
+    workflow_name: str
+    status: WorkflowStatus
+    param: dict[str, Any] = Field(
+        default_factory=dict, description="As callers of the original service read it."
+    )
+    verification: ClusterVerification | None = Field(None, description="The outcome, once there is one.")
+    error: str | None = Field(None, description="`CODE: message` when the workflow failed.")
+
+
+class StepState(BaseModel):
+    """A step of an evaluation and how far it is; PENDING before it begins."""
+
+    id: str
+    title: str
+    status: WorkflowStatus
+    message: str | None = None
+
+
+class EvaluationState(BaseModel):
+    """How far an evaluation is."""
+
+    object: str = "evaluation"
+    eval_id: str
+    experiment_id: str
+    workflow_id: str
+    status: WorkflowStatus
+    outcome: Outcome | None = None
+    engine: str
+    model: str
+    cluster: str
+    namespace: str
+    labels: dict[str, str]
+    created: str
+    ended: str | None = None
+    steps: list[StepState]
+    progress_percent: int = Field(description="Over all runs, 0 to 100.")
+    eta_minutes: int | None = Field(None, description="Whole minutes that are left; null while unknown.")
+    runs: dict[str, dict[str, Any]] = Field(description="By run id: state, samples done and total, reason.")
+    error: str | None = Field(None, description="`CODE: message` when it failed.")
+    events: int = Field(description="Number of the newest event.")
+
+
+class EvaluationSummary(BaseModel):
+    """One line of the list."""
+
+    eval_id: str
+    status: WorkflowStatus
+    outcome: Outcome | None = None
+    model: str
+    runs: int
+    created: str
+    ended: str | None = None
+    labels: dict[str, str]
+
+
+class EvaluationPage(BaseModel):
+    """Evaluations, newest first."""
+
+    object: str = "evaluations"
+    evaluations: list[EvaluationSummary]
+    cursor: str | None = Field(None, description="For the next page; null where this is the last.")
+
+
+class EvaluationResults(BaseModel):
+    """The guide's result format, and ours beside it."""
+
+    success: bool = Field(description="True only if every run is a success.")
+    results: list[dict[str, Any]]
+    outcome: Outcome
+    eval_id: str
+
+
+class EventPage(BaseModel):
+    """What was announced, in order."""
+
+    events: list[Announcement]
+    last: int = Field(description="Number of the newest one here; ask again with `after` set to it.")
+
+
+class RunLog(BaseModel):
+    """The end of a run's log as it was last seen; 64 KiB at most."""
+
+    eval_id: str
+    run_id: str
+    log: str
+
+
+class ValidationReport(BaseModel):
+    """What was checked; nothing was started."""
+
+    ok: bool
+    checks: list["Check"]
+
+
+class Check(BaseModel):
+    """One thing that was checked."""
+
+    name: str
+    ok: bool
+    code: str | None = None
+    message: str
+
+
+class EngineInfo(BaseModel):
+    """An engine and what it can be asked for."""
+
+    name: str
+    image: str
+    evaluators: list[Evaluator] = list(Evaluator)
+    stock_datasets: int
+
+
+class DatasetList(BaseModel):
+    """The stock datasets of an engine; their data must be on the claim."""
+
+    engine: str
+    datasets: list[str]
+
+
+class Readiness(BaseModel):
+    """Whether the service can take work, dependency by dependency."""
+
+    ready: bool
+    dependencies: list[DependencyHealth]
+
+
+class ErrorResponse(BaseModel):
+    """Every answer that is not a success."""
+
+    object: str = "error"
+    message: str
+    type: str = Field(description="Class of the failure, as `RequestError`.")
+    param: str | None = Field(None, description="The field at fault.")
+    code: str = Field(description="Stable; never changes its meaning.")
