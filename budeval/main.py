@@ -9,7 +9,6 @@ import os
 # ansible-runner's workers are forked; gRPC must not hook into that (it deadlocked the original service).
 os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
 
-import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -33,6 +32,7 @@ from budeval.evals.store import EvaluationStore
 from budeval.evals.validation import Validation
 from budeval.evals.views import EvaluationViews
 from budeval.evals.watching import WatchActivities
+from budeval.runtime import logs
 from budeval.runtime.readiness import ReadinessCheck
 from budeval.runtime.sealing import Sealer
 from budeval.runtime.sidecar import Sidecar
@@ -170,7 +170,4 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     return application
 
 
-logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
-# They log each call to the sidecar, each registration and each turn of a workflow.
-for _chatty in ("httpx", "WorkflowRuntime", "durabletask-worker", "durabletask-client"):
-    logging.getLogger(_chatty).setLevel(logging.WARNING)
+logs.configure()

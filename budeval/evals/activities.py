@@ -134,7 +134,7 @@ class EvaluationActivities:
             body = {"evaluation_id": eval_id, "eta_seconds": seconds}
             self._sidecar.invoke(app_id, method, "PATCH", body)
         except SidecarError as error:
-            _log.warning("the ETA of eval_id=%s could not be sent to %s: %s", eval_id, receiver, error)
+            _log.warning("the ETA could not be sent to %s: %s", receiver, error)
 
     def _with_results(self, announcement: Announcement, eval_id: str, place: str) -> Announcement:
         found = self._store.results(eval_id)
@@ -189,7 +189,7 @@ class EvaluationActivities:
         specs = self._specs(record, runs, order["attempt"])
         deployed = self._orchestrator.deploy(evaluation, specs)
         for item in deployed:
-            _log.info("deployed %s job=%s code=%s", _marks(evaluation, item.run_id), item.job, item.code)
+            _log.info("deployed run_id=%s job=%s code=%s", item.run_id, item.job, item.code)
         self._snapshots.keep_refusals(
             evaluation.eval_id,
             [refused(item.run_id, item.code, item.message or "") for item in deployed if item.code],
@@ -236,9 +236,12 @@ class EvaluationActivities:
 
     def _keep_results(self, evaluation: Evaluation, results: list[Result], status: str) -> None:
         for result in results:
-            marks, scores = _marks(evaluation, result["run_id"]), len(result["scores"])
             _log.info(
-                "result %s status=%s code=%s scores=%d", marks, result["status"], result["code"], scores
+                "result run_id=%s status=%s code=%s scores=%d",
+                result["run_id"],
+                result["status"],
+                result["code"],
+                len(result["scores"]),
             )
         index = self._store.save_results(evaluation.eval_id, results)
         data = {"extraction_results": _in_event(results, index), "extraction_status": status}
@@ -271,13 +274,13 @@ class EvaluationActivities:
     def record_leftovers(self, order: dict[str, Any]) -> None:
         """{eval_id, problem} -> the receipt tells what was not removed."""
         self._store.note_leftovers(order["eval_id"], order["problem"])
-        _log.error("left over eval_id=%s problem=%s", order["eval_id"], order["problem"])
+        _log.error("left over problem=%s", order["problem"])
 
     def end_evaluation(self, order: dict[str, Any]) -> None:
         """{eval_id, outcome} -> the record says that it has ended; its secrets are destroyed."""
         self._store.end(order["eval_id"], Outcome(order["outcome"]))
         self._vault.destroy(self._store.load(order["eval_id"]).sealed_as)
-        _log.info("ended eval_id=%s outcome=%s", order["eval_id"], order["outcome"])
+        _log.info("ended outcome=%s", order["outcome"])
 
     def close_broken(self, record: EvaluationRecord, reason: str) -> None:
         """End an evaluation whose workflow has ended without: `reason` is `CODE: message`.
@@ -308,11 +311,6 @@ class EvaluationActivities:
 
     def _evaluation(self, order: dict[str, Any]) -> Evaluation:
         return self._store.load(order["eval_id"]).evaluation
-
-
-def _marks(evaluation: Evaluation, run_id: str) -> str:
-    """What log lines about a run are found by."""
-    return f"eval_id={evaluation.eval_id} workflow_id={evaluation.workflow_id} run_id={run_id}"
 
 
 def _in_event(results: list[Result], index: dict[str, dict[str, Any]]) -> list[Result]:

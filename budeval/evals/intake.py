@@ -27,6 +27,7 @@ from budeval.errors import ClusterError, RequestError
 from budeval.evals.clusters import Clusters
 from budeval.evals.schema import EvalDataset, EvaluationRequest, SecretRef
 from budeval.evals.store import EvaluationStore, rows_digest
+from budeval.runtime.logs import about
 from budeval.runtime.vault import Vault
 
 _NOT_DIGESTED = {"kubeconfig", "time", "traceid", "traceparent", "tracestate"}
@@ -85,8 +86,9 @@ class Intake:
         if existing.digest != digest:
             text = f"Evaluation {evaluation.eval_id} exists with another request. Take another eval_id."
             raise RequestError(text, status=409, code="EVALUATION_CONFLICT", param="eval_id")
-        self._start(existing)
-        _log.info("accepted eval_id=%s runs=%d", evaluation.eval_id, len(evaluation.runs))
+        with about(eval_id=evaluation.eval_id, workflow_id=evaluation.workflow_id):
+            self._start(existing)
+            _log.info("accepted runs=%d", len(evaluation.runs))
         return existing
 
     def check(self, request: EvaluationRequest) -> Evaluation:

@@ -13,6 +13,7 @@ from budeval.domain.notification import ENDED
 from budeval.errors import BudevalError
 from budeval.evals.intake import Start
 from budeval.evals.store import EvaluationStore
+from budeval.runtime.logs import about
 from budeval.runtime.workflow_engine import WorkflowSnapshot
 
 _EVERY_SECONDS = 60.0
@@ -64,7 +65,9 @@ class Reconciler:
         ids, _ = self._store.newest(None, _NEWEST)
         unended = [brief.eval_id for brief in self._store.briefs(ids) if brief.ended is None]
         for record in self._store.load_all(unended):
-            self._settle(record)
+            evaluation = record.evaluation
+            with about(eval_id=evaluation.eval_id, workflow_id=evaluation.workflow_id):
+                self._settle(record)
 
     def _settle(self, record: EvaluationRecord) -> None:
         workflow = self._engine.find(record.evaluation.workflow_id)
@@ -72,7 +75,7 @@ class Reconciler:
             self._start(record)
         elif workflow.status in ENDED and self._is_open(record):
             reason = workflow.failure or f"INTERNAL: its workflow is {workflow.status.value}"
-            _log.error("ended without a result: eval_id=%s %s", record.evaluation.eval_id, reason)
+            _log.error("its workflow has ended without a result: %s", reason)
             self._close(record, reason)
 
     def _is_open(self, record: EvaluationRecord) -> bool:

@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from budeval.domain.notification import WorkflowStatus
 from budeval.errors import BudevalError, SidecarError
+from budeval.runtime.logs import about
 
 T = TypeVar("T")
 
@@ -200,7 +201,11 @@ def _unmarked(body: WorkflowBody) -> WorkflowBody:
 
 
 def _without_context(activity: Activity) -> Callable[[Any, Any], Any]:
-    def run(_context: wf.WorkflowActivityContext, argument: Any) -> Any:
+    def run(context: wf.WorkflowActivityContext, argument: Any) -> Any:
+        with about(**_ids(context, argument)):
+            return call(argument)
+
+    def call(argument: Any) -> Any:
         try:
             return activity(argument)
         except BudevalError as error:
@@ -213,6 +218,11 @@ def _without_context(activity: Activity) -> Callable[[Any, Any], Any]:
             raise NonRetryableError(f"INTERNAL: {type(error).__name__} in {activity.__name__}") from error
 
     return run
+
+
+def _ids(context: wf.WorkflowActivityContext, argument: Any) -> dict[str, str]:
+    eval_id = argument.get("eval_id") if isinstance(argument, dict) else None
+    return {"workflow_id": context.workflow_id} | ({"eval_id": eval_id} if eval_id else {})
 
 
 def _status_of(name: str) -> WorkflowStatus:

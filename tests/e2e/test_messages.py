@@ -4,7 +4,7 @@ import os
 import signal
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import Any
 from uuid import uuid4
 
@@ -24,6 +24,8 @@ from dev.stack import Stack
 from tests.e2e.observe import Subscriber, wait_for
 
 pytestmark = pytest.mark.e2e
+
+_SIDECAR = "http://127.0.0.1:13500"
 
 
 @contextmanager
@@ -123,10 +125,9 @@ def test_the_original_consumers_envelope(subscriber: Subscriber) -> None:
         type="evaluate_model", event="eta", workflow_id=str(uuid4()), content=content
     )
     notification = NotificationRequest(payload=payload)
-    sidecar = Sidecar("http://127.0.0.1:13500", "statestore", "pubsub", 10, event_format="bud")
-    sidecar.publish(
-        ["budeval-notifications"], Announcement(subject="bare", number=1, notification=notification)
-    )
+    announcement = Announcement(subject="bare", number=1, notification=notification)
+    with closing(Sidecar(_SIDECAR, "statestore", "pubsub", 10, event_format="bud")) as sidecar:
+        sidecar.publish(["budeval-notifications"], announcement)
 
     def arrived() -> dict[str, Any] | None:
         letters = [one for one in subscriber.dead_letters() if _workflow_of(one) == payload.workflow_id]

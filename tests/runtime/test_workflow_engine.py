@@ -1,5 +1,6 @@
 """Workflows by the SDK's client, with a fake in its place."""
 
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,6 +12,7 @@ from pydantic import BaseModel, ValidationError
 from budeval.domain.notification import WorkflowStatus
 from budeval.errors import ClusterError, SidecarError
 from budeval.evals.workflows import verify_cluster
+from budeval.runtime.logs import SubjectFormatter
 from budeval.runtime.workflow_engine import NonRetryableError, WorkflowEngine, _without_context
 
 
@@ -182,6 +184,28 @@ class FakeInput(BaseModel):
     number: int
 
 
+@dataclass(frozen=True)
+class FakeContext:
+    """What an activity is told of its workflow."""
+
+    workflow_id: str = "eval-e-1"
+
+
+_CONTEXT: Any = FakeContext()
+
+
+def test_an_activitys_lines_name_workflow_and_evaluation() -> None:
+    """By which an operator finds them."""
+    line = logging.LogRecord("x", logging.INFO, "x", 1, "looked", None, None)
+    lines: list[str] = []
+
+    _without_context(lambda _argument: lines.append(SubjectFormatter("%(message)s").format(line)))(
+        _CONTEXT, {"eval_id": "223e"}
+    )
+
+    assert lines == ["looked workflow_id=eval-e-1 eval_id=223e"]
+
+
 def _wrong_input(_argument: Any) -> None:
     FakeInput.model_validate({"number": "sk-secret"})
 
@@ -197,7 +221,7 @@ def _raises(error: Exception) -> Any:
 def test_a_mistake_in_a_program_is_not_tried_for_days(error: Exception) -> None:
     """It would be made each time; its text, which may quote anything, stays in the log."""
     with pytest.raises(NonRetryableError) as raised:
-        _without_context(_raises(error))(None, {})
+        _without_context(_raises(error))(_CONTEXT, {})
 
     assert str(raised.value) == f"INTERNAL: {type(error).__name__} in activity"
 
@@ -206,7 +230,7 @@ def test_an_argument_that_does_not_fit_is_not_tried_again() -> None:
     """Though pydantic calls it a ValueError."""
     assert issubclass(ValidationError, ValueError)
     with pytest.raises(NonRetryableError, match="INTERNAL: ValidationError in _wrong_input"):
-        _without_context(_wrong_input)(None, {})
+        _without_context(_wrong_input)(_CONTEXT, {})
 
 
 @pytest.mark.parametrize(
@@ -215,7 +239,7 @@ def test_an_argument_that_does_not_fit_is_not_tried_again() -> None:
 def test_what_may_pass_is_tried_again(error: Exception) -> None:
     """As whatever happens while a service stops."""
     with pytest.raises(type(error)):
-        _without_context(_raises(error))(None, {})
+        _without_context(_raises(error))(_CONTEXT, {})
 
 
 def test_what_the_cluster_refuses_is_not_tried_again() -> None:
@@ -223,4 +247,4 @@ def test_what_the_cluster_refuses_is_not_tried_again() -> None:
     error = ClusterError("you may not", code="FORBIDDEN", retryable=False)
 
     with pytest.raises(NonRetryableError, match="FORBIDDEN: you may not"):
-        _without_context(_raises(error))(None, {})
+        _without_context(_raises(error))(_CONTEXT, {})
