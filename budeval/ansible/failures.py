@@ -9,8 +9,7 @@ Where the API server answered, its status decides: its words have names in them 
 
 import json
 import re
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from budeval.errors import ClusterError
 
@@ -20,112 +19,74 @@ MODULE_TIMED_OUT = 124
 _MESSAGE_LIMIT = 2000
 
 
-@dataclass(frozen=True)
-class _Rule:
+class _Answer(NamedTuple):
+    """What the API server has answered: by its status and a pattern in its words, the first that fits."""
+
+    statuses: set[int]
+    pattern: str
     code: str
     retryable: bool
     advice: str
-    pattern: str = ""
-    """In what was said; the first rule that matches counts."""
-    statuses: frozenset[int] = frozenset()
-    """Of the API server; none: it did not answer."""
 
 
+class _Silence(NamedTuple):
+    """What is said where the API server has not answered: text alone."""
+
+    pattern: str
+    code: str
+    retryable: bool
+    advice: str
+
+
+_SLOW = "The API server is slow or cut off: check the network."
 _ANSWERS = [
-    _Rule(
-        "AUTH_FAILED",
-        retryable=False,
-        advice="The credential is wrong or expired: give a new one.",
-        statuses=frozenset({401}),
-    ),
-    _Rule(
-        "QUOTA_EXCEEDED",
-        retryable=True,
-        advice="Wait for other Jobs to end, or raise the quota.",
-        pattern=r"exceeded quota",
-        statuses=frozenset({403}),
-    ),
-    _Rule(
-        "POD_REJECTED",
-        retryable=False,
-        advice="The namespace's pod security level refuses the pod.",
-        pattern=r"violates PodSecurity",
-        statuses=frozenset({403}),
-    ),
-    _Rule(
-        "FORBIDDEN",
-        retryable=False,
-        advice="Grant the right, or name a namespace that allows it.",
-        statuses=frozenset({403}),
-    ),
-    _Rule(
-        "NAMESPACE_OR_PVC_MISSING",
-        retryable=False,
-        advice="Create it, or name another one.",
-        statuses=frozenset({404}),
-    ),
-    _Rule(
-        "NAME_TAKEN",
-        retryable=False,
-        advice="Remove what has the name, or take other run ids.",
-        statuses=frozenset({409}),
-    ),
-    _Rule(
-        "SPEC_INVALID",
-        retryable=False,
-        advice="It is too large for the cluster: put the dataset on the claim.",
-        statuses=frozenset({413}),
-    ),
-    _Rule(
-        "SPEC_INVALID",
-        retryable=False,
-        advice="The cluster refuses the object.",
-        statuses=frozenset({400, 422}),
-    ),
-    _Rule(
-        "API_TIMEOUT",
-        retryable=True,
-        advice="The API server is slow or cut off: check the network.",
-        statuses=frozenset({408, 504}),
-    ),
-    _Rule(
-        "CLUSTER_UNREACHABLE",
-        retryable=True,
-        advice="The API server is overloaded or not well.",
-        statuses=frozenset({429, 500, 502, 503}),
-    ),
-]
-
-# Connection errors carry no status and no reason, only text.
-_SILENCES = [
-    _Rule(
-        "API_TIMEOUT",
-        retryable=True,
-        advice="The API server is slow or cut off: check the network.",
-        pattern=r"timed? ?out|Timeout",
-    ),
-    _Rule(
-        "CLUSTER_UNREACHABLE",
-        retryable=True,
-        advice="The server's certificate is not signed by the authority in the kubeconfig.",
-        pattern=r"CERTIFICATE_VERIFY_FAILED|SSLError|certificate verify failed",
-    ),
-    _Rule(
-        "CLUSTER_UNREACHABLE",
-        retryable=True,
-        advice="Check the server's address and that it can be reached from here.",
-        pattern=(
-            r"Max retries exceeded|Connection refused|No route to host|Name or service not known"
-            r"|Temporary failure in name resolution|Network is unreachable|Connection aborted"
-            r"|Failed to (get|establish)|NewConnectionError"
+    _Answer(*row)
+    for row in (
+        ({401}, "", "AUTH_FAILED", False, "The credential is wrong or expired: give a new one."),
+        ({403}, "exceeded quota", "QUOTA_EXCEEDED", True, "Wait for other Jobs to end, or raise the quota."),
+        (
+            {403},
+            "violates PodSecurity",
+            "POD_REJECTED",
+            False,
+            "The namespace's pod security level refuses the pod.",
         ),
-    ),
-    _Rule(
-        "KUBECONFIG_INVALID",
-        retryable=False,
-        advice="Give a kubeconfig with a current context.",
-        pattern=r"kubeconfig|Invalid kube-config",
-    ),
+        ({403}, "", "FORBIDDEN", False, "Grant the right, or name a namespace that allows it."),
+        ({404}, "", "NAMESPACE_OR_PVC_MISSING", False, "Create it, or name another one."),
+        ({409}, "", "NAME_TAKEN", False, "Remove what has the name, or take other run ids."),
+        ({413}, "", "SPEC_INVALID", False, "It is too large for the cluster: put the dataset on the claim."),
+        ({400, 422}, "", "SPEC_INVALID", False, "The cluster refuses the object."),
+        ({408, 504}, "", "API_TIMEOUT", True, _SLOW),
+        ({429, 500, 502, 503}, "", "CLUSTER_UNREACHABLE", True, "The API server is overloaded or not well."),
+    )
+]
+_SILENCES = [
+    _Silence(*row)
+    for row in (
+        (r"timed? ?out|Timeout", "API_TIMEOUT", True, _SLOW),
+        (
+            r"CERTIFICATE_VERIFY_FAILED|SSLError|certificate verify failed",
+            "CLUSTER_UNREACHABLE",
+            True,
+            "The server's certificate is not signed by the authority in the kubeconfig.",
+        ),
+        (
+            (
+                r"Max retries exceeded|Connection refused|No route to host|Name or service not known"
+                r"|Temporary failure in name resolution|Network is unreachable|Connection aborted"
+                r"|Failed to (get|establish)|NewConnectionError"
+            ),
+            "CLUSTER_UNREACHABLE",
+            True,
+            "Check the server's address and that it can be reached from here.",
+        ),
+        (
+            r"kubeconfig|Invalid kube-config",
+            "KUBECONFIG_INVALID",
+            False,
+            "Give a kubeconfig with a current context.",
+        ),
+    )
 ]
 
 _STATUS = re.compile(r"^(\d{3})\b|\b(\d{3})\)?\s+Reason:")
@@ -150,8 +111,8 @@ def classify(result: dict[str, Any], task: str) -> ClusterError:
         text = f"{task}: the API server did not answer in time."
         return ClusterError(text, code="API_TIMEOUT", retryable=True)
     said, status = _what_it_said(result)
-    rules = [rule for rule in _ANSWERS if status in rule.statuses] if status else _SILENCES
-    for rule in rules:
+    answers = [rule for rule in _ANSWERS if status in rule.statuses]
+    for rule in answers if status else _SILENCES:
         if re.search(rule.pattern, said):
             text = f"{task}: {_shortened(said)}. {rule.advice}"
             return ClusterError(text, code=rule.code, retryable=rule.retryable)

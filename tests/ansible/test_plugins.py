@@ -12,13 +12,13 @@ import yaml
 
 from budeval.ansible.runner import COLLECTIONS, PlaybookRunner
 from budeval.config import StorageConfig
-from budeval.domain.evaluation import Evaluation
 from budeval.domain.identifiers import parts_name
 from budeval.domain.observation import JobFacts, observe
 from budeval.engines import manifests
 from budeval.engines.base import JobSpec
 from budeval.errors import ClusterError
 from tests.ansible.fake_api import FakeApi
+from tests.evals import samples
 
 _PLUGINS = "ansible_collections.budeval.kubernetes.plugins"
 _KEY = "sk-very-secret"
@@ -67,24 +67,10 @@ def act(api: FakeApi, tmp_path: Path) -> Iterator[Act]:
     cluster._http.close()
 
 
-def _evaluation(*run_ids: str, eval_id: str = "e-1") -> Evaluation:
-    return Evaluation.model_validate(
-        {
-            "eval_id": eval_id,
-            "experiment_id": "x-1",
-            "engine": "opencompass",
-            "model": {"name": "m", "endpoint": "http://m/v1"},
-            "runs": [{"run_id": run_id, "dataset_id": "d"} for run_id in run_ids],
-            "target": {"cluster": "local", "namespace": _NAMESPACE},
-            "claim": "a-claim",
-            "audience": {"topics": ["news"], "workflow_id": "theirs"},
-        }
-    )
-
-
 def _runs(*run_ids: str, eval_id: str = "e-1", attempt: int = 1) -> Json:
     """What the orchestrator orders to be deployed."""
-    evaluation = _evaluation(*run_ids, eval_id=eval_id)
+    asked = [{"run_id": run_id, "dataset_id": "d"} for run_id in run_ids]
+    evaluation = samples.evaluation(eval_id, runs=asked)
     runs = [
         manifests.deployment(
             evaluation,

@@ -170,17 +170,10 @@ def test_the_probe_satisfies_the_restricted_level(clusters: Path) -> None:
 
 
 def _evaluation() -> Evaluation:
-    return Evaluation.model_validate(
-        {
-            "eval_id": "e-1",
-            "experiment_id": "x-1",
-            "engine": "opencompass",
-            "model": {"name": "m", "endpoint": "http://m/v1"},
-            "runs": [{"run_id": "r-1", "dataset_id": "d"}, {"run_id": "r-2", "dataset_id": "d"}],
-            "target": {"cluster": "first", "namespace": "team-a"},
-            "claim": "another-claim",
-            "audience": {"topics": ["news"], "workflow_id": "theirs"},
-        }
+    return samples.evaluation(
+        runs=[{"run_id": run_id, "dataset_id": "d"} for run_id in ("r-1", "r-2")],
+        target={"cluster": "first", "namespace": "team-a"},
+        claim="another-claim",
     )
 
 

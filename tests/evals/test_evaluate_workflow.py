@@ -10,6 +10,7 @@ from dapr.ext.workflow._durabletask.internal import helpers
 from budeval.errors import ClusterError, SidecarError
 from budeval.evals.evaluate import Course
 from budeval.evals.workflows import evaluate_model
+from tests.evals import samples
 from tests.evals.replay import INSTANCE, Call, Decision, End, Replay, Timer, decisions, execute
 
 Json = dict[str, Any]
@@ -18,18 +19,8 @@ _AWAY = ClusterError("nobody answers", code="CLUSTER_UNREACHABLE", retryable=Tru
 
 
 def _course() -> Json:
-    evaluation = {
-        "eval_id": "e-1",
-        "experiment_id": "x-1",
-        "engine": "opencompass",
-        "model": {"name": "m", "endpoint": "http://m/v1"},
-        "runs": [{"run_id": "r-1", "dataset_id": "d"}],
-        "target": {"cluster": "local", "namespace": "team-a"},
-        "claim": "a-claim",
-        "timeouts": {"start": 600, "run": 1000},
-        "audience": {"topics": ["news"], "workflow_id": "theirs"},
-    }
-    return Course.model_validate({"evaluation": evaluation}).model_dump(mode="json")
+    evaluation = samples.evaluation(timeouts={"start": 600, "run": 1000})
+    return Course(evaluation=evaluation).model_dump(mode="json")
 
 
 @dataclass

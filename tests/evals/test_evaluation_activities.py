@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from budeval.config import EngineConfig, StorageConfig
 from budeval.domain.evaluation import Evaluation, EvaluationRecord, Outcome
@@ -25,6 +24,7 @@ from budeval.evals.clusters import Clusters
 from budeval.evals.store import EvaluationStore
 from budeval.runtime.sealing import Sealer
 from budeval.runtime.vault import Vault
+from tests.evals import samples
 from tests.runtime.fake_dapr import FakeDapr
 
 _KEY = "sk-very-secret"
@@ -85,7 +85,7 @@ class Case:
     def create(self) -> None:
         """What the intake has kept."""
         record = EvaluationRecord(evaluation=_evaluation(), digest="d", created="2026-01-01T00:00:00+00:00")
-        self.vault.put(record.sealed_as, {"api_key": _KEY, "kubeconfig": _kubeconfig()})
+        self.vault.put(record.sealed_as, {"api_key": _KEY, "kubeconfig": samples.kubeconfig(_TOKEN)})
         self.store.save_rows(_ROWS)
         self.store.create(record)
 
@@ -116,17 +116,6 @@ def case(seal_keys: str) -> Case:
     return made
 
 
-def _kubeconfig() -> str:
-    return yaml.safe_dump(
-        {
-            "clusters": [{"name": "c", "cluster": {"server": "https://10.0.0.1:6443"}}],
-            "users": [{"name": "u", "user": {"token": _TOKEN}}],
-            "contexts": [{"name": "x", "context": {"cluster": "c", "user": "u"}}],
-            "current-context": "x",
-        }
-    )
-
-
 def _evaluation() -> Evaluation:
     own = {
         "digest": hashlib.sha256(_ROWS.encode()).hexdigest(),
@@ -135,20 +124,13 @@ def _evaluation() -> Evaluation:
         "answer": "answer",
         "evaluator": "exact",
     }
-    return Evaluation.model_validate(
-        {
-            "eval_id": "e-1",
-            "experiment_id": "x-1",
-            "engine": "opencompass",
-            "model": {"name": "m", "endpoint": "http://m/v1"},
-            "runs": [
-                {"run_id": "r-1", "dataset_id": "sums", "own": own},
-                {"run_id": "r-2", "dataset_id": "demo_gsm8k_chat_gen"},
-            ],
-            "target": {"cluster": "from-request", "namespace": "team-a", "eval_id": "e-1"},
-            "claim": "a-claim",
-            "audience": {"topics": ["news", "more"], "workflow_id": "theirs"},
-        }
+    return samples.evaluation(
+        runs=[
+            {"run_id": "r-1", "dataset_id": "sums", "own": own},
+            {"run_id": "r-2", "dataset_id": "demo_gsm8k_chat_gen"},
+        ],
+        target={"cluster": "from-request", "namespace": "team-a", "eval_id": "e-1"},
+        audience={"topics": ["news", "more"], "workflow_id": "theirs"},
     )
 
 
