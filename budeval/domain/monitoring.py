@@ -15,6 +15,7 @@ _IMAGE_PATIENCE = timedelta(seconds=60)
 """An image that cannot be pulled may be a registry's moment of weakness, but not for longer."""
 _LISTINGS_UNTIL_GONE = 2
 _UNHEARD_UNTIL_GONE = timedelta(seconds=60)
+_PLACE_AT_MOST_EVERY = timedelta(seconds=15)
 _PERCENT_STEP = 5
 _TELL_AT_MOST_EVERY = timedelta(seconds=5)
 
@@ -44,6 +45,8 @@ class MonitorState(BaseModel):
     told_percent: int = -1
     told_states: dict[str, str] = Field(default_factory=dict)
     told_at: datetime | None = None
+    placing_at: datetime | None = None
+    """When Jobs were asked for last that a quota had refused."""
     tick: int = 0
     """Of the newest snapshot that was folded in."""
 
@@ -84,6 +87,14 @@ class MonitorState(BaseModel):
             for run_id, story in self.runs.items()
             if story.seen.state is RunState.GONE and not story.redeployed and _is_gone(story)
         ]
+
+    def to_place(self, now: datetime) -> dict[int, list[str]]:
+        """Those of `unplaced` if it is time to ask for their Jobs again; then it is not for a while."""
+        waiting = self.unplaced()
+        if not waiting or (self.placing_at and now - self.placing_at < _PLACE_AT_MOST_EVERY):
+            return {}
+        self.placing_at = now
+        return waiting
 
     def unplaced(self) -> dict[int, list[str]]:
         """Runs of which no Job could be made yet, a quota on Jobs is used up: deployment -> run ids."""

@@ -212,7 +212,7 @@ class EvaluationCourse:
         if gone:
             state.redeployed(gone)
             yield from self._deploy_runs(state, gone, attempt=DEPLOYMENTS)
-        for attempt, run_ids in state.unplaced().items():
+        for attempt, run_ids in state.to_place(self._turn.now).items():
             yield from self._deploy_runs(state, run_ids, attempt)
         news = state.news(self._turn.now)
         if news and not self._all_ended(state):

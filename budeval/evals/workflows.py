@@ -36,6 +36,8 @@ _SIDECAR_RETRY = wf.RetryPolicy(
     backoff_coefficient=2.0,
     max_retry_interval=timedelta(seconds=30),
 )
+# A look that fails is made up for by the next one, and by the evaluations' own.
+_TICK_RETRY = _CLUSTER_RETRY
 _TICKS_PER_GENERATION = 20
 SHORTEST_PAUSE_SECONDS = 2.0
 _LONGEST_PAUSE_SECONDS = 15.0
@@ -97,7 +99,7 @@ def watch_cluster(ctx: wf.DaprWorkflowContext, argument: dict[str, Any]) -> Step
     for _ in range(_TICKS_PER_GENERATION):
         try:
             order = {"watch_id": watch_id}
-            found = yield ctx.call_activity("watch_tick", input=order, retry_policy=_SIDECAR_RETRY)
+            found = yield ctx.call_activity("watch_tick", input=order, retry_policy=_TICK_RETRY)
         except wf.TaskFailedError:
             found = {"closed": False, "changed": False, "trouble": "INTERNAL"}
         if found["closed"]:

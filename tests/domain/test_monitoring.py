@@ -363,3 +363,12 @@ def test_a_second_deployment_that_waits_for_a_quota_stays_the_second() -> None:
     state.fold([_QUOTA], _at(40), _TIMEOUTS)
 
     assert state.unplaced() == {2: ["r"]}
+
+
+def test_a_quota_is_not_asked_at_every_look() -> None:
+    """The other runs' progress may wake the evaluation every two seconds."""
+    state = _after(_QUOTA)
+
+    asked = [state.to_place(_at(seconds)) for seconds in (0, 2, 14, 15, 20)]
+
+    assert asked == [{1: ["r"]}, {}, {}, {1: ["r"]}, {}]
