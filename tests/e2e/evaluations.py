@@ -11,6 +11,8 @@ from tests.e2e.observe import Subscriber, wait_for
 MODEL_ENDPOINT = "http://10.88.0.1:8080/v1"
 """SmolLM2, as pods of every cluster of the stack reach it."""
 
+SIDECAR = "http://127.0.0.1:13500"
+"""The service's own."""
 _ENDED = {"COMPLETED", "FAILED"}
 _SECONDS = 420
 
@@ -74,6 +76,17 @@ def results(service: httpx.Client, eval_id: str) -> Json:
     """The results as the API gives them."""
     answer: Json = service.get(f"/evals/{eval_id}/results").raise_for_status().json()
     return answer
+
+
+def ended_workflow(eval_id: str) -> Json:
+    """An evaluation's workflow as Dapr's own API shows it, once it has ended."""
+
+    def ended() -> Json | None:
+        url = f"{SIDECAR}/v1.0/workflows/dapr/eval-{eval_id}"
+        workflow: Json = httpx.get(url, trust_env=False, timeout=30).json()
+        return workflow if workflow["runtimeStatus"] != "RUNNING" else None
+
+    return wait_for(ended, "the workflow's end")
 
 
 def told(subscriber: Subscriber, eval_id: str) -> list[tuple[int, str, str]]:

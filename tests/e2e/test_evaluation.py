@@ -13,15 +13,15 @@ import httpx
 import pytest
 import yaml
 
+from budeval.domain.evaluation import sealed_as
 from dev.stack import Stack
 from tests.e2e import evaluations
-from tests.e2e.evaluations import WHOLE_STORY, Json, dataset, request
+from tests.e2e.evaluations import SIDECAR, WHOLE_STORY, Json, dataset, request
 from tests.e2e.jobs import python_job
 from tests.e2e.observe import Subscriber, wait_for
 
 pytestmark = pytest.mark.e2e
 
-_SIDECAR = "http://127.0.0.1:13500"
 _SUBSCRIBER_SIDECAR = "http://127.0.0.1:13600"
 
 
@@ -37,16 +37,14 @@ def test_one_evaluation_from_request_to_results(
     """Scores, events, workflow state and clean-up of an evaluation in which everything goes well."""
     body = request(dataset())
     eval_id = evaluations.start(service, body)
+    taken_in = httpx.get(f"{SIDECAR}/v1.0/state/statestore/eval-{eval_id}", **dapr).json()
+    sealed = f"{SIDECAR}/v1.0/state/statestore/sealed-{sealed_as(eval_id, taken_in['digest'])}"
+    assert httpx.get(sealed, **dapr).status_code == 200
 
     state = evaluations.wait_for_end(service, eval_id)
     found = evaluations.results(service, eval_id)
     events = evaluations.told(subscriber, eval_id)
-
-    def finished() -> Json | None:
-        workflow: Json = httpx.get(f"{_SIDECAR}/v1.0/workflows/dapr/eval-{eval_id}", **dapr).json()
-        return workflow if workflow["runtimeStatus"] != "RUNNING" else None
-
-    workflow = wait_for(finished, "the workflow's end")
+    workflow = evaluations.ended_workflow(eval_id)
 
     assert (state["status"], state["outcome"], state["error"]) == ("COMPLETED", "COMPLETED", None)
     assert found["success"] is True
@@ -66,7 +64,7 @@ def test_one_evaluation_from_request_to_results(
     assert workflow["runtimeStatus"] == "COMPLETED"
     assert output["extraction_status"] == "completed"
     assert output["extraction_results"] == found["results"]
-    record = httpx.get(f"{_SIDECAR}/v1.0/state/statestore/eval-{eval_id}", **dapr).json()
+    record = httpx.get(f"{SIDECAR}/v1.0/state/statestore/eval-{eval_id}", **dapr).json()
     assert record["extraction_status"] == "completed"
     assert record["extraction_results"] == found["results"]
     contents = [event["data"]["payload"]["content"] for event in subscriber.events(f"eval-{eval_id}")]
@@ -79,7 +77,7 @@ def test_one_evaluation_from_request_to_results(
     # Nothing of it is left on the cluster, and its secrets are destroyed.
     selector = f"--selector=budeval.dev/eval-id={eval_id}"
     assert stack.kubectl(1, "get", "jobs,pods,cm,secrets", "-n", "budeval", selector, "-o", "name") == ""
-    assert httpx.get(f"{_SIDECAR}/v1.0/state/statestore/sealed-{eval_id}", **dapr).status_code == 204
+    assert httpx.get(sealed, **dapr).status_code == 204
     assert "sk-e2e-secret" not in json.dumps([record, workflow, events, found])
 
 
@@ -257,7 +255,7 @@ def test_doubled_and_stale_wake_ups(service: httpx.Client, subscriber: Subscribe
     body = _blocked(start=25)
     eval_id = evaluations.start(service, body)
     _status(service, body, "blocked")
-    url = f"{_SIDECAR}/v1.0/workflows/dapr/eval-{eval_id}/raiseEvent/runs_changed"
+    url = f"{SIDECAR}/v1.0/workflows/dapr/eval-{eval_id}/raiseEvent/runs_changed"
     for data in [{"check": False}] * 20 + [{"check": True}, {"tick": 1}]:
         assert httpx.post(url, json=data, **dapr).status_code == 202
 

@@ -1,5 +1,6 @@
 """Evaluations that fail, each at its own place: said with a stable code, with every run in the results."""
 
+import json
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -189,6 +190,10 @@ def test_all_runs_failing(service: httpx.Client, subscriber: Subscriber) -> None
         missing["run_id"]: "DATASET_INVALID",
         broken["run_id"]: "DATASET_INVALID",
     }
+    workflow = evaluations.ended_workflow(eval_id)
+    shown = json.loads(json.loads(workflow["properties"]["dapr.workflow.custom_status"]))
+    assert (workflow["runtimeStatus"], shown["extraction_status"]) == ("FAILED", "failed")
+    assert [item["code"] for item in shown["extraction_results"]] == ["DATASET_INVALID"] * 2
     events = {
         (event["data"]["payload"]["event"], event["data"]["payload"]["content"]["status"]): event
         for event in subscriber.events(f"eval-{eval_id}")

@@ -21,11 +21,10 @@ from budeval.domain.notification import (
 from budeval.runtime.sidecar import Sidecar
 from dev import apps
 from dev.stack import Stack
+from tests.e2e.evaluations import SIDECAR
 from tests.e2e.observe import Subscriber, wait_for
 
 pytestmark = pytest.mark.e2e
-
-_SIDECAR = "http://127.0.0.1:13500"
 
 
 @contextmanager
@@ -126,7 +125,7 @@ def test_the_original_consumers_envelope(subscriber: Subscriber) -> None:
     )
     notification = NotificationRequest(payload=payload)
     announcement = Announcement(subject="bare", number=1, notification=notification)
-    with closing(Sidecar(_SIDECAR, "statestore", "pubsub", 10, event_format="bud")) as sidecar:
+    with closing(Sidecar(SIDECAR, "statestore", "pubsub", 10, event_format="bud")) as sidecar:
         sidecar.publish(["budeval-notifications"], announcement)
 
     def arrived() -> dict[str, Any] | None:
