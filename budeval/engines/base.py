@@ -49,5 +49,12 @@ class Engine(Protocol):
     def build_job(self, evaluation: Evaluation, run: Run, attempt: int, secrets: RunSecrets) -> JobSpec:
         """The Job of a run."""
 
+    def check_rows(self, run: Run, rows: str) -> None:
+        """Find out whether the rows of an inline dataset can be used, by the code that reads them in the pod.
+
+        Raises:
+            RequestError: DATASET_INVALID, naming the row.
+        """
+
     def stock_datasets(self) -> list[str]:
         """The datasets that requests may name without bringing them."""

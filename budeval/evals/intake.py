@@ -99,6 +99,8 @@ class Intake:
         """
         engine = self._engine(request)
         _check_datasets(engine, request.eval_datasets)
+        runs = [_run(dataset) for dataset in request.eval_datasets]
+        _check_rows(engine, request.eval_datasets, runs)
         model, extra = request.eval_model_info, request.eval_model_info.extra_args
         given = {name: value for name, value in extra.model_dump().items() if value is not None}
         return Evaluation(
@@ -108,7 +110,7 @@ class Intake:
             model=Model(
                 name=model.model_name, endpoint=model.endpoint, **given, **request.decoding.model_dump()
             ),
-            runs=[_run(dataset) for dataset in request.eval_datasets],
+            runs=runs,
             target=self._target(request),
             claim=request.claim or self._settings.storage.claim,
             timeouts=request.timeouts,
@@ -212,6 +214,18 @@ def _check_datasets(engine: Engine, datasets: list[EvalDataset]) -> None:
                 f"GET /engines/{engine.name}/datasets lists them; give `source` for one of your own."
             )
             raise RequestError(text, code="DATASET_UNKNOWN", param=f"eval_datasets.{at}.dataset_id")
+
+
+def _check_rows(engine: Engine, datasets: list[EvalDataset], runs: list[Run]) -> None:
+    """Rows that came with the request; those on the claim only a pod can read."""
+    for at, (dataset, run) in enumerate(zip(datasets, runs, strict=True)):
+        if dataset.source is None or dataset.source.inline is None:
+            continue
+        try:
+            engine.check_rows(run, dataset.source.inline)
+        except RequestError as error:
+            error.param = f"eval_datasets.{at}.source.inline"
+            raise
 
 
 def _run(dataset: EvalDataset) -> Run:

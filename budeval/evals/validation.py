@@ -39,7 +39,7 @@ class Validation:
             yield Check(name="request", ok=False, code=error.code, message=error.message)
             return
         runs = f"{len(evaluation.runs)} runs, engine {evaluation.engine}"
-        yield Check(name="request", ok=True, message=f"{runs}; datasets are known, inline rows not read")
+        yield Check(name="request", ok=True, message=f"{runs}; datasets are known, inline rows fit")
         yield _checked("cluster", lambda: self._cluster(evaluation, secrets.get("kubeconfig")))
         yield _checked("endpoint", lambda: self._endpoint(evaluation, secrets["api_key"]))
 

@@ -101,7 +101,7 @@ def test_the_same_request_again_starts_nothing(service: httpx.Client, subscriber
 def test_two_runs_of_which_one_fails(service: httpx.Client, subscriber: Subscriber) -> None:
     """The good run's score is there, the bad run's reason too; the whole is PARTIAL and no success."""
     good = dataset()
-    bad = dataset("broken", source={"inline": '{"question": "no answer here"}\n'})
+    bad = dataset("broken", source={"inline": None, "path": "no-such-file.jsonl"})
     eval_id = evaluations.start(service, request(good, bad))
 
     state = evaluations.wait_for_end(service, eval_id)

@@ -6,6 +6,9 @@ import yaml
 
 from budeval.domain.evaluation import Evaluation
 
+ROWS = '{"question": "What is 2 + 3?", "answer": "5"}\n'
+"""Of an inline dataset."""
+
 
 def kubeconfig(token: str) -> str:
     """A usable kubeconfig whose credential is the token."""

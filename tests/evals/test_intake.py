@@ -392,3 +392,33 @@ def test_who_is_told_is_what_the_request_says(desk: Desk) -> None:
 
     assert audience.topics == ["news", "more"]
     assert (audience.workflow_id, audience.name, audience.subscriber_ids) == ("theirs", "bud", ["7"])
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        ('{"question": "2 + 3?", "answer": "5"}\n{"question": "no answer"}\n', "Row 2 of own has no column"),
+        ("question,answer\n2 + 3?,5\n", "Line 1 is not JSON"),
+        ("[1]\n", "Line 1 is not a JSON object"),
+        ("\n", "has no rows"),
+    ],
+    ids=["column", "format", "list", "empty"],
+)
+def test_rows_that_do_not_fit_are_refused_at_once(desk: Desk, rows: str, said: str) -> None:
+    """By the pod's own code, which would find it minutes later; nothing is kept of the request."""
+    own = {"dataset_id": "own", "run_id": "own-1", "source": {"inline": rows}}
+    stock = {"dataset_id": _STOCK, "run_id": "stock-1"}
+
+    with pytest.raises(RequestError, match=said) as refused:
+        desk.accept(eval_datasets=[stock, own])
+
+    assert (refused.value.code, refused.value.param) == ("DATASET_INVALID", "eval_datasets.1.source.inline")
+    assert desk.dapr.state == {}
+
+
+def test_only_the_rows_that_are_used_are_looked_at(desk: Desk) -> None:
+    """With a limit, what comes after it does not matter."""
+    rows = '{"question": "2 + 3?", "answer": "5"}\n{"question": "no answer"}\n'
+    own = {"dataset_id": "own", "run_id": "own-1", "limit": 1, "source": {"inline": rows}}
+
+    assert desk.accept(eval_datasets=[own]).evaluation.runs[0].limit == 1

@@ -19,6 +19,7 @@ from budeval.evals.store import EvaluationStore
 from budeval.runtime.sealing import Sealer
 from budeval.runtime.vault import Vault
 from tests.asgi import Caller
+from tests.evals import samples
 from tests.runtime.fake_dapr import FakeDapr
 
 _ID = "223e4567-e89b-12d3-a456-426614174020"
@@ -92,7 +93,7 @@ def _body(**changes: Any) -> Json:
         "eval_id": _ID,
         "experiment_id": "123e4567-e89b-12d3-a456-426614174000",
         "eval_model_info": {"model_name": "m", "endpoint": "http://m/v1", "secret_ref": {"name": "mine"}},
-        "eval_datasets": [{"dataset_id": "sums", "run_id": "r-1", "source": {"inline": "rows"}}],
+        "eval_datasets": [{"dataset_id": "sums", "run_id": "r-1", "source": {"inline": samples.ROWS}}],
         **changes,
     }
 

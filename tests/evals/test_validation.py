@@ -115,7 +115,7 @@ def _body(**changes: Any) -> Json:
         "eval_id": "223e4567-e89b-12d3-a456-426614174020",
         "experiment_id": "123e4567-e89b-12d3-a456-426614174000",
         "eval_model_info": {"model_name": "m", "endpoint": "http://m/v1", "api_key": _KEY},
-        "eval_datasets": [{"dataset_id": "sums", "run_id": "r-1", "source": {"inline": "rows"}}],
+        "eval_datasets": [{"dataset_id": "sums", "run_id": "r-1", "source": {"inline": samples.ROWS}}],
         **changes,
     }
 

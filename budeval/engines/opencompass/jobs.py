@@ -2,6 +2,7 @@
 
 import json
 import re
+import tempfile
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,8 @@ from typing import Any
 from budeval.config import EngineConfig, StorageConfig
 from budeval.domain.evaluation import Evaluation, Model, Run
 from budeval.engines.base import MOUNT, JobSpec, RunSecrets
+from budeval.engines.opencompass import run_in_pod
+from budeval.errors import RequestError
 
 _HERE = Path(__file__).parent
 _LONGEST_ABBR = 100
@@ -53,6 +56,16 @@ class OpenCompass:
             secret_environment={"OPENAI_API_KEY": secrets.api_key},
         )
 
+    def check_rows(self, run: Run, rows: str) -> None:
+        """As the pod would; nothing is kept."""
+        with tempfile.TemporaryDirectory(prefix="budeval-rows-") as scratch:
+            file = Path(scratch) / "rows"
+            file.write_text(rows, encoding="utf-8", newline="")
+            try:
+                run_in_pod.prepare_rows({**self._dataset_spec(run), "file": str(file)}, run.limit, scratch)
+            except run_in_pod.RunError as error:
+                raise RequestError(error.message, code=error.code) from error
+
     def stock_datasets(self) -> list[str]:
         """The names that OpenCompass 0.5.4 ships configurations for and that run against a chat API."""
         return list(_stock_datasets())
@@ -93,7 +106,7 @@ class OpenCompass:
 
 @cache
 def _script() -> str:
-    return (_HERE / "run_in_pod.py").read_text()
+    return Path(run_in_pod.__file__).read_text()
 
 
 @cache

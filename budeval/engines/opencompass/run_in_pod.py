@@ -1,8 +1,8 @@
 """Run one OpenCompass evaluation in a pod: check, plan, run, watch, and say truthfully how it ended.
 
-Runs as one file mounted from a ConfigMap: standard library only, Python 3.9 and later; nothing but tests
-imports it. It reads `run.json` beside it (`budeval/engines/opencompass/jobs.py` writes it) and the API key
-from OPENAI_API_KEY, which is never printed or written.
+Runs as one file mounted from a ConfigMap: standard library only, Python 3.9 and later; the service imports
+it only to check inline rows by the same code. It reads `run.json` beside it, which the service writes
+(`budeval/engines/opencompass/jobs.py`), and the API key from OPENAI_API_KEY, never printed or written.
 
 OpenCompass 0.5.4 exits 0 when everything failed, takes a broken file for a finished one, and asks the
 endpoint only after half a minute of imports. So: the endpoint is asked first, broken files of an earlier
