@@ -201,6 +201,8 @@ def _judge(target: ClusterTarget, claim: str, found: dict[str, Any]) -> ClusterV
     elif not found["claim_phase"]:
         missing = f"Namespace {target.namespace} has no PersistentVolumeClaim {claim}. Create it."
     ready = f"Evaluations can run in namespace {target.namespace} of cluster {target.cluster}."
+    if found["quota_used_up"]:
+        ready += " Its quota is used up at the moment: runs will wait for it."
     return ClusterVerification(
         target=target,
         ok=missing is None,

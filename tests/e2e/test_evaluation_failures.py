@@ -136,22 +136,44 @@ def test_a_wrong_api_key(service: httpx.Client, subscriber: Subscriber, refusing
     assert not [text for text in everything if key in text]
 
 
+def _blocked_run(service: httpx.Client, eval_id: str) -> Json:
+    """The only run, once it is told as blocked: within half a minute."""
+
+    def blocked() -> Json | None:
+        (run,) = service.get(f"/evals/{eval_id}").json()["runs"].values()
+        return dict(run) if run["state"] == "blocked" else None
+
+    return wait_for(blocked, "the run to be told as blocked", _BLOCKED_SECONDS)
+
+
 def test_a_run_that_no_node_takes_is_told_as_blocked(stack: Stack, service: httpx.Client) -> None:
     """Within half a minute, with the reason; given up only after the time that the request allows."""
     huge = dataset(resources={"cpu": "999", "memory": "1Gi"})
     eval_id = evaluations.start(service, request(huge, timeouts={"start": 45}))
 
-    def blocked() -> Json | None:
-        run: Json = service.get(f"/evals/{eval_id}").json()["runs"][huge["run_id"]]
-        return run if run["state"] == "blocked" else None
-
-    run = wait_for(blocked, "the run to be told as blocked", _BLOCKED_SECONDS)
+    run = _blocked_run(service, eval_id)
     result = _one_run_failed(service, eval_id)
 
     assert run["code"] == "UNSCHEDULABLE"
     assert "Insufficient cpu" in run["message"]
     assert result["code"] == "UNSCHEDULABLE"
     _nothing_left(stack, eval_id)
+
+
+def test_a_quota_on_jobs_is_waited_for(stack: Stack, service: httpx.Client) -> None:
+    """The run is told as blocked while no Job may be made, and is evaluated once one may."""
+    body = request(dataset(limit=1))
+    stack.kubectl(1, "create", "quota", "no-jobs", "-n", "budeval", "--hard=count/jobs.batch=0")
+    try:
+        evaluations.start(service, body)
+        blocked = _blocked_run(service, body["eval_id"])
+    finally:
+        stack.kubectl(1, "delete", "quota", "no-jobs", "-n", "budeval")
+
+    state = evaluations.wait_for_end(service, body["eval_id"])
+
+    assert blocked["code"] == "QUOTA_EXCEEDED"
+    assert (state["status"], state["outcome"]) == ("COMPLETED", "COMPLETED")
 
 
 def test_an_image_that_cannot_be_pulled(

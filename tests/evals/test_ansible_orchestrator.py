@@ -19,7 +19,12 @@ from tests.evals import samples
 
 _STORAGE = StorageConfig(claim="a-claim", mount_path="/shared")
 _TARGET = ClusterTarget(cluster="first", namespace="team-a")
-_FOUND = {"server_version": "v1.34.4", "namespace_exists": True, "claim_phase": "Bound"}
+_FOUND = {
+    "server_version": "v1.34.4",
+    "namespace_exists": True,
+    "claim_phase": "Bound",
+    "quota_used_up": False,
+}
 
 
 class FakeRunner:
@@ -84,6 +89,14 @@ def test_what_is_missing_is_named(clusters: Path, found: dict[str, Any], missing
     assert (verification.ok, verification.code) == (False, "NAMESPACE_OR_PVC_MISSING")
     assert missing in verification.message
     assert verification.server_version == "v1.34.4"
+
+
+def test_a_quota_that_is_used_up_is_no_reason_against_a_cluster(clusters: Path) -> None:
+    """Runs will wait for it, as for a node."""
+    verification = _orchestrator(FakeRunner(_FOUND | {"quota_used_up": True}), clusters).verify(_TARGET)
+
+    assert verification.ok
+    assert "runs will wait" in verification.message
 
 
 def test_a_final_refusal_is_an_answer(clusters: Path) -> None:

@@ -185,7 +185,12 @@ def test_every_activity_knows_only_evaluations_that_are_there(case: Case) -> Non
 
 def test_the_cluster_is_verified_with_the_credential_of_the_request(case: Case) -> None:
     """For the evaluation's namespace and claim."""
-    found = {"server_version": "v1.34.4", "namespace_exists": True, "claim_phase": "Bound"}
+    found = {
+        "server_version": "v1.34.4",
+        "namespace_exists": True,
+        "claim_phase": "Bound",
+        "quota_used_up": False,
+    }
     case.runner.answers["verify_cluster_k8s.yml"] = found
     evaluation = _evaluation()
 

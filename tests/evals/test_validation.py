@@ -39,6 +39,7 @@ class FakeRunner:
         default_factory=lambda: {
             "namespace_exists": True,
             "claim_phase": "Bound",
+            "quota_used_up": False,
             "server_version": "v1.34.4",
         }
     )
