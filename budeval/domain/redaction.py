@@ -9,7 +9,7 @@ _INSTEAD = "***"
 
 
 def redacted(value: Any, secrets: Iterable[str]) -> Any:
-    """A JSON value with every secret in its strings, and in its keys, replaced."""
+    """A JSON value with every secret in its strings replaced; names of fields are ours and stay."""
     hidden = [secret for secret in secrets if len(secret) >= SHORTEST_SECRET]
     return _redacted(value, hidden) if hidden else value
 
@@ -20,5 +20,5 @@ def _redacted(value: Any, hidden: list[str]) -> Any:
             value = value.replace(secret, _INSTEAD)
         return value
     if isinstance(value, dict):
-        return {_redacted(key, hidden): _redacted(item, hidden) for key, item in value.items()}
+        return {name: _redacted(item, hidden) for name, item in value.items()}
     return [_redacted(item, hidden) for item in value] if isinstance(value, list) else value

@@ -10,7 +10,7 @@ from typing import Protocol
 
 from budeval.domain.evaluation import EvaluationRecord
 from budeval.domain.notification import ENDED
-from budeval.errors import BudevalError
+from budeval.errors import BudevalError, SidecarError
 from budeval.evals.intake import Start
 from budeval.evals.store import EvaluationStore
 from budeval.runtime.logs import about
@@ -67,7 +67,16 @@ class Reconciler:
         for record in self._store.load_all(unended):
             evaluation = record.evaluation
             with about(eval_id=evaluation.eval_id, workflow_id=evaluation.workflow_id):
-                self._settle(record)
+                self._try_to_settle(record)
+
+    def _try_to_settle(self, record: EvaluationRecord) -> None:
+        """One that cannot be settled must not keep those behind it from it."""
+        try:
+            self._settle(record)
+        except SidecarError:
+            raise  # there the next one would fail, too
+        except Exception:  # noqa: BLE001 - see above; it is looked at again in a minute
+            _log.exception("it could not be settled")
 
     def _settle(self, record: EvaluationRecord) -> None:
         workflow = self._engine.find(record.evaluation.workflow_id)

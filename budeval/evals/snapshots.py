@@ -10,6 +10,7 @@ from budeval.domain.redaction import redacted
 from budeval.evals.store import EvaluationStore
 from budeval.runtime.vault import Vault
 
+_TEXTS = {"log", "events", "message", "failed_message", "unschedulable", "termination"}
 NOTHING_SEEN: dict[str, Any] = {"tick": 0, "runs": []}
 
 
@@ -44,14 +45,18 @@ class Snapshots:
         if record.ended:
             return self.newest(eval_id)
         key = self._vault.open(record.sealed_as)["api_key"]
+        # Before anything is cut from it: half a key is still one.
+        shown = {run_id: _without(key, item) for run_id, item in facts.items()}
         runs = [
-            redacted(observe(run.run_id, facts.get(run.run_id)).model_dump(mode="json"), [key])
+            observe(run.run_id, shown.get(run.run_id)).model_dump(mode="json")
             for run in record.evaluation.runs
         ]
-        for run_id, item in facts.items():
-            if item.log:
-                self._store.save_log(eval_id, run_id, redacted(item.log, [key]))
-        return self._store.save_snapshot(eval_id, begun, lambda before: _with_what_stays(before, runs))
+        snapshot = self._store.save_snapshot(eval_id, begun, lambda before: _with_what_stays(before, runs))
+        if snapshot["at"] == begun.isoformat():  # otherwise the logs of a later look are there
+            for run_id, item in shown.items():
+                if item.log:
+                    self._store.save_log(eval_id, run_id, item.log)
+        return snapshot
 
     def keep_refusals(self, eval_id: str, refusals: list[RunObservation]) -> None:
         """Runs of which no Job could be made: no look will find one."""
@@ -63,6 +68,17 @@ class Snapshots:
         """[eval_id, run_id] of the runs that were seen to have ended: their logs need not be read again."""
         runs = self.newest(eval_id)["runs"]
         return [[eval_id, item["run_id"]] for item in runs if item["state"] in TERMINAL]
+
+
+def _without(key: str, facts: JobFacts) -> JobFacts:
+    return JobFacts.model_validate(_shown("", facts.model_dump(mode="json"), key))
+
+
+def _shown(name: str, value: Any, key: str) -> Any:
+    """Without the key in what pods and endpoints may have said; a state stays one, even if it is the key."""
+    if isinstance(value, dict):
+        return {inner: _shown(inner, item, key) for inner, item in value.items()}
+    return redacted(value, [key]) if name in _TEXTS else value
 
 
 def _with_what_stays(before: list[dict[str, Any]], runs: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -186,8 +186,10 @@ class EvaluationStore:
         """Keep why clean-up could not be completed, beside what it has removed."""
 
         def noted(stored: Any) -> Any:
-            item = {"kind": "Evaluation", "name": eval_id, "outcome": problem}
-            return {"schema": 1, "objects": [*(stored or {"objects": []})["objects"], item]}
+            there = (stored or {"objects": []})["objects"]
+            others = [item for item in there if item["kind"] != "Evaluation"]
+            note = {"kind": "Evaluation", "name": eval_id, "outcome": problem}
+            return {"schema": 1, "objects": [*others, note]}
 
         self._sidecar.update_state(f"receipt-{eval_id}", noted)
 

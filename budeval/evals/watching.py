@@ -157,6 +157,8 @@ class WatchActivities:
         begun = datetime.now(UTC)
         try:
             facts = self._look(records)
+        except SidecarError:
+            raise  # no trouble of the cluster: the tick is tried again
         except BudevalError as error:
             _log.warning("a watcher cannot look: %s", error)
             return error.code, dict.fromkeys(records, f"!{error.code}")

@@ -123,7 +123,7 @@ class FakeApi:
         if name not in there:
             return _status(404, f'{kind} "{name}" not found')
         if rest[1:] == ["log"]:
-            return 200, self.logs.get(name, "")
+            return 200, self.logs.get(name, "")[: int(self.queries[-1]["limitBytes"])]
         if method == "PATCH":
             there[name]["spec"] |= body["spec"]
         return 200, there.pop(name) if method == "DELETE" else there[name]

@@ -487,14 +487,33 @@ def test_a_log_that_cannot_be_read_does_not_hide_the_job(api: FakeApi, act: Act)
 
 
 def test_the_end_of_a_log_counts(api: FakeApi, act: Act) -> None:
-    """64 KiB of it."""
+    """64 KiB of it, in whole words: half a key at its beginning would not be recognised as one."""
     (job,) = _deployed(api, act, "r-1")
-    api.logs[_pod(api, job)] = "x" * 100_000 + "the end"
+    api.logs[_pod(api, job)] = f"sk-secret-key{'x' * 10} and " * 10_000 + "the end"
 
     log = str(_facts(act)["r-1"].log)
 
-    assert len(log) == 64 * 1024
+    assert 64 * 1024 - 30 < len(log) <= 64 * 1024
+    assert log.startswith(("sk-secret-key", "and "))
     assert log.endswith("the end")
+
+
+def test_a_log_that_the_server_has_cut_ends_with_a_whole_word(api: FakeApi, act: Act) -> None:
+    """A megabyte in a hundred lines: the cut may go through a key."""
+    (job,) = _deployed(api, act, "r-1")
+    api.logs[_pod(api, job)] = "sk-secret-key " * 100_000
+
+    log = str(_facts(act)["r-1"].log)
+
+    assert set(log.split()) == {"sk-secret-key"}
+
+
+def test_a_log_of_one_word_is_kept(api: FakeApi, act: Act) -> None:
+    """As far as it goes."""
+    (job,) = _deployed(api, act, "r-1")
+    api.logs[_pod(api, job)] = "x" * 100_000
+
+    assert len(str(_facts(act)["r-1"].log)) == 64 * 1024
 
 
 # Removing

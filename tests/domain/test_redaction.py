@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from budeval.domain.redaction import redacted
+from budeval.domain.redaction import SHORTEST_SECRET, redacted
 
 _KEY = "sk-very-secret"
 
@@ -13,13 +13,14 @@ _KEY = "sk-very-secret"
     ("value", "shown"),
     [
         (f"401 for {_KEY}, {_KEY}", "401 for ***, ***"),
-        ({"error": f"no {_KEY}", _KEY: 1}, {"error": "no ***", "***": 1}),
+        ({"error": f"no {_KEY}", "count": 1}, {"error": "no ***", "count": 1}),
         ([{"log": [f"{_KEY}"]}, None, 1.5, True], [{"log": ["***"]}, None, 1.5, True]),
+        ({"a": {"b": [{"c": f"of {_KEY}"}]}}, {"a": {"b": [{"c": "of ***"}]}}),
         ("nothing to hide", "nothing to hide"),
     ],
 )
 def test_a_secret_is_found_wherever_it_is(value: Any, shown: Any) -> None:
-    """In texts, in lists, in values and names of objects."""
+    """In texts, in lists, in objects of objects."""
     assert redacted(value, [_KEY]) == shown
 
 
@@ -29,6 +30,27 @@ def test_a_word_is_not_a_secret(word: str) -> None:
     text = "EMPTY reply, none of sk-1234"
 
     assert redacted({"log": text}, [word]) == {"log": text}
+
+
+@pytest.mark.parametrize("short", [0, 1])
+def test_a_secret_has_a_length(short: int) -> None:
+    """One character less is a word."""
+    secret = "x" * (SHORTEST_SECRET - short)
+
+    assert redacted(f"<{secret}>", [secret]) == (f"<{secret}>" if short else "<***>")
+
+
+def test_names_of_fields_are_no_secrets() -> None:
+    """They are ours; a key that is the same word must not tear a document."""
+    assert redacted({"progress": "progress of 3"}, ["progress"]) == {"progress": "*** of 3"}
+
+
+def test_what_is_given_stays_as_it_is() -> None:
+    """The caller's own value is not changed."""
+    given = {"log": [_KEY]}
+
+    assert redacted(given, [_KEY]) == {"log": ["***"]}
+    assert given == {"log": [_KEY]}
 
 
 def test_each_of_several_secrets_is_hidden() -> None:

@@ -1,5 +1,7 @@
 """What a crash has cut is finished later."""
 
+from contextlib import suppress
+
 import pytest
 
 from budeval.domain.evaluation import EvaluationRecord, Outcome
@@ -117,6 +119,55 @@ def test_only_what_has_a_record_and_has_not_ended_is_started() -> None:
     _reconciler(store, start).look()
 
     assert sorted(start.started) == ["accepted", "running"]
+
+
+def test_records_of_what_has_ended_are_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They carry results, and there are hundreds: their lines tell enough."""
+    store, start = EvaluationStore(FakeDapr().client()), FakeEngine()
+    _create(store, "ended", ended=_DAY)
+    _create(store, "running")
+    load_all, read = store.load_all, []
+
+    def load(eval_ids: list[str]) -> list[EvaluationRecord]:
+        read.extend(eval_ids)
+        return load_all(eval_ids)
+
+    monkeypatch.setattr(store, "load_all", load)
+    _reconciler(store, start).look()
+
+    assert read == ["running"]
+
+
+def test_without_lines_the_records_tell() -> None:
+    """The service died between the two."""
+    dapr, start = FakeDapr(), FakeEngine()
+    store = EvaluationStore(dapr.client())
+    _create(store, "ended", ended=_DAY)
+    _create(store, "running")
+    for eval_id in ("ended", "running"):
+        del dapr.state[f"brief-{eval_id}"]
+
+    _reconciler(store, start).look()
+
+    assert start.started == ["running"]
+
+
+def test_one_that_cannot_be_settled_stops_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would be met first with each look, and those behind it never."""
+    store, engine = EvaluationStore(FakeDapr().client()), FakeEngine()
+    for eval_id in ("cut", "broken"):  # the newest is looked at first
+        _create(store, eval_id)
+    engine.has("broken", "FAILED")
+
+    def fails(_record: EvaluationRecord, _reason: str) -> None:
+        raise ValueError("a bug")
+
+    monkeypatch.setattr(engine, "close", fails)
+
+    with suppress(ValueError):
+        _reconciler(store, engine).look()
+
+    assert engine.started == ["cut"]
 
 
 def test_an_empty_list_is_nothing_to_do() -> None:

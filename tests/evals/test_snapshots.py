@@ -1,5 +1,6 @@
 """What of a look at the runs is kept."""
 
+import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -37,12 +38,15 @@ class Desk:
         self.vault.put(record.sealed_as, {"api_key": _KEY})
         self.looks = 0
 
-    def look(self, **facts: Any) -> Json:
-        """A look that began a second after the one before; without facts no Job is there. The run in it."""
+    def look(self, *, ago: int = 0, **facts: Any) -> Json:
+        """A look that began a second after the one before; without facts no Job is there. The run in it.
+
+        `ago`: it began so many looks earlier, and ends only now.
+        """
         self.looks += 1
         made = {"run_id": "r-1", "name": "j", "uid": "u", "created": _NOON, **facts}
         found = {"r-1": JobFacts.model_validate(made)} if facts else {}
-        begun = _NOON + timedelta(seconds=self.looks)
+        begun = _NOON + timedelta(seconds=self.looks - ago)
         snapshot = self.snapshots.keep(self.store.load("e-1"), found, begun)
         return dict(snapshot["runs"][0]) if snapshot["runs"] else {}
 
@@ -107,6 +111,67 @@ def test_an_evaluation_that_has_ended_is_left_as_it_is(desk: Desk) -> None:
     assert desk.snapshots.newest("e-1")["tick"] == 1
 
 
+def test_no_log_is_kept_of_what_has_ended(desk: Desk) -> None:
+    """Its key is destroyed: that is no trouble any more."""
+    desk.look(complete=True, log="at its end")
+    desk.store.end("e-1", Outcome.COMPLETED)
+    desk.vault.destroy(desk.store.load("e-1").sealed_as)
+
+    desk.look(complete=True, log=f"later {_KEY}")
+
+    assert desk.store.log("e-1", "r-1") == "at its end"
+
+
+def test_a_look_that_ends_late_changes_nothing(desk: Desk) -> None:
+    """It is told what one that began after it has seen."""
+    newest = desk.look(pod=_RUNNING)
+
+    assert desk.look(ago=2) == newest
+    assert desk.snapshots.newest("e-1")["tick"] == 1
+
+
+def test_the_log_of_a_look_that_ends_late_is_not_kept(desk: Desk) -> None:
+    """The end of a log would be lost: that of a settled run is not read again."""
+    desk.look(complete=True, log="begun, and done")
+
+    desk.look(ago=2, pod=_RUNNING, log="begun")
+
+    assert desk.store.log("e-1", "r-1") == "begun, and done"
+
+
+def test_a_key_is_taken_out_before_a_message_is_cut(desk: Desk) -> None:
+    """What is left of it at the limit would not be found."""
+    said = json.dumps({"code": "ENDPOINT_ERROR", "message": f"{'.' * 990}{_KEY}"})
+    container = {"exit_code": 3, "termination": said}
+
+    run = desk.look(failed="BackoffLimitExceeded", pod={**_RUNNING, "container": container})
+
+    assert run["message"].strip(".") == "***"
+
+
+def test_a_run_whose_job_is_lost_is_gone(desk: Desk) -> None:
+    """Blocked or running: there was a Job, and there is none any more. Its samples stay."""
+    blocked = {**_RUNNING, "phase": "Pending", "unschedulable": "no node"}
+    assert desk.look(pod=blocked)["state"] == "blocked"
+    assert desk.look()["state"] == "gone"
+
+    desk.look(pod=_RUNNING, log=_LINE)
+    gone = desk.look()
+    assert (gone["state"], gone["progress"]["done"]) == ("gone", 3)
+
+
+def test_a_refusal_changes_no_other_run(desk: Desk) -> None:
+    """Those that were made stay as they were seen."""
+    others = [{"run_id": "r-1", "state": "running"}, {"run_id": "r-2", "state": "gone"}]
+    desk.store.save_snapshot("e-1", datetime(2026, 1, 1, tzinfo=UTC), lambda _before: others)
+
+    desk.snapshots.keep_refusals("e-1", [refused("r-2", "SPEC_INVALID", "no")])
+
+    runs = {item["run_id"]: item for item in desk.snapshots.newest("e-1")["runs"]}
+    assert runs["r-1"] == others[0]
+    assert (runs["r-2"]["state"], runs["r-2"]["code"]) == ("failed", "SPEC_INVALID")
+
+
 def test_a_run_without_a_job_waits_for_one(desk: Desk) -> None:
     """A quota refused it: it is blocked and not gone, until it has one."""
     desk.snapshots.keep_refusals("e-1", [refused("r-1", "QUOTA_EXCEEDED", "full")])
@@ -124,3 +189,14 @@ def test_a_run_that_was_refused_has_failed(desk: Desk) -> None:
     desk.snapshots.keep_refusals("e-1", [refused("r-1", "SPEC_INVALID", "no")])
 
     assert (desk.look()["state"], desk.look()["code"]) == ("failed", "SPEC_INVALID")
+
+
+@pytest.mark.parametrize("word", ["succeeded", "complete", "progress", "run_id_1"])
+def test_a_key_that_is_one_of_our_words_tears_nothing(desk: Desk, word: str) -> None:
+    """Its letters are taken out of what was said, not out of what is known."""
+    desk.vault.put(desk.store.load("e-1").sealed_as, {"api_key": word})
+
+    seen = desk.look(complete=True, pod=_RUNNING, log=f"{word} {_LINE}")
+
+    assert seen["state"] == "succeeded"
+    assert (seen["progress"], desk.store.log("e-1", "r-1")) == (None, f"*** {_LINE}")

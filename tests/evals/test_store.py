@@ -91,6 +91,18 @@ def test_a_record_without_a_line_gives_one(dapr: FakeDapr, store: EvaluationStor
     assert store.briefs(["e-1"]) == [record.brief]
 
 
+def test_a_lost_line_comes_back_with_a_repetition(dapr: FakeDapr, store: EvaluationStore) -> None:
+    """It is the line of the record that is there, not of the one that came second."""
+    first = store.create(_record(digest="first"))
+    store.end("e-1", Outcome.COMPLETED)
+    line = dapr.state.pop("brief-e-1")
+
+    assert store.create(_record(digest="second")).digest == first.digest
+
+    assert dapr.state["brief-e-1"] == line
+    assert line["outcome"] == "COMPLETED"
+
+
 def test_what_has_ended_stays_as_it_ended(store: EvaluationStore) -> None:
     """Two may want to end it: the workflow, and who cleans up after it."""
     store.create(_record())
@@ -257,6 +269,16 @@ def test_what_clean_up_could_not_do_stands_beside_what_it_did(dapr: FakeDapr, st
         _object("Evaluation", "e-1", "CLUSTER_UNREACHABLE: away"),
     ]
     assert dapr.state["receipt-e-2"]["objects"] == [_object("Evaluation", "e-2", "FORBIDDEN: not any more")]
+
+
+def test_leftovers_may_be_noted_again(dapr: FakeDapr, store: EvaluationStore) -> None:
+    """An activity may run twice; the newest problem counts."""
+    for problem in ("FORBIDDEN: not any more", "CLUSTER_UNREACHABLE: away"):
+        store.note_leftovers("e-1", problem)
+
+    assert dapr.state["receipt-e-1"]["objects"] == [
+        _object("Evaluation", "e-1", "CLUSTER_UNREACHABLE: away"),
+    ]
 
 
 def _object(kind: str, name: str, outcome: str) -> dict[str, str]:

@@ -1,10 +1,13 @@
 """Watchers: who is woken when, and when a watcher ends. Driven by hand, without a cluster."""
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 import yaml
 
@@ -14,7 +17,7 @@ from budeval.errors import BudevalError, ClusterError, SidecarError
 from budeval.evals import watching
 from budeval.evals.ansible_orchestrator import AnsibleOrchestrator
 from budeval.evals.clusters import Clusters
-from budeval.evals.store import EvaluationStore
+from budeval.evals.store import EvaluationStore, Look
 from budeval.evals.watching import WatchActivities
 from budeval.runtime.sealing import Sealer, new_key
 from budeval.runtime.vault import Vault
@@ -26,6 +29,18 @@ _AWAY = ClusterError("nobody answers", code="CLUSTER_UNREACHABLE", retryable=Tru
 _CHANGED = "runs_changed"
 
 Json = dict[str, Any]
+
+
+class FakeSharedDapr(FakeDapr):
+    """Takes one request after the other, so that threads can share it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._turn = threading.Lock()
+
+    def _answer(self, request: httpx.Request) -> httpx.Response:
+        with self._turn:
+            return super()._answer(request)
 
 
 class FakeRunner:
@@ -81,7 +96,7 @@ class Watch:
     """The activities with all that is behind them."""
 
     def __init__(self, directory: Path) -> None:
-        self.dapr = FakeDapr()
+        self.dapr = FakeSharedDapr()
         self.runner = FakeRunner()
         self.engine = FakeEngine()
         self.started: list[str] = []
@@ -123,6 +138,10 @@ class Watch:
     def members(self, watch_id: str) -> list[str]:
         """Of its registry."""
         return list(self.dapr.state[f"watched-{watch_id}"]["members"])
+
+    def runs(self, eval_id: str) -> list[Json]:
+        """As they were last seen."""
+        return list((self.store.snapshot(eval_id) or {"runs": []})["runs"])
 
     def woken(self) -> list[tuple[str, Any]]:
         """Since the last time: (workflow, data)."""
@@ -222,6 +241,22 @@ def test_a_watcher_without_members_ends(watch: Watch) -> None:
     assert found == {"closed": True, "changed": False, "trouble": None}
     assert watch.dapr.state[f"watched-{watch_id}"] == {"schema": 1, "closed": True, "members": {}}
     assert watch.runner.asked == []
+
+
+def test_a_watcher_that_ends_forgets_whom_it_woke(watch: Watch) -> None:
+    """Who comes to the next one is woken, also for what an earlier one has seen."""
+    watch_id = watch.register("e-1")
+    watch.runner.jobs = [_job("e-1")]
+    watch.tick(watch_id)
+    watch.activities.leave_watcher({"eval_id": "e-1"})
+    watch.tick(watch_id)
+    assert f"woken-{watch_id}" not in watch.dapr.state
+    watch.woken()
+
+    watch.register("e-1")
+    watch.tick(watch_id)
+
+    assert watch.woken() == [("eval-e-1", {"check": False})]
 
 
 def test_a_watcher_does_not_end_on_one_who_has_just_come(watch: Watch) -> None:
@@ -353,17 +388,57 @@ def test_a_state_store_that_is_away_fails_the_tick(watch: Watch) -> None:
         watch.tick(watch_id)
 
 
-def test_a_tick_that_was_cut_after_its_wake_ups_wakes_again(watch: Watch) -> None:
-    """Before it could note them: a wake-up too many costs a read."""
+@pytest.mark.parametrize("call", ["snapshot", "save_snapshot"])
+def test_a_state_store_that_goes_away_during_a_tick_fails_it(
+    watch: Watch, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    """It is the fault of no member and of no cluster: nobody is woken for it."""
     watch_id = watch.register("e-1")
     watch.runner.jobs = [_job("e-1")]
-    watch.tick(watch_id)
-    watch.woken()
-    del watch.dapr.state[f"woken-{watch_id}"]
+
+    def away(*_arguments: Any) -> None:
+        raise SidecarError("away")
+
+    with monkeypatch.context() as outage:
+        outage.setattr(watch.store, call, away)
+        with pytest.raises(SidecarError):
+            watch.tick(watch_id)
+    assert watch.woken() == []
 
     watch.tick(watch_id)
-
     assert watch.woken() == [("eval-e-1", {"check": False})]
+
+
+def test_a_tick_that_was_cut_after_its_wake_ups_wakes_again(
+    watch: Watch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before it could note them: a wake-up too many costs a read, and nothing else."""
+    watch_id = watch.register("e-1")
+    watch.register("e-2")
+    watch.runner.jobs = [_job("e-1"), _job("e-2", complete=True)]
+    both = [("eval-e-1", {"check": False}), ("eval-e-2", {"check": False})]
+    sidecar = watch.activities._sidecar
+    save = sidecar.save_state
+
+    def cut(key: str, value: Any) -> None:
+        if key == f"woken-{watch_id}":
+            raise SidecarError("cut")
+        save(key, value)
+
+    with monkeypatch.context() as crash:
+        crash.setattr(sidecar, "save_state", cut)
+        with pytest.raises(SidecarError):
+            watch.tick(watch_id)
+    assert watch.woken() == both
+    seen = [watch.runs(eval_id) for eval_id in ("e-1", "e-2")]
+
+    assert watch.tick(watch_id)["changed"]
+    assert watch.woken() == both
+    assert [watch.runs(eval_id) for eval_id in ("e-1", "e-2")] == seen
+
+    assert not watch.tick(watch_id)["changed"]
+    assert watch.woken() == []
+    assert watch.members(watch_id) == ["e-1", "e-2"]
 
 
 def test_ticks_that_overlap_lose_nothing(watch: Watch) -> None:
@@ -387,6 +462,51 @@ def test_ticks_that_overlap_lose_nothing(watch: Watch) -> None:
     assert snapshot is not None
     assert (snapshot["tick"], snapshot["runs"][0]["state"]) == (1, "succeeded")
     assert ("eval-e-1", {"check": False}) in watch.woken()
+
+
+def test_ticks_that_write_at_once_wake_everybody_for_the_newest_look(
+    watch: Watch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both have read before either writes: no snapshot is lost, and nobody sleeps over one."""
+    watch_id = watch.register("e-1")
+    watch.register("e-2")
+    older, newer = [_job("e-1"), _job("e-2")], [_job("e-1", complete=True), _job("e-2", complete=True)]
+    looks, looking, both = iter([older, newer]), threading.Event(), threading.Barrier(2, timeout=10)
+    save, woken_at = watch.store.save_snapshot, set()
+
+    def look_at_once(*_arguments: Any) -> Json:
+        jobs = next(looks)
+        looking.set()
+        both.wait()
+        return {"jobs": jobs}
+
+    def save_at_once(eval_id: str, at: datetime, look: Look) -> Json:
+        first_try = [both]
+
+        def met(before: list[Json]) -> list[Json]:
+            if first_try:
+                first_try.pop().wait()
+            return look(before)
+
+        return save(eval_id, at, met)
+
+    def wake(workflow: str, _event: str, _data: Any) -> None:
+        woken_at.add((workflow, watch.runs(workflow.removeprefix("eval-"))[0]["state"]))
+
+    with monkeypatch.context() as patched, ThreadPoolExecutor(2) as threads:
+        patched.setattr(watch.runner, "run", look_at_once)
+        patched.setattr(watch.store, "save_snapshot", save_at_once)
+        patched.setattr(watch.engine, "raise_event", wake)
+        ticks = [threads.submit(watch.tick, watch_id)]
+        assert looking.wait(10)
+        ticks.append(threads.submit(watch.tick, watch_id))
+        assert [tick.result(10)["trouble"] for tick in ticks] == [None, None]
+
+    assert {("eval-e-1", "succeeded"), ("eval-e-2", "succeeded")} <= woken_at
+    assert [watch.runs(eval_id)[0]["state"] for eval_id in ("e-1", "e-2")] == ["succeeded"] * 2
+    watch.runner.jobs = newer
+    watch.tick(watch_id)
+    assert not watch.tick(watch_id)["changed"]
 
 
 def test_trouble_is_told_once(watch: Watch) -> None:

@@ -217,7 +217,17 @@ def _raises(error: Exception) -> Any:
     return activity
 
 
-@pytest.mark.parametrize("error", [KeyError("api_key"), TypeError("no"), AttributeError("no"), IndexError()])
+@pytest.mark.parametrize(
+    "error",
+    [
+        KeyError("api_key"),
+        TypeError("no"),
+        AttributeError("no"),
+        IndexError(),
+        AssertionError(),
+        NotImplementedError(),
+    ],
+)
 def test_a_mistake_in_a_program_is_not_tried_for_days(error: Exception) -> None:
     """It would be made each time; its text, which may quote anything, stays in the log."""
     with pytest.raises(NonRetryableError) as raised:

@@ -160,4 +160,13 @@ def _log(cluster: Cluster, namespace: str, facts: Object) -> str | None:
         text = cluster.request("GET", path, query=tail)
     except ApiError:
         return None
-    return str(text)[-_LOG_BYTES:]
+    return _whole_words(str(text), tail["limitBytes"])
+
+
+def _whole_words(text: str, limit: int) -> str:
+    """The end of a log without torn words: a secret is not recognised by its half."""
+    if len(text.encode()) >= limit:
+        text = text.rsplit(maxsplit=1)[0]
+    if len(text) > _LOG_BYTES:
+        text = text[-_LOG_BYTES:].split(maxsplit=1)[-1]
+    return text
