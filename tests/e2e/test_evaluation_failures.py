@@ -211,7 +211,7 @@ def test_all_runs_failing(service: httpx.Client, subscriber: Subscriber) -> None
         broken["run_id"]: "DATASET_INVALID",
     }
     workflow = evaluations.ended_workflow(eval_id)
-    shown = json.loads(json.loads(workflow["properties"]["dapr.workflow.custom_status"]))
+    shown = json.loads(workflow["properties"]["dapr.workflow.custom_status"])
     assert (workflow["runtimeStatus"], shown["extraction_status"]) == ("FAILED", "failed")
     assert [item["code"] for item in shown["extraction_results"]] == ["DATASET_INVALID"] * 2
     events = {
