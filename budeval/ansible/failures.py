@@ -39,6 +39,7 @@ class _Silence(NamedTuple):
 
 
 _SLOW = "The API server is slow or cut off: check the network."
+_TOO_LARGE = "It is too large for the cluster: put the dataset on the claim."
 _ANSWERS = [
     _Answer(*row)
     for row in (
@@ -54,7 +55,8 @@ _ANSWERS = [
         ({403}, "", "FORBIDDEN", False, "Grant the right, or name a namespace that allows it."),
         ({404}, "", "NAMESPACE_OR_PVC_MISSING", False, "Create it, or name another one."),
         ({409}, "", "NAME_TAKEN", False, "Remove what has the name, or take other run ids."),
-        ({413}, "", "SPEC_INVALID", False, "It is too large for the cluster: put the dataset on the claim."),
+        ({413}, "", "SPEC_INVALID", False, _TOO_LARGE),
+        ({500}, "request is too large", "SPEC_INVALID", False, _TOO_LARGE),
         ({400, 422}, "", "SPEC_INVALID", False, "The cluster refuses the object."),
         ({408, 504}, "", "API_TIMEOUT", True, _SLOW),
         ({429, 500, 502, 503}, "", "CLUSTER_UNREACHABLE", True, "The API server is overloaded or not well."),
@@ -89,15 +91,24 @@ _SILENCES = [
     )
 ]
 
-_STATUS = re.compile(r"^(\d{3})\b|\b(\d{3})\)?\s+Reason:")
-"""Of our own modules, and of the client library's exceptions."""
+_STATUS = re.compile(r"^(\d{3})(?!\S)|(?<![-.\w])(\d{3})\)?\s+Reason:")
+"""Of our own modules, and of the client library's exceptions; a number in a name is none."""
 _REASONS = {
+    "Bad Request": 400,
     "Unauthorized": 401,
     "Forbidden": 403,
     "Not Found": 404,
+    "Request Timeout": 408,
     "Conflict": 409,
+    "Request Entity Too Large": 413,
     "Unprocessable Entity": 422,
+    "Too Many Requests": 429,
+    "Internal Server Error": 500,
+    "Bad Gateway": 502,
+    "Service Unavailable": 503,
+    "Gateway Timeout": 504,
 }
+"""As HTTP has them: all that kubernetes.core hands on of a status."""
 
 
 def classify(result: dict[str, Any], task: str) -> ClusterError:
@@ -129,16 +140,15 @@ def _what_it_said(result: dict[str, Any]) -> tuple[str, int | None]:
     """The API server's own words and status where it answered, otherwise the module's."""
     texts = [str(result[key]) for key in ("msg", "reason", "status", "module_stderr") if result.get(key)]
     text = " ".join(" ".join(texts).split())
-    answer = _embedded_status(text)
-    if answer:
-        code = answer.get("code")
-        said = f"{code} {answer.get('reason')}: {answer.get('message')}"
-        return said, code if isinstance(code, int) else None
-    return text, _status(result, text)
+    status, answer = _status(result, text), _embedded_status(text)
+    if answer is None:
+        return text, status
+    code = answer["code"] if isinstance(answer.get("code"), int) else status
+    return f"{code} {answer.get('reason')}: {answer.get('message')}", code
 
 
 def _status(result: dict[str, Any], text: str) -> int | None:
-    """Where there is no Status object, as when a proxy has answered."""
+    """Where no Status object tells it, as when a proxy has answered."""
     if isinstance(result.get("status"), int):
         return int(result["status"])
     found = _STATUS.search(text)

@@ -40,6 +40,7 @@ _RESULT = "budeval"
 _KILL_ROUNDS = 100
 _KILL_PAUSE_SECONDS = 0.02
 _POOL_MARGIN_SECONDS = 30.0
+_STOPPING = "the service is being stopped"
 _KEPT_ENVIRONMENT = ("PATH", "LANG", "LC_ALL", "SSL_CERT_FILE", "SSL_CERT_DIR")
 
 
@@ -96,13 +97,20 @@ class PlaybookRunner:
             patience: seconds that it may wait for the cluster, beyond the limits of every run.
 
         Raises:
-            ClusterError: a task failed, the time was up, or the run ended without a result.
+            ClusterError: a task failed, the time was up, the service is being stopped, or the run ended
+                without a result.
         """
         # Waiting for others is not part of a run's own time.
         with self._free:
             if self._closed:
-                raise _crash("the service is being stopped")
-            return self._run(playbook, data, kubeconfig, patience)
+                raise _crash(_STOPPING)
+            try:
+                return self._run(playbook, data, kubeconfig, patience)
+            except Exception as error:
+                # `close` has taken pool, processes and files away: whatever that looks like.
+                if self._closed:
+                    raise _crash(_STOPPING) from error
+                raise
 
     def _run(self, playbook: str, data: dict[str, Any], kubeconfig: str, patience: float) -> dict[str, Any]:
         private = Path(tempfile.mkdtemp(prefix="budeval-run-"))
@@ -134,7 +142,7 @@ class PlaybookRunner:
     def _replace(self, broken: ProcessPoolExecutor) -> None:
         """A pool that lost a worker takes no more work; the first who notices makes a new one."""
         with self._lock:
-            if self._pool is broken:
+            if self._pool is broken and not self._closed:
                 self._pool = self._new_pool()
         broken.shutdown(wait=False)
 
@@ -144,7 +152,8 @@ class PlaybookRunner:
 
     def close(self) -> None:
         """Take no more runs, and stop those under way: this process's end would wait for them."""
-        self._closed = True
+        with self._lock:
+            self._closed = True
         self._pool.shutdown(wait=False, cancel_futures=True)
         for private in self._under_way.copy():
             _clear(private)

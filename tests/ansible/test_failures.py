@@ -91,6 +91,11 @@ def _not_established(why: str) -> str:
         ({"msg": _status(403, "Forbidden", 'secrets "401-timeout" is forbidden')}, "FORBIDDEN", False),
         ({"msg": _status(422, "Invalid", 'Job "exceeded quota 403" is invalid')}, "SPEC_INVALID", False),
         ({"msg": _status(413, "RequestEntityTooLarge", "limit is 3145728")}, "SPEC_INVALID", False),
+        (
+            {"msg": _status(500, "InternalError", "etcdserver: request is too large")},
+            "SPEC_INVALID",
+            False,
+        ),
         ({"msg": _status(429, "TooManyRequests", "slow down")}, "CLUSTER_UNREACHABLE", True),
         ({"msg": _status(500, "InternalError", "etcdserver: no leader")}, "CLUSTER_UNREACHABLE", True),
         ({"msg": _status(504, "Timeout", "try again")}, "API_TIMEOUT", True),
@@ -98,6 +103,24 @@ def _not_established(why: str) -> str:
         ({"msg": "(401)\nReason: Unauthorized"}, "AUTH_FAILED", False),
         ({"msg": "Failed", "status": 403, "reason": "Forbidden"}, "FORBIDDEN", False),
         ({"msg": "418 I am a teapot named Forbidden"}, "RUNNER_CRASH", True),
+        # Names are no statuses, wherever they stand.
+        ({"msg": "404-team is no name of this kind"}, "RUNNER_CRASH", True),
+        ({"msg": "run-401 Reason: none"}, "RUNNER_CRASH", True),
+        # A proxy has answered: kubernetes.core quotes its page, and hands on the reason alone.
+        (
+            {"msg": "Failed to create object: <html>", "reason": "Request Entity Too Large"},
+            "SPEC_INVALID",
+            False,
+        ),
+        ({"msg": "Failed to create object: <html>", "reason": "Bad Gateway"}, "CLUSTER_UNREACHABLE", True),
+        (
+            {"msg": "Failed to create object: timeout", "reason": "Too Many Requests"},
+            "CLUSTER_UNREACHABLE",
+            True,
+        ),
+        ({"msg": "Failed to create object: <html>", "reason": "Gateway Timeout"}, "API_TIMEOUT", True),
+        # A Status need not tell its code.
+        ({"msg": '409 {"kind":"Status","message":"run-timeout is taken"}'}, "NAME_TAKEN", False),
         ({}, "RUNNER_CRASH", True),
     ],
 )

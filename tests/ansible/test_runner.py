@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias
@@ -265,6 +265,74 @@ def test_who_waits_for_a_worker_is_told_that_the_service_stops() -> None:
             second.result(_PATIENCE_SECONDS)
 
     assert (raised.value.code, raised.value.retryable) == ("RUNNER_CRASH", True)
+
+
+def _ends_with(end: _Outcome | Exception) -> _Outcome:
+    if isinstance(end, Exception):
+        raise end
+    return end
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        RuntimeError("cannot schedule new futures after shutdown"),
+        CancelledError(),
+        FileNotFoundError("python"),
+        KeyError("artifacts"),
+        _Outcome.failed(ClusterError("no kubeconfig.yaml", code="KUBECONFIG_INVALID", retryable=False)),
+    ],
+    ids=["too-late", "not-begun", "directory-gone", "broken-off", "half-gone"],
+)
+def test_a_run_that_the_end_of_the_service_breaks_off_is_tried_again(end: _Outcome | Exception) -> None:
+    """Whatever it fails with then is neither the cluster's fault nor the request's."""
+
+    class Closing(PlaybookRunner):
+        def _run_in_pool(self, _order: PlaybookRun) -> _Outcome:
+            self.close()
+            return _ends_with(end)
+
+    with pytest.raises(ClusterError, match="being stopped") as raised:
+        Closing(1, timeout=1, module_timeout=1).run("a.yml", {}, "")
+
+    assert (raised.value.code, raised.value.retryable) == ("RUNNER_CRASH", True)
+
+
+def test_a_run_that_has_ended_before_the_service_counts() -> None:
+    """What was done on the cluster need not be done again."""
+
+    class Closing(PlaybookRunner):
+        def _run_in_pool(self, order: PlaybookRun) -> _Outcome:
+            self.close()
+            return _Outcome(result=order.data)
+
+    assert Closing(1, timeout=1, module_timeout=1).run("a.yml", {"number": 1}, "") == {"number": 1}
+
+
+def test_a_pool_that_breaks_while_the_service_stops_is_not_replaced() -> None:
+    """Nobody would shut the new one down."""
+    runner = PlaybookRunner(1, timeout=1, module_timeout=1)
+    broken = runner._pool
+
+    runner.close()
+    runner._replace(broken)
+
+    assert runner._pool is broken
+
+
+def test_whoever_runs_or_waits_when_the_service_stops_is_told(tmp_path: Path) -> None:
+    """With real workers: two run, four wait, and none is left behind."""
+    runner = PlaybookRunner(2, timeout=60, module_timeout=60, playbooks=_PLAYBOOKS)
+    reports = [tmp_path / f"report-{number}" for number in range(6)]
+    with ThreadPoolExecutor(len(reports)) as callers:
+        runs = [callers.submit(runner.run, "sleep.yml", {"report": str(r)}, _KUBECONFIG) for r in reports]
+        _wait(lambda: sum(report.exists() for report in reports) == 2, "two do not sleep")
+        runner.close()
+        errors = [_error_of(run) for run in runs]
+
+    assert {(error.code, error.retryable) for error in errors} == {("RUNNER_CRASH", True)}
+    assert all("being stopped" in error.message for error in errors)
+    assert sum(report.exists() for report in reports) == 2
 
 
 @pytest.mark.parametrize("playbook", ["silent.yml", "not-there.yml"])

@@ -60,13 +60,13 @@ def _delete(cluster: Cluster, kind: str, path: str, name: str) -> Object:
 
 def _wait_for_pods(cluster: Cluster, namespace: str, selector: Object) -> list[Object]:
     """Pods end in their grace period; what is still there after that is told."""
-    seen: set[str] = set()
     deadline = time.monotonic() + _WAIT_SECONDS
     left = _names(cluster, namespace, "pods", selector)
+    seen = set(left)
     while left and time.monotonic() < deadline:
-        seen |= set(left)
         time.sleep(_PAUSE_SECONDS)
         left = _names(cluster, namespace, "pods", selector)
+        seen |= set(left)
     return [
         {"kind": "Pod", "name": name, "outcome": "still ending" if name in left else "deleted"}
         for name in sorted(seen)
