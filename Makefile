@@ -79,3 +79,4 @@ lock: $(VENV) ## Resolve the dependencies anew into requirements/*.txt
 	$(BIN)/uv pip compile -q --no-deps --generate-hashes --python-version 3.11 requirements/model.in -o requirements/model.txt
 	$(BIN)/uv pip compile -q --no-deps --generate-hashes --python-version 3.12 requirements/collection.in -o requirements/collection.txt
 	$(BIN)/uv pip compile -q --no-deps --generate-hashes --python-version 3.11 --python-platform linux requirements/opencompass.in -o requirements/opencompass.txt
+	$(BIN)/uv pip compile -q --generate-hashes --python-version 3.11 --python-platform linux requirements/lm-eval.in -o requirements/lm-eval.txt

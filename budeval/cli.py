@@ -107,6 +107,10 @@ Limit = Annotated[int | None, typer.Option(min=1, help="Only the first rows of e
 ClusterName = Annotated[str | None, typer.Option(help="Configured cluster to run on.")]
 Namespace = Annotated[str | None, typer.Option(help="Namespace to run in.")]
 Temperature = Annotated[float | None, typer.Option(help="Of the model.")]
+EngineName = Annotated[
+    str | None,
+    typer.Option("--engine", help="What runs the evaluation: see `engines`. By default opencompass."),
+]
 OwnId = Annotated[str | None, typer.Option(help="UUID of the evaluation; random if left out.")]
 
 
@@ -141,6 +145,7 @@ def submit(  # noqa: PLR0913, PLR0917 - one for each flag
     cluster: ClusterName = None,
     namespace: Namespace = None,
     temperature: Temperature = None,
+    engine: EngineName = None,
     eval_id: OwnId = None,
     *,
     watch: Annotated[bool, typer.Option("--watch", help="Watch it until it has ended.")] = False,
@@ -148,7 +153,7 @@ def submit(  # noqa: PLR0913, PLR0917 - one for each flag
     """Start an evaluation from a request file or from flags; flags win. Prints its id."""
     flags = Flags(
         model, endpoint, api_key_env, tuple(dataset or ()), prompt, answer, evaluator, limit, cluster,
-        namespace, temperature, eval_id,
+        namespace, temperature, engine, eval_id,
     )  # fmt: skip
     document = request_document(file, flags)
     try:
@@ -177,12 +182,13 @@ def validate(  # noqa: PLR0913, PLR0917 - one for each flag
     cluster: ClusterName = None,
     namespace: Namespace = None,
     temperature: Temperature = None,
+    engine: EngineName = None,
     eval_id: OwnId = None,
 ) -> None:
     """Check what `submit` would start: request, cluster, endpoint. Starts nothing; exits 1 if not ok."""
     flags = Flags(
         model, endpoint, api_key_env, tuple(dataset or ()), prompt, answer, evaluator, limit, cluster,
-        namespace, temperature, eval_id,
+        namespace, temperature, engine, eval_id,
     )  # fmt: skip
     report = _of(context).validate(request_document(file, flags))
     output.print_checks(report.checks)

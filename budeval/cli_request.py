@@ -40,6 +40,7 @@ class Flags:
     cluster: str | None = None
     namespace: str | None = None
     temperature: float | None = None
+    engine: str | None = None
     eval_id: str | None = None
 
 
@@ -91,8 +92,9 @@ def _new_request(flags: Flags) -> Document:
 
 
 def _apply(flags: Flags, document: Document) -> None:
-    top = {"cluster": flags.cluster, "namespace": flags.namespace, "eval_id": flags.eval_id}
-    document |= {name: value for name, value in top.items() if value is not None}
+    for name in ("engine", "cluster", "namespace", "eval_id"):
+        if (value := getattr(flags, name)) is not None:
+            document[name] = value
     model = {"model_name": flags.model, "endpoint": flags.endpoint}
     _merge(document, "eval_model_info", model)
     _merge(document, "decoding", {"temperature": flags.temperature})

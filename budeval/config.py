@@ -31,6 +31,8 @@ class EngineConfig(BaseSettings):
 
     opencompass: str = "budeval.local/opencompass:0.5.4"
     """OpenCompass with a tokenizer at /opt/tokenizer and tini as entry point (dev/images/opencompass)."""
+    lm_eval: str = "budeval.local/lm-eval:0.4.13"
+    """lm-eval with tini as entry point (dev/images/lm-eval)."""
     extractor: str = "python:3.11-slim"
     """Any Python >= 3.9: extraction needs nothing else."""
 

@@ -17,7 +17,7 @@ from fastapi import APIRouter, FastAPI
 from budeval.ansible.runner import PlaybookRunner
 from budeval.config import Settings
 from budeval.domain.evaluation import EvaluationRecord
-from budeval.engines.opencompass.jobs import OpenCompass
+from budeval.engines.registry import all_engines
 from budeval.errors import SidecarError
 from budeval.evals import http_errors, routes, workflows
 from budeval.evals.activities import EvaluationActivities, VerificationActivities
@@ -59,7 +59,7 @@ class Service:
             settings.clusters_dir,
             lambda eval_id: self.vault.open(self.store.load(eval_id).sealed_as).get("kubeconfig"),
         )
-        self.engines = {OpenCompass.name: OpenCompass(settings.images, settings.storage)}
+        self.engines = all_engines(settings.images, settings.storage)
         self._runner = self._playbook_runner(settings.playbook_workers)
         # With a playbook worker of its own: however many deploy and extract, watchers wait for nobody.
         self._watch_runner = self._playbook_runner(1)
@@ -127,14 +127,13 @@ class Service:
 
     def routers(self) -> list[APIRouter]:
         """The whole HTTP API."""
-        images = {OpenCompass.name: self.settings.images.opencompass}
         validation = Validation(self.intake, self.orchestrator)
         views = EvaluationViews(self.store, self.sidecar)
         return [
             routes.health_routes(ReadinessCheck(self.sidecar, self.engine)),
             routes.workflow_routes(self.settings, self.engine, self.sidecar, self.clusters),
             evaluation_routes(self.intake, validation, views),
-            engine_routes(self.engines, images),
+            engine_routes(self.engines),
             message_routes(self.settings, self.intake, self.sidecar),
         ]
 

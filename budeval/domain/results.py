@@ -7,6 +7,7 @@ guide's meaning; ours stand beside them.
 import json
 from typing import Any
 
+from budeval.domain import cells
 from budeval.domain.evaluation import Evaluation, Outcome
 from budeval.domain.observation import RunObservation, RunState
 
@@ -43,6 +44,12 @@ def run_result(
     if code:
         result["status"] = "error"
     result["outcome"] = _outcome(result).value
+    if not result.get("cells"):
+        failed = seen.state is not RunState.SUCCEEDED
+        result["cells"] = [cells.unscored(run.dataset_id, code or "RESULT_MISSING", failed=failed)]
+        result["planned"] = True
+    result["completeness"] = cells.completeness(result["cells"], planned=result.get("planned", True))
+    result["headline"] = cells.headline(result["cells"])
     return result
 
 
@@ -103,6 +110,16 @@ def failed_result(evaluation: Evaluation, run_id: str, code: str, message: str) 
     return run_result(evaluation, seen, None, None)
 
 
+def totals(results: list[Result]) -> dict[str, Any]:
+    """Over all runs of an evaluation: `completeness` and `headline`."""
+    all_cells = [cell for result in results for cell in result.get("cells", [])]
+    planned = all(result.get("planned", True) for result in results)
+    return {
+        "completeness": cells.completeness(all_cells, planned=planned),
+        "headline": cells.headline(all_cells),
+    }
+
+
 def summary_of(results: list[Result]) -> str:
     """The guide's sentence: "Extracted N scores from M runs"."""
     scores = sum(len(result["scores"]) for result in results)
@@ -135,6 +152,16 @@ def in_a_status(results: list[Result]) -> str:
 
 
 def _in_short(result: Result, reference: dict[str, Any]) -> Result:
-    names = ("run_id", "eval_id", "status", "outcome", "dataset_id", "code", "error")
+    names = (
+        "run_id",
+        "eval_id",
+        "status",
+        "outcome",
+        "dataset_id",
+        "code",
+        "error",
+        "completeness",
+        "headline",
+    )
     kept = {name: result[name] for name in names if name in result}
     return {**kept, "scores": result["scores"][-1:], "reference": reference}

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Protocol
 
 from budeval.domain.evaluation import Evaluation, Run
@@ -30,8 +29,8 @@ class JobSpec:
     attempt: int
     image: str
     command: list[str]
-    files: Mapping[str, str]
-    """Name -> content; mounted read-only at `MOUNT`."""
+    files: dict[str, str]
+    """Path below `MOUNT` -> content; read-only."""
     environment: Mapping[str, str] = field(default_factory=dict)
     secret_environment: Mapping[str, str] = field(default_factory=dict, repr=False)
     """Name -> value; kept in a Secret that belongs to the Job."""
@@ -40,11 +39,17 @@ class JobSpec:
 class Engine(Protocol):
     """An evaluation engine that runs in a container."""
 
-    name: str
-    results_prefix: str
-    """A run's directory is `results/<eval_id>/<results_prefix><run_id>` on the shared claim."""
-    extract_script: Path
-    """Reads the results of runs from the shared claim and prints them, framed."""
+    @property
+    def name(self) -> str:
+        """By which requests choose it; a run's directory is `results/<eval_id>/<name>-<run_id>`."""
+
+    @property
+    def image(self) -> str:
+        """The container image of its runs."""
+
+    @property
+    def extract_program(self) -> dict[str, str]:
+        """Path -> content, as of `pod_files.program`: reads the results of runs and prints them, framed."""
 
     def build_job(self, evaluation: Evaluation, run: Run, attempt: int, secrets: RunSecrets) -> JobSpec:
         """The Job of a run."""

@@ -13,6 +13,7 @@ from typing import Any
 from budeval.config import StorageConfig
 from budeval.domain.evaluation import Evaluation, Run
 from budeval.domain.identifiers import job_names, parts_name
+from budeval.engines import pod_files
 from budeval.engines.base import MOUNT, SCRATCH, JobSpec
 
 MANAGED_BY = "app.kubernetes.io/managed-by"
@@ -54,7 +55,7 @@ def deployment(evaluation: Evaluation, run: Run, spec: JobSpec, storage: Storage
         "names": job_names(evaluation.eval_id, run.run_id, spec.attempt),
         "parts": parts,
         "job": job,
-        "files": dict(spec.files),
+        "files": pod_files.as_data(spec.files),
         "secrets": dict(spec.secret_environment),
     }
 
@@ -84,7 +85,7 @@ def _job(
         "volumes": [
             {"name": "shared", "persistentVolumeClaim": {"claimName": evaluation.claim}},
             {"name": "scratch", "emptyDir": {}},
-            {"name": "files", "configMap": {"name": parts}},
+            {"name": "files", "configMap": {"name": parts, "items": pod_files.as_items(spec.files)}},
         ],
     }
     return {

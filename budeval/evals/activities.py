@@ -23,6 +23,7 @@ from budeval.domain.results import (
     in_a_status,
     run_result,
     summary_of,
+    totals,
 )
 from budeval.domain.steps import ETA_EVENT
 from budeval.engines.base import Engine, JobSpec, RunSecrets
@@ -144,6 +145,7 @@ class EvaluationActivities:
             "results": _in_event(*found),
             "evaluation_id": eval_id,
             "outcome": evaluation_outcome(found[0]),
+            **totals(found[0]),
         }
         notification = announcement.notification
         content = notification.payload.content.model_copy(update={place: document})
@@ -245,6 +247,7 @@ class EvaluationActivities:
             )
         index = self._store.save_results(evaluation.eval_id, results)
         data = {"extraction_results": _in_event(results, index), "extraction_status": status}
+        data |= totals(results)
         self._store.update_workflow_data_in_statestore(workflow_id(evaluation.eval_id), data)
 
     def report_results(self, order: dict[str, Any]) -> dict[str, Any]:
@@ -307,6 +310,7 @@ class EvaluationActivities:
             "outcome": evaluation_outcome(found[0]),
             "extraction_status": "completed",
             "extraction_results": _in_event(*found),
+            **totals(found[0]),
         }
 
     def _evaluation(self, order: dict[str, Any]) -> Evaluation:

@@ -12,7 +12,7 @@ from budeval.domain.cluster import ClusterTarget, ClusterVerification
 from budeval.domain.evaluation import DEPLOYMENTS, Evaluation
 from budeval.domain.identifiers import parts_name
 from budeval.domain.observation import JobFacts
-from budeval.engines import manifests
+from budeval.engines import manifests, pod_files
 from budeval.engines.base import Engine, JobSpec
 from budeval.errors import ClusterError
 from budeval.evals.clusters import Clusters
@@ -152,6 +152,7 @@ class AnsibleOrchestrator:
 
     def _extraction_input(self, evaluation: Evaluation, run_ids: list[str]) -> dict[str, Any]:
         engine = self._engines[evaluation.engine]
+        program = engine.extract_program
         secret = self._storage.pull_secret
         return {
             "namespace": evaluation.target.namespace,
@@ -161,7 +162,8 @@ class AnsibleOrchestrator:
             "claim": evaluation.claim,
             "image": self._images.extractor,
             "mount_path": self._storage.mount_path,
-            "script_file": str(engine.extract_script),
+            "files": pod_files.as_data(program),
+            "items": pod_files.as_items(program),
             "arguments": [],
             "labels": manifests.labels(evaluation.eval_id),
             "pull_secrets": [{"name": secret}] if secret else [],

@@ -97,6 +97,12 @@ class EvaluationResults(BaseModel):
     results: list[dict[str, Any]]
     outcome: Outcome
     eval_id: str
+    completeness: dict[str, Any] = Field(
+        description="Of the cells that were asked for: how many are in which state, and the ratio of scored."
+    )
+    headline: dict[str, Any] | None = Field(
+        description="One score for all, with the rule by which it was made; null unless all cells are scored."
+    )
 
 
 class EventPage(BaseModel):

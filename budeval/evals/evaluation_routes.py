@@ -90,7 +90,7 @@ def evaluation_routes(intake: Intake, validation: Validation, views: EvaluationV
     return router
 
 
-def engine_routes(engines: Mapping[str, Engine], images: Mapping[str, str]) -> APIRouter:
+def engine_routes(engines: Mapping[str, Engine]) -> APIRouter:
     """What evaluations can be asked for."""
     router = APIRouter(responses=ERRORS, tags=["engines"])
 
@@ -98,7 +98,7 @@ def engine_routes(engines: Mapping[str, Engine], images: Mapping[str, str]) -> A
     def all_engines() -> list[EngineInfo]:
         """The engines of this service."""
         return [
-            EngineInfo(name=name, image=images[name], stock_datasets=len(engine.stock_datasets()))
+            EngineInfo(name=name, image=engine.image, stock_datasets=len(engine.stock_datasets()))
             for name, engine in sorted(engines.items())
         ]
 

@@ -211,9 +211,15 @@ def _check_datasets(engine: Engine, datasets: list[EvalDataset]) -> None:
         if dataset.source is None and dataset.dataset_id not in known:
             text = (
                 f"Engine {engine.name} has no stock dataset {dataset.dataset_id!r}. "
-                f"GET /engines/{engine.name}/datasets lists them; give `source` for one of your own."
+                + _datasets_there_are(engine)
             )
             raise RequestError(text, code="DATASET_UNKNOWN", param=f"eval_datasets.{at}.dataset_id")
+
+
+def _datasets_there_are(engine: Engine) -> str:
+    if not engine.stock_datasets():
+        return "It has none: give `source` for one of your own."
+    return f"GET /engines/{engine.name}/datasets lists them; give `source` for one of your own."
 
 
 def _check_rows(engine: Engine, datasets: list[EvalDataset], runs: list[Run]) -> None:

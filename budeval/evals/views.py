@@ -11,7 +11,7 @@ from budeval.domain.evaluation import EvaluationBrief, EvaluationRecord, Outcome
 from budeval.domain.monitoring import fraction_of, run_view
 from budeval.domain.notification import ENDED, Announcement, NotificationContent, WorkflowStatus
 from budeval.domain.observation import RunObservation
-from budeval.domain.results import evaluation_outcome, first_error
+from budeval.domain.results import evaluation_outcome, first_error, totals
 from budeval.domain.steps import ETA_EVENT, EVALUATION_STEPS
 from budeval.errors import RequestError
 from budeval.evals.answers import (
@@ -61,7 +61,9 @@ class EvaluationViews:
         results = found[0]
         success = all(result["status"] == "success" for result in results)
         outcome = evaluation_outcome(results)
-        return EvaluationResults(success=success, results=results, outcome=outcome, eval_id=eval_id)
+        return EvaluationResults(
+            success=success, results=results, outcome=outcome, eval_id=eval_id, **totals(results)
+        )
 
     def events(self, eval_id: str, after: int) -> EventPage:
         """What was announced after a number.

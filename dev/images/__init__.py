@@ -78,6 +78,13 @@ def opencompass() -> Image:
     return Image("budeval.local/opencompass:0.5.4", dockerfile, context, "4 min", python())
 
 
+def lm_eval() -> Image:
+    """The lm-eval runner, without torch."""
+    context = {"requirements.txt": _REQUIREMENTS / "lm-eval.txt"}
+    dockerfile = _DOCKERFILES / "lm-eval" / "Dockerfile"
+    return Image("budeval.local/lm-eval:0.4.13", dockerfile, context, "2 min", python())
+
+
 def budeval() -> Image:
     """The service itself, from the project's own Dockerfile."""
     names = ["pyproject.toml", "README.md", "LICENSE", "budeval", "requirements", "dev/collection.py"]
@@ -88,7 +95,7 @@ def budeval() -> Image:
 
 def for_clusters() -> list[Image]:
     """What every cluster of a stack holds from its start."""
-    return [pause(), python(), opencompass()]
+    return [pause(), python(), opencompass(), lm_eval()]
 
 
 def _debian_root() -> Path:

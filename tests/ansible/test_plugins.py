@@ -153,7 +153,9 @@ def test_files_and_secrets_belong_to_the_job(api: FakeApi, act: Act) -> None:
         json.dumps(job["metadata"]["labels"])
     }
     pod = job["spec"]["template"]["spec"]
-    assert {"name": "files", "configMap": {"name": _parts("r-1")}} in pod["volumes"]
+    items = [{"key": "run.json", "path": "run.json"}]
+    volume = {"name": "files", "configMap": {"name": _parts("r-1"), "items": items}}
+    assert volume in pod["volumes"]
     references = [item["valueFrom"] for item in pod["containers"][0]["env"] if "valueFrom" in item]
     assert references == [{"secretKeyRef": {"name": _parts("r-1"), "key": "OPENAI_API_KEY"}}]
     assert parts[1]["stringData"] == {"OPENAI_API_KEY": _KEY}
@@ -656,7 +658,8 @@ def _extraction(**changes: Any) -> Json:
         "claim": "a-claim",
         "image": "an-image",
         "mount_path": "/shared",
-        "script_file": __file__,
+        "files": {"__main__.py": ""},
+        "items": [{"key": "__main__.py", "path": "__main__.py"}],
         "arguments": [],
         "labels": {},
         "pull_secrets": [],

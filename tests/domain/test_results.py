@@ -15,6 +15,7 @@ from budeval.domain.results import (
     in_a_status,
     run_result,
     summary_of,
+    totals,
 )
 
 _EVALUATION = Evaluation.model_validate(
@@ -153,6 +154,26 @@ def test_a_run_that_never_had_a_job_has_a_result() -> None:
     assert (result["status"], result["scores"]) == ("error", [])
     assert (result["code"], result["error"], result["outcome"]) == ("FORBIDDEN", "You may not.", "FAILED")
     assert result["duration_seconds"] is None
+    assert [(cell["state"], cell["reason"]) for cell in result["cells"]] == [("failed", "FORBIDDEN")]
+    assert (result["completeness"]["requested"], result["completeness"]["ratio"]) == (1, 0)
+
+
+def test_a_run_whose_results_could_not_be_read_lacks_them() -> None:
+    """The Job has succeeded: its cells are missing, not failed."""
+    result = _result(_seen("succeeded"), None, "LOG_CORRUPT: torn")
+
+    assert [(cell["state"], cell["reason"]) for cell in result["cells"]] == [("missing", "LOG_CORRUPT")]
+
+
+def test_totals_are_over_all_runs() -> None:
+    """One incomplete run takes the headline, and its cells count."""
+    cell = {"state": "scored", "score": 40.0, "unit": "percent", "primary": True}
+    good = _result(_seen("succeeded"), {**_GUIDE, "cells": [cell], "planned": True})
+    bad = failed_result(_EVALUATION, "r", "OOM", "Too large.")
+
+    assert totals([good])["headline"]["score"] == 40
+    assert totals([good, bad])["headline"] is None
+    assert totals([good, bad])["completeness"]["ratio"] == 0.5
 
 
 @pytest.mark.parametrize(
@@ -216,7 +237,7 @@ def test_the_summary_is_the_guides_sentence(counts: list[int], sentence: str) ->
 
 def _two_results() -> tuple[list[Result], dict[str, dict[str, Any]]]:
     scores = [{**_SCORE, "metric": "f1"}, _SCORE]
-    good = _result(_seen("succeeded"), {**_GUIDE, "scores": scores, "cells": ["many"]})
+    good = _result(_seen("succeeded"), {**_GUIDE, "scores": scores, "cells": [{"state": "scored"}]})
     bad = failed_result(_EVALUATION, "other", "OOM", "too much")
     sizes = {
         name: {"key": f"result-{name}", "digest": "d", "bytes": size}
@@ -239,6 +260,7 @@ def test_results_that_are_too_large_are_told_in_short() -> None:
 
     good, bad = for_event(results, 999, sizes)
 
+    assert (good.pop("completeness")["ratio"], good.pop("headline")) == (1.0, None)
     assert good == {
         "run_id": "r",
         "eval_id": "e-1",

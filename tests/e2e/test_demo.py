@@ -76,8 +76,12 @@ def _run_directly(stack: Stack) -> dict[str, float]:
 @pytest.fixture(scope="module")
 def demo_evaluation(stack: Stack) -> dict[str, Any]:
     """The demo's request, evaluated: {eval_id, results}."""
+    return _evaluated(stack)
+
+
+def _evaluated(stack: Stack, **changes: Any) -> dict[str, Any]:
     stack.up()
-    body = demo.request(model.chat_endpoint(stack.clusters[0].node_address))
+    body = demo.request(model.chat_endpoint(stack.clusters[0].node_address)) | changes
     with httpx.Client(base_url="http://127.0.0.1:13080", timeout=30, trust_env=False) as service:
         eval_id = evaluations.start(service, body)
         evaluations.wait_for_end(service, eval_id)
@@ -105,6 +109,21 @@ def test_the_demos_scores_are_those_of_opencompass(stack: Stack, demo_evaluation
 
     assert ours == pytest.approx(direct)
     assert all(score > 0 for score in direct.values())
+
+
+def test_both_engines_give_the_same_scores(stack: Stack, demo_evaluation: dict[str, Any]) -> None:
+    """The same rows, the same model, the same comparison: lm-eval's shares are OpenCompass' percentages."""
+    other = _evaluated(stack, engine="lm-eval")
+
+    percentages = {result["dataset_id"]: result["scores"][0] for result in demo_evaluation["results"]}
+    shares = {result["dataset_id"]: result["scores"][0] for result in other["results"]}
+    assert {(score["metric"], score["unit"]) for score in shares.values()} == {("accuracy", "fraction")}
+    assert {name: 100 * score["score"] for name, score in shares.items()} == pytest.approx(
+        {name: score["score"] for name, score in percentages.items()}
+    )
+    assert {name: score["samples"] for name, score in shares.items()} == {
+        name: score["samples"] for name, score in percentages.items()
+    }
 
 
 def test_the_demos_events_are_what_the_workflow_did(

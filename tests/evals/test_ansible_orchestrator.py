@@ -193,7 +193,7 @@ def _evaluation() -> Evaluation:
 def _working(runner: FakeRunner, directory: Path, storage: StorageConfig = _STORAGE) -> AnsibleOrchestrator:
     images = EngineConfig(extractor="an-extractor")
     clusters = Clusters(directory, lambda _eval_id: None)
-    engines = {"opencompass": OpenCompass(images, storage)}
+    engines = {"opencompass": OpenCompass("an-image", storage)}
     return AnsibleOrchestrator(runner, clusters, engines, storage, images)
 
 
@@ -286,8 +286,7 @@ def test_each_try_of_an_extraction_has_a_job_of_its_own(clusters: Path) -> None:
     assert orders[0] == orders[1]
     assert (orders[0]["claim"], orders[0]["image"]) == ("another-claim", "an-extractor")
     assert orders[0]["pull_secrets"] == [{"name": "a-secret"}]
-    assert Path(orders[0]["script_file"]).name == "extract_results.py"
-    assert (orders[0]["wait_seconds"], runner.patience) == (300, 300)
+    assert "budeval.engines.opencompass.extract_results" in orders[0]["files"]["__main__.py"]
     assert (orders[0]["wait_seconds"], runner.patience) == (300, 300)
 
 

@@ -73,7 +73,7 @@ class Case:
         sidecar = self.dapr.client()
         self.store = EvaluationStore(sidecar)
         self.vault = Vault(sidecar, Sealer(self.seal_key))
-        engines = {"opencompass": OpenCompass(EngineConfig(opencompass="an-image"), StorageConfig())}
+        engines = {"opencompass": OpenCompass("an-image", StorageConfig())}
         clusters = Clusters(
             None,
             lambda eval_id: self.vault.open(self.store.load(eval_id).sealed_as).get("kubeconfig"),

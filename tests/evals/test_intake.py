@@ -11,7 +11,7 @@ import httpx
 import pytest
 import yaml
 
-from budeval.config import EngineConfig, Settings, StorageConfig
+from budeval.config import Settings, StorageConfig
 from budeval.domain.cluster import FROM_REQUEST, ClusterTarget
 from budeval.domain.evaluation import EvaluationRecord
 from budeval.engines.opencompass.jobs import OpenCompass
@@ -77,7 +77,7 @@ class Desk:
             EvaluationStore(sidecar),
             Vault(sidecar, Sealer(self.seal_key)),
             Clusters(settings.clusters_dir, lambda _eval_id: None, Path("/nowhere")),
-            {"opencompass": OpenCompass(EngineConfig(), StorageConfig())},
+            {"opencompass": OpenCompass("an-image", StorageConfig())},
             lambda name: self.secrets.get(name, {}),
             self._start,
         )

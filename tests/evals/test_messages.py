@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from fastapi import FastAPI
 
-from budeval.config import EngineConfig, Settings, StorageConfig
+from budeval.config import Settings, StorageConfig
 from budeval.domain.evaluation import EvaluationRecord
 from budeval.engines.opencompass.jobs import OpenCompass
 from budeval.evals import http_errors
@@ -54,7 +54,7 @@ class Inbox:
             EvaluationStore(sidecar),
             Vault(sidecar, Sealer(self.seal_key)),
             Clusters(settings.clusters_dir, lambda _eval_id: None, Path("/nowhere")),
-            {"opencompass": OpenCompass(EngineConfig(), StorageConfig())},
+            {"opencompass": OpenCompass("an-image", StorageConfig())},
             {"mine": {"mine": _KEY}}.__getitem__,
             self.started.append,
         )

@@ -78,7 +78,7 @@ class Case:
         settings = Settings(default_cluster="first", clusters_dir=self.clusters_dir)
         sidecar = self.dapr.client()
         clusters = Clusters(settings.clusters_dir, lambda _eval_id: None, Path("/nowhere"))
-        engines = {"opencompass": OpenCompass(settings.images, settings.storage)}
+        engines = {"opencompass": OpenCompass("an-image", settings.storage)}
         intake = Intake(
             settings,
             EvaluationStore(sidecar),

@@ -1,8 +1,8 @@
 """Read the scores of OpenCompass runs from the shared volume and print them to standard output.
 
-One long file on purpose: a ConfigMap mounts it into a pod whose image has nothing but Python, so it can
-import neither this package nor another. Standard library only, Python 3.9 and later; nothing but tests
-imports it. By default it prints one frame per run and a closing one, `BUDEVAL1 <run id or -> <bytes> <sha256>
+One long file on purpose: whoever has nothing but Python and this file can run it (docs/decisions/0009).
+Standard library only, Python 3.9 and later; the extractors of other engines take from it what is the same for
+all. By default it prints one frame per run and a closing one, `BUDEVAL1 <run id or -> <bytes> <sha256>
 <base64(zlib(json))>`, so that the reader (`budeval.domain.frames`) notices whatever a container log adds or
 loses; `--plain` prints one JSON document.
 
@@ -38,7 +38,7 @@ import stat
 import sys
 import zlib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 DEFAULT_ROOT = "/workspace/shared/results"
@@ -49,6 +49,7 @@ PROFILES = re.compile(r"summary_([0-9]{8}_[0-9]{6})")
 TITLE = re.compile(r"(-{3,}|#{3,}|={3,}).*", re.DOTALL)
 PART = re.compile(r"(.+)_[0-9]+", re.DOTALL)
 REPLICA = re.compile(r".*_replica[0-9]+", re.DOTALL)
+REASONING = re.compile(r"</?(?:think|thinking|reasoning)>", re.IGNORECASE)
 NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 
 FIXED_HEADER = ["dataset", "version", "metric", "mode"]
@@ -91,12 +92,16 @@ MAX_DOCUMENT = 32 * 1024 * 1024
 MAX_WARNINGS = 200
 MAX_NAME = 300
 LOG_TAIL = 2000
+MANY = 8  # as many equal replies are no chance
 CLOCK_STEP = 2.0  # seconds; the coarsest time stamps of a file system
 
 GUIDE_KEYS = ("dataset", "version", "metric", "mode", "score")
 UNITS = {"percent", "fraction", "count"}
 OWN_KEYS = ("dataset_id", "model", "unit", "primary", "group", "kind", "exact", "judge", "profile")
 SAMPLE_KEYS = ("samples", "stderr", "interval")
+
+UNKNOWN = object()
+"""A reply that the engine does not tell."""
 
 Cell = dict[str, Any]
 
@@ -123,6 +128,52 @@ class Warnings:
     def listed(self) -> list[dict[str, str]]:
         """All of them, in the order in which they came up."""
         return [{"code": code, "message": message} for code, message in self._found]
+
+
+class Replies:
+    """The replies to a dataset as they come in: what is odd about them, and which items they belong to."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._told = 0
+        self._empty = 0
+        self._reasoned = 0
+        self._first: str | None = None
+        self._equal = True
+        self._digest = hashlib.sha256()
+        self._identified = True
+
+    def add(self, prompt: Any, reference: Any, reply: Any = UNKNOWN) -> None:
+        """One more; the order counts. Without its prompt an item is not known again."""
+        self.count += 1
+        self._identified = self._identified and prompt is not None
+        item = json.dumps([plain_text(prompt), plain_text(reference)]).encode("ascii")
+        self._digest.update(hashlib.sha256(item).digest())
+        if reply is UNKNOWN:
+            return
+        text = reply if isinstance(reply, str) else json.dumps(reply)
+        self._told += 1
+        self._empty += is_empty(reply)
+        self._reasoned += bool(REASONING.search(text))
+        self._first = text if self._first is None else self._first
+        self._equal = self._equal and text == self._first
+
+    @property
+    def items(self) -> str | None:
+        """SHA-256 over the SHA-256 of each item (prompt and reference): equal where the same was asked."""
+        return self._digest.hexdigest() if self._identified else None
+
+    def doubts(self, planned: int | None) -> Iterator[tuple[str, str]]:
+        """Why a score made of them may be an artefact. `planned`: how many there should be."""
+        if self.count == 0 or 0 < self._told == self._empty:
+            yield "PREDICTIONS_EMPTY", f"all {self.count} predictions are empty"
+        elif self._equal and self._told >= MANY:
+            yield "PREDICTIONS_EQUAL", f"all {self._told} predictions are the same"
+        if self._reasoned:
+            text = f"{self._reasoned} of {self.count} predictions hold reasoning that may be scored as answer"
+            yield "REASONING_IN_PREDICTIONS", text
+        if planned and self.count < planned:
+            yield "PREDICTIONS_FEWER", f"{self.count} predictions of {planned} rows"
 
 
 class Summary(NamedTuple):
@@ -168,6 +219,8 @@ class Plan(NamedTuple):
     attempt: int | None
     datasets: list[Planned]
     models: list[str]
+    output: str | None
+    """Directory of this start, of engines that write each into one of its own."""
     written: float
 
 
@@ -185,20 +238,30 @@ class Result(NamedTuple):
     values: dict[str, Any]
     error: str | None
     marks: list[bool]
+    readings: list[tuple[str, str]]
+    """What each reply was read as, and the reference it was compared with."""
 
 
-NO_RESULT = Result({}, None, [])
+NO_RESULT = Result({}, None, [], [])
 NO_CONFIGURATION = Configuration(None, [], set())
 
 
-def main(arguments: list[str], environment: Mapping[str, str]) -> int:
+class Engine(NamedTuple):
+    """Whose results are read."""
+
+    name: str
+    judge: Callable[[str], dict[str, Any]]
+    """From a run's directory to its answer; Unreadable where that cannot be read."""
+
+
+def main(arguments: list[str], environment: Mapping[str, str], engine: Engine) -> int:
     """Print an answer for each requested run. Exit status 2 where the request itself is wrong."""
     try:
         eval_id, run_ids, root = parse_environment(environment)
     except (ValueError, OSError) as error:
         sys.stderr.write(f"extract_results: {error}\n")
         return 2
-    results = (extract_run(root, eval_id, run_id) for run_id in run_ids)
+    results = (extract_run(engine, root, eval_id, run_id) for run_id in run_ids)
     if "--plain" in arguments:
         whole = list(results)
         success = all(result["status"] == "success" for result in whole)
@@ -250,15 +313,15 @@ def to_json(document: Any) -> str:
     return json.dumps(document, allow_nan=False, separators=(",", ":"))
 
 
-def extract_run(root: str, eval_id: str, run_id: str) -> dict[str, Any]:
+def extract_run(engine: Engine, root: str, eval_id: str, run_id: str) -> dict[str, Any]:
     """The result of one run: the guide's keys, and ours beside them. Never raises for what it reads."""
-    base = os.path.join(os.path.realpath(root), eval_id, f"opencompass-{run_id}")
+    base = os.path.join(os.path.realpath(root), eval_id, f"{engine.name}-{run_id}")
     answer: dict[str, Any] = {"run_id": run_id, "eval_id": eval_id, "status": "error", "scores": []}
-    answer.update(csv_file=None, engine="opencompass", attempt=None, cells=[], warnings=[])
+    answer.update(csv_file=None, engine=engine.name, attempt=None, cells=[], warnings=[])
     if not os.path.isdir(base) or leads_elsewhere(base):
         return {**answer, "error": "Results directory not found", "code": "RESULTS_MISSING"}
     try:
-        return within_limit({**answer, **judge_run(Run(base))})
+        return within_limit({**answer, **engine.judge(base)})
     except Exception as error:  # noqa: BLE001 - one run's surprise must not cost the others their answers
         text = str(error) if isinstance(error, Unreadable) else type(error).__name__
         return {**answer, "error": f"Results cannot be read: {clip(text)}", "code": "RESULTS_UNREADABLE"}
@@ -274,39 +337,64 @@ def within_limit(document: dict[str, Any]) -> dict[str, Any]:
     return document
 
 
-def judge_run(run: Run) -> dict[str, Any]:
+def judge_run(base: str) -> dict[str, Any]:
     """Status, scores, cells and warnings of a run whose directory is there."""
-    attempt = {"attempt": run.plan.attempt if run.plan else None}
+    run = Run(base)
+    attempt = of_plan(run.plan)
     if not run.summaries:
         return {
             **attempt,
-            "error": "No CSV results found",
-            "code": "SUMMARY_MISSING",
-            "log": run.newest_log(),
+            **without_scores(run.plan, "SUMMARY_MISSING", "No CSV results found", run.newest_log),
         }
     stamp = max(summary.stamp for summary in run.summaries)
     current = [summary for summary in run.summaries if summary.stamp == stamp]
     unfinished = run.unfinished_attempt(current)
     if unfinished:
         text = f"{unfinished} ended before its summary; the newest is of {stamp}"
-        return {**attempt, "error": text, "code": "ATTEMPT_INCOMPLETE", "log": run.newest_log()}
+        return {**attempt, **without_scores(run.plan, "ATTEMPT_INCOMPLETE", text, run.newest_log)}
     warnings = Warnings()
     try:
         cells = [cell for same in by_judge(current) for cell in Judgement(run, same, warnings).cells()]
     except Unreadable as error:
         text = f"Results cannot be read: {clip(str(error))}"
-        return {**attempt, "error": text, "code": "RESULTS_UNREADABLE", "log": run.newest_log()}
+        return {**attempt, **without_scores(run.plan, "RESULTS_UNREADABLE", text, run.newest_log)}
     answer = {**attempt, "csv_file": safe(current[-1].path), "cells": cells, "warnings": warnings.listed()}
-    return {**answer, **verdict(run, cells)}
+    return {**answer, **verdict(cells, run.newest_log)}
 
 
-def verdict(run: Run, cells: list[Cell]) -> dict[str, Any]:
+def of_plan(plan: Plan | None) -> dict[str, Any]:
+    """What an answer says of the plan it was judged against."""
+    return {"attempt": plan.attempt if plan else None, "planned": plan is not None}
+
+
+def without_scores(
+    plan: Plan | None, code: str, error: str, newest_log: Callable[[], str | None]
+) -> dict[str, Any]:
+    """The answer for a run that has left no scores: each cell that was asked for is missing."""
+    cells = [
+        {**blank_cell(item.abbr, ABSENT, model, item), "state": "missing", "reason": code}
+        for item in (plan.datasets if plan else [])
+        for model in (plan.models if plan else [])
+    ]
+    return {"error": error, "code": code, "log": newest_log(), "cells": cells[:MAX_CELLS]}
+
+
+def blank_cell(dataset: str, metric: str, model: str, planned: Planned | None) -> Cell:
+    """A cell about which nothing is known yet."""
+    cell: Cell = {"dataset": clip(dataset), "metric": clip(metric), "model": clip(model), "score": None}
+    cell.update(version=ABSENT, mode=ABSENT, unit=None, exact=False, primary=False, group=False, kind="score")
+    if planned and planned.dataset_id is not None:
+        cell["dataset_id"] = clip(planned.dataset_id)
+    return cell
+
+
+def verdict(cells: list[Cell], newest_log: Callable[[], str | None]) -> dict[str, Any]:
     """Success only where nothing that was asked for lacks a score. Groups follow from their datasets."""
     scores = [score_of(cell) for cell in primary_last(cells) if cell["state"] == "scored"]
     unscored = [cell for cell in cells if cell["state"] != "scored" and not cell["group"]]
     if not scores:
         text = "No score in the summary"
-        return {"scores": [], "error": text, "code": "NOTHING_SCORED", "log": run.newest_log()}
+        return {"scores": [], "error": text, "code": "NOTHING_SCORED", "log": newest_log()}
     if unscored:
         names = ", ".join(dict.fromkeys(cell["dataset"] for cell in unscored))
         return {"scores": scores, "error": clip(f"No score for: {names}"), "code": "PARTLY_SCORED"}
@@ -368,12 +456,18 @@ class Run:
     def newest_log(self) -> str | None:
         """The end of the log that was written last."""
         logs = [path for experiment in self.experiments for path in experiment.logs.values()]
-        logs += [
-            path
-            for name, path in files(os.path.join(self.base, ".budeval"))
-            if name.endswith((".log", ".out"))
-        ]
-        return log_tail(max(logs, key=lambda path: (modified(path), path))) if logs else None
+        return newest_tail(logs + own_logs(self.base))
+
+
+def own_logs(base: str) -> list[str]:
+    """The logs that our own program has left."""
+    found = files(os.path.join(base, ".budeval"))
+    return [path for name, path in found if name.endswith((".log", ".out"))]
+
+
+def newest_tail(logs: list[str]) -> str | None:
+    """The end of the log that was written last."""
+    return log_tail(max(logs, key=lambda path: (modified(path), path))) if logs else None
 
 
 def read_plan(path: str) -> Plan | None:
@@ -399,7 +493,8 @@ def read_plan(path: str) -> Plan | None:
         )
         for item in datasets
     ]
-    return Plan(int_or_none(attempt), planned, [str(model) for model in models], modified(path))
+    output = text_or_none(plan.get("output"))
+    return Plan(int_or_none(attempt), planned, [str(model) for model in models], output, modified(path))
 
 
 def text_or_none(value: Any) -> str | None:
@@ -626,6 +721,7 @@ class Judgement:
             raise Unreadable(f"more than {MAX_CELLS} cells were asked for")
         self._results: dict[tuple[str, str], Result] = {}
         self._problems: dict[tuple[str, str], str | None] = {}
+        self._replies: dict[tuple[str, str], Replies] = {}
 
     def _asked(self) -> list[str]:
         """The datasets asked for: by the plan, else the configuration; empty where neither tells."""
@@ -756,7 +852,7 @@ class Judgement:
 
     def _cell(self, name: str, metric: str, column: Column, text: str) -> Cell:
         """The cell of a dataset: the prediction files can veto it, the result file gives the exact number."""
-        blank = self._blank(name, metric, column)
+        blank = {**self._blank(name, metric, column), **self._unexpected(name, column)}
         result, folder = self._result(column, name)
         problem = self._predictions_problem(folder, name)
         if problem:
@@ -773,12 +869,12 @@ class Judgement:
         if exact and finite(f"{value:.2f}") != finite(text):
             said = f"{clip(name)} {clip(metric)}: the result file has {value!r}, the summary {clip(text)}"
             self._warnings.add("SUMMARY_DIFFERS", said)
-        found_out = measured(metric, value, result.marks)
         planned = self._planned.get(name)
-        if found_out["unit"] is None and planned and planned.unit:
-            found_out["unit"] = planned.unit
-            if planned.rows:
-                found_out.setdefault("samples", planned.rows)
+        replies = self._replies.get((folder or "", name))
+        verdict_on_items = Marks(result.marks, replies.items if replies else None)
+        found_out = measured(metric, value, verdict_on_items, planned.unit if planned else None)
+        if planned and planned.unit and planned.rows:
+            found_out.setdefault("samples", planned.rows)
         return {**blank, **found_out, "exact": exact}
 
     def _of_group(self, name: str, metric: str, column: Column, text: str) -> Cell:
@@ -789,7 +885,7 @@ class Judgement:
         value = finite(text)
         if value is None:
             return {**cell, "state": "not_a_number", "reason": "NOT_A_NUMBER", "detail": clip(text)}
-        return {**cell, **measured(metric, value, [])}
+        return {**cell, **measured(metric, value)}
 
     def _unlisted(self, name: str, column: Column) -> Iterator[Cell]:
         """Cells of a dataset that no row names: `dataset_abbrs` may list groups alone."""
@@ -808,14 +904,22 @@ class Judgement:
 
     def _blank(self, name: str, metric: str, column: Column) -> Cell:
         planned = self._planned.get(name)
-        cell: Cell = {"_row": name, "dataset": clip(self._own.get(name, name)), "metric": clip(metric)}
-        cell.update(model=clip(column.name), score=None, version=ABSENT, mode=ABSENT, unit=None, exact=False)
-        cell.update(primary=False, group=False, kind="score")
-        if planned and planned.dataset_id is not None:
-            cell["dataset_id"] = clip(planned.dataset_id)
+        cell = {"_row": name, **blank_cell(self._own.get(name, name), metric, column.name, planned)}
         if self._judge is not None:
             cell["judge"] = clip(self._judge)
         return cell
+
+    def _unexpected(self, name: str, column: Column) -> dict[str, bool]:
+        """A mark on cells that nobody asked for."""
+        plan = self._run.plan
+        if plan is None:
+            return {}
+        strange = [] if name in self._planned else [name]
+        if plan.models and not {column.name, *column.folders} & set(plan.models):
+            strange.append(column.name)
+        for what in strange:
+            self._warnings.add("UNEXPECTED", f"{clip(what)} was not asked for")
+        return {"unexpected": True} if strange else {}
 
     def _unscored(
         self, blank: Cell, name: str, folder: str | None, reason: str | None = None, detail: str | None = None
@@ -850,7 +954,8 @@ class Judgement:
             return [whole]
         parts = re.compile(re.escape(f"{folder}/{own}") + "_[0-9]+")
         taken = {f"{folder}/{other}" for other in self._names.get(folder, {}).values()}
-        return [path for stem, path in predictions.items() if parts.fullmatch(stem) and stem not in taken]
+        found = [stem for stem in predictions if parts.fullmatch(stem) and stem not in taken]
+        return [predictions[stem] for stem in sorted(found, key=lambda stem: int(stem.rpartition("_")[2]))]
 
     def _predictions_problem(self, folder: str | None, name: str) -> str | None:
         """Why the predictions cannot be believed, or None. Warns where they are empty or too few."""
@@ -862,8 +967,7 @@ class Judgement:
 
     def _read_predictions(self, folder: str, name: str) -> str | None:
         paths = self._prediction_files(folder, name)
-        replies: list[Any] = []
-        items = 0
+        replies = Replies()
         for path in paths:
             try:
                 document = read_json(path)
@@ -874,18 +978,15 @@ class Judgement:
                 return f"{os.path.basename(path)}: {error}"
             if not isinstance(document, dict):
                 return f"{os.path.basename(path)}: not a JSON object"
-            items += len(document)
-            found = (item for item in document.values() if isinstance(item, dict))
-            replies += [is_empty(item["prediction"]) for item in found if "prediction" in item]
-        if paths and (items == 0 or (replies and all(replies))):
-            self._warnings.add(
-                "PREDICTIONS_EMPTY", f"{clip(name)}: all {items} predictions of {folder} are empty"
-            )
-        planned = self._planned.get(name)
-        if paths and planned and planned.rows and items < planned.rows:
-            self._warnings.add(
-                "PREDICTIONS_FEWER", f"{clip(name)}: {items} predictions of {planned.rows} rows"
-            )
+            for item in document.values():
+                known = item if isinstance(item, dict) else {}
+                prompt, reference = known.get("origin_prompt"), known.get("gold")
+                replies.add(prompt, reference, known.get("prediction", UNKNOWN))
+        if paths:
+            self._replies[folder, name] = replies
+            planned = self._planned.get(name)
+            for code, text in replies.doubts(planned.rows if planned else None):
+                self._warnings.add(code, f"{clip(name)} of {clip(folder)}: {text}")
         return None
 
     def _result(self, column: Column, name: str) -> tuple[Result, str | None]:
@@ -913,7 +1014,12 @@ class Judgement:
             return NO_RESULT
         error = clip(text_or_none(document["error"]) or "not told") if "error" in document else None
         values = {as_in_csv(metric): value for metric, value in document.items() if metric != "details"}
-        return Result(values, error, verdicts(document.get("details")))
+        details = listed(document.get("details"))
+        result = Result(values, error, verdicts(details), readings(details))
+        if len(result.readings) >= MANY and one_for_many(result.readings):
+            text = f"{clip(name)} of {clip(folder)}: each reply was read as {clip(result.readings[0][0])}"
+            self._warnings.add("ANSWERS_EQUAL", text)
+        return result
 
 
 def own_names(asked: list[str], *found: Iterable[str]) -> dict[str, str]:
@@ -948,42 +1054,100 @@ def is_empty(prediction: Any) -> bool:
     return all(reply is None or (isinstance(reply, str) and not reply.strip()) for reply in replies)
 
 
-def verdicts(details: Any) -> list[bool]:
-    """Whether each sample was right, where OpenCompass' details tell it of every one; else empty.
-
-    A list, or a dict by the sample's number; the verdict is `correct` or, of some evaluators, `is_correct`.
-    """
+def listed(details: Any) -> list[dict[str, Any]]:
+    """OpenCompass' details, one for each sample: a list, or a dict by the sample's number. Else empty."""
     if isinstance(details, dict):
         details = [item for number, item in details.items() if number.isdigit()]
+    found = details if isinstance(details, list) else []
+    return found if all(isinstance(item, dict) for item in found) else []
+
+
+def only(value: Any) -> Any:
+    """The one value of a list of one; OpenCompass writes each as such."""
+    return value[0] if isinstance(value, list) and len(value) == 1 else value
+
+
+def verdicts(details: list[dict[str, Any]]) -> list[bool]:
+    """Whether each sample was right, where the details tell it of every one; else empty.
+
+    The verdict is `correct` or, of some evaluators, `is_correct`; of `AccEvaluator`, which writes neither,
+    whether prediction and reference are the same text.
+    """
     marks = []
-    for item in details if isinstance(details, list) else []:
-        correct = item.get("correct", item.get("is_correct")) if isinstance(item, dict) else None
-        correct = correct[0] if isinstance(correct, list) and len(correct) == 1 else correct
+    for item in details:
+        correct = only(item.get("correct", item.get("is_correct")))
+        if correct is None and isinstance(item.get("predictions"), str):
+            correct = item["predictions"] == item.get("references")
         if not isinstance(correct, bool):
             return []
         marks.append(correct)
     return marks
 
 
-def measured(metric: str, value: float, marks: list[bool]) -> dict[str, Any]:
+def readings(details: list[dict[str, Any]]) -> list[tuple[str, str]]:
+    """What each reply was read as by a multiple-choice evaluator, and the reference; empty where not told."""
+    pairs = [(only(item.get("parsed")), only(item.get("refr"))) for item in details]
+    return [pair for pair in pairs if isinstance(pair[0], str) and isinstance(pair[1], str)]
+
+
+def one_for_many(pairs: list[tuple[str, str]]) -> bool:
+    """Whether everything was read as the same, though different answers were right: a fallback option."""
+    return len({read for read, _ in pairs}) == 1 and len({right for _, right in pairs}) > 1
+
+
+def plain_text(value: Any) -> str:
+    """The words of a prompt or a reference, without what the engine or the model wraps around them."""
+    if isinstance(value, list):
+        return "\n".join(plain_text(item) for item in value)
+    if isinstance(value, dict):
+        return plain_text(value.get("prompt", value.get("content")))
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+class Marks(NamedTuple):
+    """The verdict on each sample, and what identifies the samples."""
+
+    right: list[bool]
+    items: str | None
+
+
+NO_MARKS = Marks([], None)
+
+
+def packed(marks: Marks) -> dict[str, Any]:
+    """One bit for each sample, the first sample in the highest bit of the first byte."""
+    padded = marks.right + [False] * (-len(marks.right) % 8)
+    eights = (padded[start : start + 8] for start in range(0, len(padded), 8))
+    octets = bytes(sum(bit << (7 - place) for place, bit in enumerate(eight)) for eight in eights)
+    bits = base64.b64encode(octets).decode("ascii")
+    return {"items": marks.items, "count": len(marks.right), "bits": bits}
+
+
+def measured(
+    metric: str, value: float, marks: Marks = NO_MARKS, planned_unit: str | None = None
+) -> dict[str, Any]:
     """A score with its unit and, where the verdicts tell it, its uncertainty in that unit.
 
-    `samples` counts the verdicts. `stderr` and the 95 % interval (Wilson's: it stays within the range and is
-    not empty where all samples agree) are given where the score is the mean of the verdicts, like accuracy.
+    `samples` counts the verdicts. `stderr`, the 95 % interval (Wilson's: it stays within the range and is not
+    empty where all samples agree) and the packed verdicts are given where the score is their mean, like
+    accuracy.
     """
-    scales = {"percent": 100.0, "fraction": 1.0, "count": float(len(marks))}
-    share = sum(marks) / len(marks) if marks else 0.0
-    fits = [unit for unit, scale in scales.items() if marks and close(value, scale * share)]
-    unit = unit_by_name(metric, value)
+    count = len(marks.right)
+    scales = {"percent": 100.0, "fraction": 1.0, "count": float(count)}
+    share = sum(marks.right) / count if count else 0.0
+    fits = [unit for unit, scale in scales.items() if count and close(value, scale * share)]
+    unit = planned_unit or unit_by_name(metric, value)
     if fits and unit not in fits:
         unit = fits[0] if len(fits) == 1 else None
     found: dict[str, Any] = {"state": "scored", "score": value, "unit": unit}
-    if marks:
-        found["samples"] = len(marks)
+    if count:
+        found["samples"] = count
     if unit in fits:
-        stderr, low, high = uncertainty(share, len(marks))
+        stderr, low, high = uncertainty(share, count)
         scale = scales[unit]
         found.update(stderr=stderr * scale, interval=[low * scale, high * scale])
+        if marks.items:
+            found["verdicts"] = packed(marks)
     return found
 
 
@@ -1139,5 +1303,7 @@ def files_below(directory: str) -> list[tuple[str, str]]:
     return sorted(found)
 
 
+OPENCOMPASS = Engine("opencompass", judge_run)
+
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:], os.environ))
+    sys.exit(main(sys.argv[1:], os.environ, OPENCOMPASS))

@@ -1,8 +1,8 @@
 """Run one OpenCompass evaluation in a pod: check, plan, run, watch, and say truthfully how it ended.
 
-Runs as one file mounted from a ConfigMap: standard library only, Python 3.9 and later; the service imports
-it only to check inline rows by the same code. It reads `run.json` beside it, which the service writes
-(`budeval/engines/opencompass/jobs.py`), and the API key from OPENAI_API_KEY, never printed or written.
+Mounted from a ConfigMap together with `budeval.engines.in_pod`: standard library only, Python 3.9 and later.
+It reads `run.json`, which the service writes (`budeval/engines/opencompass/jobs.py`), and the API key from
+OPENAI_API_KEY, never printed or written.
 
 OpenCompass 0.5.4 exits 0 when everything failed, takes a broken file for a finished one, and asks the
 endpoint only after half a minute of imports. So: the endpoint is asked first, broken files of an earlier
@@ -13,41 +13,30 @@ Kubernetes shows with the pod.
 
 from __future__ import annotations
 
-import csv
-import http.client
 import json
 import math
-import mmap
 import os
 import re
-import signal
 import subprocess
 import sys
-import time
-import urllib.error
-import urllib.request
-from collections.abc import Iterable, Mapping
-from typing import Any, NoReturn
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
 
-HERE = os.path.dirname(os.path.abspath(__file__))
-TERMINATION_LOG = "/dev/termination-log"
-PLANNED = ("abbr", "dataset_id", "rows", "unit")
+from budeval.engines.in_pod.endpoint import check_endpoint
+from budeval.engines.in_pod.engine_process import log_file, run_engine
+from budeval.engines.in_pod.failure import RunError
+from budeval.engines.in_pod.files import TAIL, read_json, say, tail, write
+from budeval.engines.in_pod.masking import mask
+from budeval.engines.in_pod.plan import model_name, write_plan
+from budeval.engines.in_pod.program import main
+from budeval.engines.in_pod.progress import Progress
+from budeval.engines.in_pod.rows import ANSWER, PROMPT, is_own, prepare_rows
+
+ENGINE = (sys.executable, "-m", "opencompass.cli.main")
 TOKENIZER = "/opt/tokenizer"
-ENDPOINT_SECONDS = 30.0
-ENDPOINT_PAUSES = (1.0, 3.0, 6.0)
-STOP_GRACE_SECONDS = 8.0
-SHORTEST_SECRET = 8  # what is shorter protects nothing (EMPTY, none) and stands in ordinary words
-POLL_SECONDS = 1.0
-TAIL = 1500
-TERMINATION_LIMIT = 4000
-ASK_AGAIN = {408, 409, 425, 429}
-AUTH_REFUSED = {401, 403}
-SERVER_FAULT = 500
-TERMINATED = 143
 
 STAMP = re.compile(r"\d{8}_\d{6}")
-PLACEHOLDER = re.compile(r"\{([A-Za-z_][A-Za-z0-9_ ]*)\}")
-PROMPT, ANSWER = "budeval_prompt", "budeval_answer"
 CHAT = {
     "round": [{"role": "HUMAN", "api_role": "HUMAN"}, {"role": "BOT", "api_role": "BOT", "generate": True}]
 }
@@ -99,199 +88,33 @@ DESCRIBE = (
 )
 
 
-class RunError(Exception):
-    """The run cannot be, or has not become, what was asked for."""
-
-    def __init__(self, code: str, message: str) -> None:
-        super().__init__(f"{code}: {message}")
-        self.code = code
-        self.message = message
-
-
-class Stopped(BaseException):
-    """SIGTERM or SIGINT came."""
-
-
-def main(environment: Mapping[str, str], engine: list[str]) -> int:
-    """Run what `run.json` says. `engine` is the command of OpenCompass; tests put a fake in its place."""
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, stop)
-    try:
-        run(load_spec(os.path.join(HERE, "run.json")), environment, engine)
-    except RunError as error:
-        report(error, environment)
-        return 3
-    except Exception as error:
-        report(RunError("ENGINE_FAILED", f"run_in_pod.py failed: {type(error).__name__}"), environment)
-        raise
-    except Stopped:
-        say("stopped by a signal")
-        return TERMINATED
-    return 0
-
-
-def stop(_number: int, _frame: Any) -> NoReturn:
-    """Whatever is under way ends by this exception, and with it the engine."""
-    raise Stopped
-
-
-def run(spec: dict[str, Any], environment: Mapping[str, str], engine: list[str]) -> None:
-    """From the checked input to the checked output."""
+def run(spec: dict[str, Any], environment: Mapping[str, str], engine: tuple[str, ...] = ENGINE) -> None:
+    """From the checked input to the checked output. `engine` is its command; tests put a fake there."""
     progress = Progress()
     progress.tell(0, 0, "prepare")
     scratch = environment.get("HOME", "/scratch")
-    own = [prepare_rows(dataset, spec["limit"], scratch) for dataset in spec["datasets"] if is_own(dataset)]
+    own = [own_dataset(dataset, spec["limit"], scratch) for dataset in spec["datasets"] if is_own(dataset)]
     check_endpoint(spec["model"], environment.get("OPENAI_API_KEY", ""))
     config = os.path.join(scratch, "evaluation.py")
     write(config, config_text(spec, own))
     planned = own + stock_plan(spec, config, environment)
     run_dir = spec["run_dir"]
-    write_plan(spec, planned)
+    write_plan(spec, [model_name(spec)], planned)
     mask(run_dir, environment.get("OPENAI_API_KEY", ""))  # what an attempt that was killed has left
     heal(run_dir)
     command = [*engine, config, "-w", run_dir, *resume(run_dir)]
-    status = run_engine(command, spec, planned, environment, progress)
+    tell = partial(tell_progress, spec, planned, progress)
+    status = run_engine(command, run_dir, engine_environment(spec, environment), tell)
     check_results(run_dir, model_name(spec), planned, status)
     progress.tell(progress.total, progress.total, "done")
 
 
-def load_spec(path: str) -> dict[str, Any]:
-    """The content of run.json."""
-    try:
-        with open(path, encoding="utf-8") as file:
-            spec: dict[str, Any] = json.load(file)
-        for name in ("eval_id", "run_id", "attempt", "model", "limit", "datasets", "run_dir", "data_dir"):
-            spec[name]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise RunError("SPEC_INVALID", f"run.json cannot be used: {type(error).__name__} {error}") from error
-    return spec
-
-
-def is_own(dataset: dict[str, Any]) -> bool:
-    """Whether its rows come from the team and not with OpenCompass."""
-    return bool(dataset["kind"] == "own")
-
-
-def prepare_rows(dataset: dict[str, Any], limit: int | None, scratch: str) -> dict[str, Any]:
-    """Check the rows of an own dataset and write them as OpenCompass gets them: prompt and answer.
-
-    Prompts are filled in here: OpenCompass would also replace a `{column}` that stands in a row's text.
-    """
-    rows = list(read_rows(dataset))[:limit]
-    if not rows:
-        raise RunError("DATASET_INVALID", f"Dataset {dataset['dataset_id']} has no rows.")
-    target = os.path.join(scratch, f"{dataset['abbr']}.jsonl")
-    lines = [json.dumps(prompt_and_answer(dataset, number, row)) for number, row in enumerate(rows, 1)]
-    write(target, "\n".join(lines) + "\n")
+def own_dataset(dataset: dict[str, Any], limit: int | None, scratch: str) -> dict[str, Any]:
+    """A dataset of the team's as OpenCompass gets it: RULER's evaluator wants a list of answers."""
+    as_list = dataset["evaluator"] == "contains"
+    prepared = prepare_rows(dataset, limit, scratch, (lambda answer: [answer]) if as_list else str)
     # All four evaluators count right replies and give their share in percent.
-    return {**dataset, "file": target, "rows": len(rows), "unit": "percent"}
-
-
-def read_rows(dataset: dict[str, Any]) -> Iterable[dict[str, Any]]:
-    """The rows of a JSON Lines or CSV file, blank lines left out."""
-    path = dataset["file"]
-    try:
-        with open(path, encoding="utf-8-sig", newline="") as file:
-            if dataset["format"] == "csv":
-                yield from csv.DictReader(file)
-                return
-            for number, line in enumerate(file, 1):
-                if line.strip():
-                    yield parse_row(line, number)
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        text = f"The rows of {dataset['dataset_id']} cannot be read: {error}. Check source.path and format."
-        raise RunError("DATASET_INVALID", text) from error
-
-
-def parse_row(line: str, number: int) -> dict[str, Any]:
-    """One line of JSON Lines."""
-    try:
-        row = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        text = f"Line {number} is not JSON: {type(error).__name__} {error}."
-        raise RunError("DATASET_INVALID", text) from error
-    if not isinstance(row, dict):
-        raise RunError("DATASET_INVALID", f"Line {number} is not a JSON object.")
-    return row
-
-
-def prompt_and_answer(dataset: dict[str, Any], number: int, row: dict[str, Any]) -> dict[str, Any]:
-    """A row as OpenCompass gets it."""
-    missing = [
-        name for name in [*PLACEHOLDER.findall(dataset["prompt"]), dataset["answer"]] if row.get(name) is None
-    ]
-    if missing:
-        there = ", ".join(sorted(map(str, row)))
-        text = f"Row {number} of {dataset['dataset_id']} has no column {missing[0]!r}. It has: {there}."
-        raise RunError("DATASET_INVALID", text)
-    answer: Any = str(row[dataset["answer"]]).strip()
-    if dataset["evaluator"] == "last_number":
-        answer = answer.replace(",", "")
-    elif dataset["evaluator"] == "contains":
-        answer = [answer]
-    prompt = PLACEHOLDER.sub(lambda match: str(row[match.group(1)]), dataset["prompt"])
-    return {PROMPT: prompt, ANSWER: answer}
-
-
-def check_endpoint(model: dict[str, Any], key: str) -> None:
-    """Ask the endpoint for one token; what may pass is asked again a few times."""
-    for pause in (*ENDPOINT_PAUSES, None):
-        try:
-            ask_endpoint(model, key)
-        except RunError as error:  # noqa: PERF203 - four tries at most
-            if pause is None or error.code not in {"ENDPOINT_UNREACHABLE", "ENDPOINT_ERROR"}:
-                raise
-            say(f"{error}; asking again in {pause:.0f} s")
-            time.sleep(pause)
-        else:
-            return
-
-
-class NoRedirects(urllib.request.HTTPRedirectHandler):
-    """The key is meant for one host: a redirect is refused, not followed."""
-
-    def redirect_request(self, *_arguments: Any) -> None:
-        """Make an error of it."""
-
-
-def ask_endpoint(model: dict[str, Any], key: str) -> None:
-    """One request to the chat API; RunError says what it shows."""
-    url = model["endpoint"].rstrip("/") + "/chat/completions"
-    body = {"model": model["name"], "messages": [{"role": "user", "content": "Hi"}], "max_tokens": 1}
-    headers = {"Content-Type": "application/json", "Authorization": f"Bearer {key}"}
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), NoRedirects)
-    try:
-        request = urllib.request.Request(url, json.dumps(body).encode(), headers)  # noqa: S310 - http(s) only
-        with opener.open(request, timeout=ENDPOINT_SECONDS) as answer:
-            answer.read()
-    except urllib.error.HTTPError as error:
-        said = error.read(2000).decode("utf-8", "replace")
-        raise RunError(*refusal(error.code, url, without_key(said, key))) from None
-    except (OSError, ValueError, http.client.HTTPException) as error:
-        # Others than the operating system's words may quote the headers.
-        said = str(error) if isinstance(error, OSError) else type(error).__name__
-        text = f"{url} does not answer: {without_key(said, key)}. Check endpoint, and the pods' network."
-        raise RunError("ENDPOINT_UNREACHABLE", text) from None
-
-
-def refusal(status: int, url: str, said: str) -> tuple[str, str]:
-    """Code and message of an HTTP error."""
-    text = f"{url} answers {status}: {' '.join(said.split())[:300]}"
-    if status in AUTH_REFUSED:
-        return "ENDPOINT_AUTH_FAILED", f"{text}. Check api_key."
-    if status >= SERVER_FAULT or status in ASK_AGAIN:
-        return "ENDPOINT_ERROR", text
-    return "ENDPOINT_REFUSED", f"{text}. Check model_name and endpoint."
-
-
-def without_key(text: str, key: str) -> str:
-    """Servers echo what they refuse."""
-    return text.replace(key, "***") if len(key) >= SHORTEST_SECRET else text
-
-
-def model_name(spec: dict[str, Any]) -> str:
-    """The model's name as a directory of OpenCompass."""
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", spec["model"]["name"]).strip("-.")[:100] or "model"
+    return {**prepared, "unit": "percent"}
 
 
 def config_text(spec: dict[str, Any], own: list[dict[str, Any]]) -> str:
@@ -396,20 +219,6 @@ def stock_plan(spec: dict[str, Any], config: str, environment: Mapping[str, str]
     return [{"abbr": abbr, "dataset_id": stock[0]["dataset_id"], "rows": None} for abbr in abbrs]
 
 
-def write_plan(spec: dict[str, Any], planned: list[dict[str, Any]]) -> None:
-    """What was asked for, before the engine starts: the extractor judges against it."""
-    plan = {
-        "schema": 1,
-        "attempt": spec["attempt"],
-        "models": [model_name(spec)],
-        "datasets": [{name: item.get(name) for name in PLANNED} for item in planned],
-    }
-    target = os.path.join(spec["run_dir"], ".budeval", "plan.json")
-    os.makedirs(os.path.dirname(target), exist_ok=True)
-    write(target + ".new", json.dumps(plan))
-    os.replace(target + ".new", target)
-
-
 def resume(run_dir: str) -> list[str]:
     """Go on with the newest attempt, by its name: `latest` takes what sorts last, as our own directory."""
     stamps = sorted(name for name in os.listdir(run_dir) if STAMP.fullmatch(name))
@@ -435,108 +244,9 @@ def json_files(run_dir: str, kind: str) -> list[str]:
     return sorted(found)
 
 
-def read_json(path: str) -> dict[str, Any] | None:
-    """The object in a file, None where there is none."""
-    try:
-        with open(path, encoding="utf-8") as file:
-            document = json.load(file)
-    except (OSError, ValueError):
-        return None
-    return document if isinstance(document, dict) else None
-
-
-class Progress:
-    """Progress lines: only when something has changed, never backwards."""
-
-    def __init__(self) -> None:
-        self.total = 0
-        self._last: tuple[int, int, str] | None = None
-
-    def tell(self, done: int, total: int, phase: str) -> None:
-        """Print a line if it says something new."""
-        self.total = max(self.total, total)
-        if self._last and self._last[2] == phase:
-            done = max(done, self._last[0])
-        now = (done, self.total, phase)
-        if now != self._last:
-            self._last = now
-            line = {"done": done, "total": self.total, "phase": phase}
-            print("BUDEVAL1-PROGRESS " + json.dumps(line), flush=True)
-
-
 def engine_environment(spec: dict[str, Any], environment: Mapping[str, str]) -> dict[str, str]:
     """Where OpenCompass finds stock data; it would download them otherwise."""
     return {**environment, "COMPASS_DATA_CACHE": spec["data_dir"]}
-
-
-def run_engine(
-    command: list[str],
-    spec: dict[str, Any],
-    planned: list[dict[str, Any]],
-    environment: Mapping[str, str],
-    progress: Progress,
-) -> int:
-    """Run OpenCompass to its end in a session of its own; a signal to us ends all of it. Its exit status."""
-    log = os.path.join(spec["run_dir"], ".budeval", "engine.log")
-    say("starting OpenCompass")
-    with open(log, "ab") as output:
-        engine = subprocess.Popen(
-            command,
-            env=engine_environment(spec, environment),
-            cwd=environment.get("HOME", "/scratch"),
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-        try:
-            while engine.poll() is None:
-                tell_progress(spec, planned, progress)
-                time.sleep(POLL_SECONDS)
-        finally:
-            end_session(engine)
-            mask(spec["run_dir"], environment.get("OPENAI_API_KEY", ""))
-    tell_progress(spec, planned, progress)
-    say(f"OpenCompass ended with exit status {engine.returncode}; the end of its output:")
-    say(tail(log))
-    return engine.returncode
-
-
-def mask(run_dir: str, key: str) -> None:
-    """The engine writes down what an endpoint says, and endpoints echo keys; files stay on the claim."""
-    if len(key) < SHORTEST_SECRET:
-        return
-    for directory, _, names in os.walk(run_dir):
-        for name in names:
-            path = os.path.join(directory, name)
-            if os.path.isfile(path) and not os.path.islink(path) and os.path.getsize(path):
-                mask_file(path, key.encode())
-
-
-def mask_file(path: str, key: bytes) -> None:
-    """Rewrite a file that has the key in it, whatever else is in it."""
-    try:
-        with open(path, "r+b") as file, mmap.mmap(file.fileno(), 0) as content:
-            if content.find(key) < 0:  # as nearly always: nothing is copied then
-                return
-            masked = content[:].replace(key, b"***")
-        with open(path, "wb") as whole:
-            whole.write(masked)
-    except OSError as error:
-        say(f"{path} could not be searched for the key: {error.strerror}")
-
-
-def end_session(engine: subprocess.Popen[bytes]) -> None:
-    """End the engine and its workers; those that outlive it would go on writing."""
-    for number, patience in ((signal.SIGTERM, STOP_GRACE_SECONDS), (signal.SIGKILL, STOP_GRACE_SECONDS)):
-        try:
-            os.killpg(engine.pid, number)
-        except ProcessLookupError:
-            break
-        try:
-            engine.wait(patience)
-        except subprocess.TimeoutExpired:
-            continue
-    engine.wait()
 
 
 def tell_progress(spec: dict[str, Any], planned: list[dict[str, Any]], progress: Progress) -> None:
@@ -610,48 +320,8 @@ def evidence(run_dir: str, model: str, missing: list[str]) -> str:
             path = find(run_dir, "logs", kind, model, abbr + ".out")
             if path:
                 return "Its log ends: " + tail(path)
-    return "The engine's log ends: " + tail(os.path.join(run_dir, ".budeval", "engine.log"))
-
-
-def tail(path: str) -> str:
-    """The end of a log; of a line that overwrites itself only its last state."""
-    try:
-        with open(path, "rb") as file:
-            file.seek(max(0, os.path.getsize(path) - 8 * TAIL))
-            text = file.read().decode("utf-8", "replace")
-    except OSError:
-        return "(no log)"
-    return "\n".join(line.rpartition("\r")[2] for line in text.rstrip().split("\n"))[-TAIL:]
-
-
-def report(error: RunError, environment: Mapping[str, str]) -> None:
-    """Say how the run failed where Kubernetes and people look."""
-    key = environment.get("OPENAI_API_KEY", "")
-    document = document_of(error.code, without_key(error.message, key))
-    print("BUDEVAL1-FAILED " + document, flush=True)
-    try:
-        write(environment.get("BUDEVAL_TERMINATION_LOG", TERMINATION_LOG), document)
-    except OSError as problem:
-        say(f"the termination log cannot be written: {problem}")
-
-
-def document_of(code: str, message: str) -> str:
-    """JSON that fits into a termination log, which Kubernetes cuts at 4096 bytes."""
-    while len(document := json.dumps({"code": code, "message": message})) > TERMINATION_LIMIT:
-        message = message[: len(message) * 3 // 4]
-    return document
-
-
-def write(path: str, text: str) -> None:
-    """A whole file."""
-    with open(path, "w", encoding="utf-8") as file:
-        file.write(text)
-
-
-def say(text: str) -> None:
-    """A line for people."""
-    print(f"run_in_pod: {text}", flush=True)
+    return "The engine's log ends: " + tail(log_file(run_dir))
 
 
 if __name__ == "__main__":
-    sys.exit(main(os.environ, [sys.executable, "-m", "opencompass.cli.main"]))
+    sys.exit(main(sys.argv[1], os.environ, run))

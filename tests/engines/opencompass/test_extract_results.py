@@ -79,7 +79,7 @@ class Tree:
 
     def read(self) -> Document:
         """The run's document, checked for what holds of every one."""
-        document = extractor.extract_run(str(self.root), _EVAL, self.run_id)
+        document = extractor.extract_run(extractor.OPENCOMPASS, str(self.root), _EVAL, self.run_id)
         _check(document)
         return document
 
@@ -144,7 +144,7 @@ def test_a_complete_run_is_a_success(sample: Document) -> None:
         ("tiles_mcq", "d890be", "accuracy", "gen", 80.0),
     ]
     assert all(s["exact"] and s["primary"] and s["unit"] == "percent" for s in sample["scores"])
-    assert [s.get("samples") for s in sample["scores"]] == [32, None, 20]
+    assert [s.get("samples") for s in sample["scores"]] == [32, 20, 20]
     assert sample["csv_file"].endswith("/20261122_112931/summary/summary_20261122_112931.csv")
     assert sample["warnings"] == []
 
@@ -855,7 +855,10 @@ def test_links_lead_nowhere(tree: Tree, tmp_path: Path) -> None:
     assert tree.read()["code"] == "SUMMARY_MISSING"
 
     (tree.root / _EVAL / "opencompass-link").symlink_to(other.base)
-    assert extractor.extract_run(str(tree.root), _EVAL, "link")["code"] == "RESULTS_MISSING"
+    assert (
+        extractor.extract_run(extractor.OPENCOMPASS, str(tree.root), _EVAL, "link")["code"]
+        == "RESULTS_MISSING"
+    )
 
 
 @pytest.mark.parametrize(
@@ -986,20 +989,19 @@ def test_deep_and_odd_trees_are_answered(tree: Tree) -> None:
 
 
 def test_a_surprise_in_one_run_leaves_the_others_their_answers(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Whatever goes wrong inside, each run has its frame."""
     for name in ("r1", "r2"):
         Tree(tmp_path, name).summary(f"{_HEAD},m1", "a,111111,accuracy,gen,50.00")
-    judge = extractor.judge_run
 
-    def stumble(run: extractor.Run) -> Document:
-        if run.base.endswith("r1"):
+    def stumble(base: str) -> Document:
+        if base.endswith("r1"):
             raise ZeroDivisionError
-        return judge(run)
+        return extractor.judge_run(base)
 
-    monkeypatch.setattr(extractor, "judge_run", stumble)
-    extractor.main([], {"EVAL_ID": _EVAL, "RUN_IDS": "r1,r2", "RESULTS_ROOT": str(tmp_path)})
+    environment = {"EVAL_ID": _EVAL, "RUN_IDS": "r1,r2", "RESULTS_ROOT": str(tmp_path)}
+    extractor.main([], environment, extractor.Engine("opencompass", stumble))
 
     found = frames.decode(capsys.readouterr().out, ["r1", "r2"])
     assert found["r1"]["error"] == "Results cannot be read: ZeroDivisionError"
@@ -1069,7 +1071,7 @@ def test_the_guides_success_response(tmp_path: Path, capsys: pytest.CaptureFixtu
     made.fill("c01")
     environment = {"EVAL_ID": _EVAL, "RUN_IDS": "test-job-001", "RESULTS_ROOT": str(tmp_path)}
 
-    assert extractor.main(["--plain"], environment) == 0
+    assert extractor.main(["--plain"], environment, extractor.OPENCOMPASS) == 0
 
     answer = json.loads(capsys.readouterr().out)
     (result,) = answer["results"]
@@ -1090,7 +1092,7 @@ def test_guide_error_1_no_directory(tmp_path: Path, capsys: pytest.CaptureFixtur
     """The guide's error response, word for word."""
     environment = {"EVAL_ID": _EVAL, "RUN_IDS": "test-job-002", "RESULTS_ROOT": str(tmp_path)}
 
-    assert extractor.main(["--plain"], environment) == 0
+    assert extractor.main(["--plain"], environment, extractor.OPENCOMPASS) == 0
 
     answer = json.loads(capsys.readouterr().out)
     (result,) = answer["results"]
@@ -1144,7 +1146,7 @@ def test_guide_error_4_a_job_that_cannot_work_fails(
     environment: dict[str, str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The exit status tells the playbook; nothing that looks like an answer is printed."""
-    assert extractor.main([], environment) == 2
+    assert extractor.main([], environment, extractor.OPENCOMPASS) == 2
 
     printed = capsys.readouterr()
     assert printed.out == ""
@@ -1153,7 +1155,8 @@ def test_guide_error_4_a_job_that_cannot_work_fails(
 
 def test_guide_error_5_a_job_that_was_stopped_shows(tree: Tree, capsys: pytest.CaptureFixture[str]) -> None:
     """A log that ends early has no closing frame, so no part of it is taken for the whole."""
-    extractor.main([], {"EVAL_ID": _EVAL, "RUN_IDS": "r1", "RESULTS_ROOT": str(tree.root)})
+    environment = {"EVAL_ID": _EVAL, "RUN_IDS": "r1", "RESULTS_ROOT": str(tree.root)}
+    extractor.main([], environment, extractor.OPENCOMPASS)
     whole = capsys.readouterr().out
 
     assert frames.decode(whole, ["r1"])["r1"]["code"] == "SUMMARY_MISSING"

@@ -8,15 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from budeval.config import EngineConfig, StorageConfig
+from budeval.config import StorageConfig
 from budeval.domain.evaluation import Evaluation
 from budeval.engines.base import JobSpec, RunSecrets
+from budeval.engines.in_pod.program import load_spec
 from budeval.engines.manifests import deployment
 from budeval.engines.opencompass.jobs import OpenCompass
-from budeval.engines.opencompass.run_in_pod import load_spec
 
 _STORAGE = StorageConfig(mount_path="/workspace/shared")
-_ENGINE = OpenCompass(EngineConfig(opencompass="images.local/opencompass:1"), _STORAGE)
+_ENGINE = OpenCompass("images.local/opencompass:1", _STORAGE)
 _OWN = {"format": "csv", "prompt": "{question}", "answer": "reference", "evaluator": "last_number"}
 _ROWS = "question,reference\n2 + 3?,5\n"
 # What a kubelet would replace in commands and variables: $(NAME), and $$ by $.
@@ -57,10 +57,9 @@ def test_the_job_runs_our_script_under_an_init_process() -> None:
     """As PID 1 OpenCompass would not hear that it shall stop."""
     spec = _job(_evaluation())
 
-    assert spec.command == ["/usr/bin/tini", "-g", "--", "python3", "/budeval/run_in_pod.py"]
+    assert spec.command == ["/usr/bin/tini", "-g", "--", "python3", "/budeval", "/budeval/run.json"]
     assert spec.image == "images.local/opencompass:1"
-    assert set(spec.files) == {"run_in_pod.py", "run.json"}
-    compile(spec.files["run_in_pod.py"], "run_in_pod.py", "exec")
+    assert "budeval.engines.opencompass.run_in_pod" in spec.files["__main__.py"]
 
 
 def test_run_json_holds_what_the_script_reads(tmp_path: Any) -> None:
@@ -95,7 +94,7 @@ def test_results_lie_where_the_pod_may_write_and_the_extractor_looks() -> None:
     job = deployment(evaluation, evaluation.runs[0], spec, _STORAGE)["job"]
     (container,) = job["spec"]["template"]["spec"]["containers"]
     writable = [mount["mountPath"] for mount in container["volumeMounts"] if not mount.get("readOnly")]
-    assert any(_run_json(spec)["run_dir"].startswith(f"{path}/{_ENGINE.results_prefix}") for path in writable)
+    assert any(_run_json(spec)["run_dir"].startswith(f"{path}/opencompass-") for path in writable)
 
 
 def test_the_model_is_asked_as_the_evaluation_says() -> None:
@@ -154,7 +153,7 @@ def test_rows_on_the_claim_are_read_there() -> None:
     spec = _job(_evaluation(dataset_id="sums", own={**_OWN, "path": "team-a/sums.csv"}))
 
     assert _dataset(spec)["file"] == "/workspace/shared/datasets/team-a/sums.csv"
-    assert set(spec.files) == {"run_in_pod.py", "run.json"}
+    assert not any("dataset" in path for path in spec.files)
 
 
 @pytest.mark.parametrize(
@@ -243,8 +242,3 @@ def test_stock_datasets_are_names_of_configurations() -> None:
 def test_stock_datasets_ask_for_generated_text() -> None:
     """A chat API gives no perplexities."""
     assert [name for name in _ENGINE.stock_datasets() if re.search(r"(^|_)ppl(_|$)", name)] == []
-
-
-def test_the_extraction_script_is_there() -> None:
-    """It is mounted into a pod as it is."""
-    assert _ENGINE.extract_script.is_file()

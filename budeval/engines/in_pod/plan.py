@@ -1,0 +1,32 @@
+"""What was asked for, in the words of the engine, before it starts: the extractor judges against it."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from typing import Any
+
+from budeval.engines.in_pod.files import write
+
+PLANNED = ("abbr", "dataset_id", "rows", "unit")
+
+
+def write_plan(spec: dict[str, Any], models: list[str], planned: list[dict[str, Any]], **more: Any) -> None:
+    """Write `.budeval/plan.json`; `more` is what only this engine's extractor reads."""
+    plan = {
+        "schema": 1,
+        "attempt": spec["attempt"],
+        "models": models,
+        "datasets": [{name: item.get(name) for name in PLANNED} for item in planned],
+        **more,
+    }
+    target = os.path.join(spec["run_dir"], ".budeval", "plan.json")
+    os.makedirs(os.path.dirname(target), exist_ok=True)
+    write(target + ".new", json.dumps(plan))
+    os.replace(target + ".new", target)
+
+
+def model_name(spec: dict[str, Any]) -> str:
+    """The model's name as a directory of OpenCompass."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", spec["model"]["name"]).strip("-.")[:100] or "model"

@@ -1,0 +1,24 @@
+"""How far a run is, for the watcher."""
+
+from __future__ import annotations
+
+import json
+
+
+class Progress:
+    """Progress lines: only when something has changed, never backwards."""
+
+    def __init__(self) -> None:
+        self.total = 0
+        self._last: tuple[int, int, str] | None = None
+
+    def tell(self, done: int, total: int, phase: str) -> None:
+        """Print a line if it says something new."""
+        self.total = max(self.total, total)
+        if self._last and self._last[2] == phase:
+            done = max(done, self._last[0])
+        now = (done, self.total, phase)
+        if now != self._last:
+            self._last = now
+            line = {"done": done, "total": self.total, "phase": phase}
+            print("BUDEVAL1-PROGRESS " + json.dumps(line), flush=True)

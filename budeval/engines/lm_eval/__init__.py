@@ -1,0 +1,1 @@
+"""lm-eval, the harness of EleutherAI: the scripts that its pods run."""

@@ -1,0 +1,38 @@
+"""How replies are compared with reference answers."""
+
+import pytest
+
+from budeval.domain.evaluation import Evaluator
+from budeval.engines.lm_eval import evaluators
+
+
+@pytest.mark.parametrize(
+    ("evaluator", "reply", "answer", "right"),
+    [
+        ("exact", " Paris\n", "Paris", 1.0),
+        ("exact", "Paris.", "Paris", 0.0),
+        ("exact", "<think>Rome?</think>\nParis", "Paris", 1.0),
+        ("contains", "It is PARIS, of course", "Paris", 1.0),
+        ("contains", "<think>Paris</think>Rome", "Paris", 0.0),
+        ("last_number", "2 + 3 = 5, or 6", "6", 1.0),
+        ("last_number", "It costs 1,234.50 in all.", "1234.5", 1.0),
+        ("last_number", "minus -7", "-7", 1.0),
+        ("last_number", "7\n\nQuestion: and 8?", "7", 1.0),
+        ("last_number", "none", "7", 0.0),
+        ("last_number", "7", "seven", 0.0),
+        ("choice", "B", "B", 1.0),
+        ("choice", "The answer is (C), not D", "C", 1.0),
+        ("choice", "Because", "B", 0.0),
+        ("choice", "", "A", 0.0),
+    ],
+)
+def test_a_reply_is_right_or_wrong(evaluator: str, reply: str, answer: str, right: float) -> None:
+    """Of the text after the reasoning."""
+    judge = getattr(evaluators, evaluator)
+
+    assert judge({"budeval_answer": answer}, [reply]) == {"accuracy": right}
+
+
+def test_there_is_one_for_each_name_that_requests_may_give() -> None:
+    """The same names as everywhere."""
+    assert all(callable(getattr(evaluators, evaluator.value)) for evaluator in Evaluator)
