@@ -10,6 +10,10 @@
 Codes are part of the API: they never change their meaning.
 """
 
+import re
+
+_WRITTEN = re.compile(r"([A-Z][A-Z0-9_]*): (.*)", re.DOTALL)
+
 
 class BudevalError(Exception):
     """A failure with a stable code, a message for people and the field at fault, if any."""
@@ -70,3 +74,9 @@ class SidecarError(BudevalError):
     """Dapr's sidecar, or a component behind it, did not do what was asked. Worth trying again."""
 
     code = "SIDECAR_UNAVAILABLE"
+
+
+def code_and_message(text: str) -> tuple[str, str]:
+    """Of a failure as it crosses Dapr, `CODE: message`; whatever is none of ours is INTERNAL, in full."""
+    match = _WRITTEN.fullmatch(text)
+    return (match[1], match[2]) if match else (BudevalError.code, text)

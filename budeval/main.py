@@ -81,9 +81,7 @@ class Service:
             self.engines,
             settings.eta_receiver,
         )
-        self._reconciler = Reconciler(
-            self.store, self.engine, self._start_evaluation, self._evaluating.close_broken
-        )
+        self._reconciler = Reconciler(self.store, self.engine, self._start_evaluation, self._evaluating)
         self.engine.register(
             [workflows.verify_cluster, workflows.evaluate_model, workflows.watch_cluster], self._activities()
         )

@@ -40,7 +40,7 @@ class _Silence(NamedTuple):
 
 _SLOW = "The API server is slow or cut off: check the network."
 _TOO_LARGE = "It is too large for the cluster: put the dataset on the claim."
-_ANSWERS = [
+_ANSWERS: list[_Answer] = [
     _Answer(*row)
     for row in (
         ({401}, "", "AUTH_FAILED", False, "The credential is wrong or expired: give a new one."),
@@ -62,7 +62,7 @@ _ANSWERS = [
         ({429, 500, 502, 503}, "", "CLUSTER_UNREACHABLE", True, "The API server is overloaded or not well."),
     )
 ]
-_SILENCES = [
+_SILENCES: list[_Silence] = [
     _Silence(*row)
     for row in (
         (r"timed? ?out|Timeout", "API_TIMEOUT", True, _SLOW),
@@ -82,8 +82,10 @@ _SILENCES = [
             True,
             "Check the server's address and that it can be reached from here.",
         ),
+        # Of this machine, whatever file they name.
+        (r"\[Errno |MemoryError|Traceback", "RUNNER_CRASH", True, "The service's own log tells more."),
         (
-            r"kubeconfig|Invalid kube-config",
+            r"Invalid kube-?config|Could not create API client",
             "KUBECONFIG_INVALID",
             False,
             "Give a kubeconfig with a current context.",

@@ -103,7 +103,7 @@ class Timeouts(_Frozen):
     start: int = Field(600, ge=1, le=24 * 3600)
     """For a run that cannot start: no node takes it, or a quota is used up."""
     run: int = Field(6 * 3600, ge=1, le=7 * 24 * 3600)
-    """For a run from its start; the Job's deadline."""
+    """For a run from its start. The Job's own deadline is this and `start`: a Job's time begins before."""
 
 
 class Audience(_Frozen):

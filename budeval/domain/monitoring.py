@@ -13,10 +13,13 @@ from budeval.domain.progress import estimate_end, whole_minutes
 
 _IMAGE_PATIENCE = timedelta(seconds=60)
 """An image that cannot be pulled may be a registry's moment of weakness, but not for longer."""
+_WAITING = {RunState.PENDING, RunState.BLOCKED}
+_SILENT = "The cluster does not say why. See its Job and pod, its controllers, and the image's size."
 _LISTINGS_UNTIL_GONE = 2
 _UNHEARD_UNTIL_GONE = timedelta(seconds=60)
 _PLACE_AT_MOST_EVERY = timedelta(seconds=15)
 _PERCENT_STEP = 5
+_OTHER_MINUTES = 0.25
 _TELL_AT_MOST_EVERY = timedelta(seconds=5)
 
 
@@ -25,6 +28,7 @@ class RunStory(BaseModel):
 
     seen: RunObservation
     blocked_since: datetime | None = None
+    """Since when it waits to start, for the same reason or for none that is told."""
     missing: int = 0
     """Listings in a row without its Job."""
     redeployed: bool = False
@@ -41,10 +45,13 @@ class MonitorState(BaseModel):
     """Estimated."""
     end_fraction: float = 0.0
     """What was done when it was estimated."""
+    later: bool = False
+    """The newest look would have the end later."""
     unreachable_since: datetime | None = None
     told_percent: int = -1
     told_states: dict[str, str] = Field(default_factory=dict)
     told_at: datetime | None = None
+    told_minutes: int | None = None
     placing_at: datetime | None = None
     """When Jobs were asked for last that a quota had refused."""
     tick: int = 0
@@ -63,7 +70,11 @@ class MonitorState(BaseModel):
         if started and (fraction > self.end_fraction or late):
             self.end_fraction = fraction
             begin = min(max(min(started).replace(tzinfo=None), self.since), now)
-            self.end = estimate_end(self.end, now, begin, fraction)
+            fresh = estimate_end(self.end, now, begin, fraction)
+            # Later than told only if two looks in a row say so: one slow minute is no trend.
+            later = self.end is not None and fresh is not None and fresh > self.end and not late
+            self.end = self.end if later and not self.later else fresh
+            self.later = later and not self.later
 
     @property
     def fraction(self) -> float:
@@ -112,22 +123,25 @@ class MonitorState(BaseModel):
             self.runs[run_id] = story.model_copy(update=change)
 
     def news(self, now: datetime) -> dict[str, object] | None:
-        """Progress that is worth an event, or None: 5 % more, or a run in another state or phase."""
+        """What is worth an event, or None: 5 % more, a run in another state or phase, or another end."""
         if self.told_at and now - self.told_at < _TELL_AT_MOST_EVERY and not self.finished:
             return None
         percent = int(self.fraction * 100)
         states = {run_id: _telling_state(story.seen) for run_id, story in self.runs.items()}
-        if percent < self.told_percent + _PERCENT_STEP and states == self.told_states:
+        minutes = self.eta_minutes(now)
+        further = percent >= self.told_percent + _PERCENT_STEP or states != self.told_states
+        if not further and not _is_another(minutes, self.told_minutes):
             return None
         self.told_percent, self.told_states, self.told_at = max(percent, self.told_percent), states, now
-        return {"percent": self.told_percent, "eta_minutes": self.eta_minutes(now), "runs": self.view()}
+        self.told_minutes = minutes
+        return {"percent": self.told_percent, "eta_minutes": minutes, "runs": self.view()}
 
     def next_deadline(self, now: datetime, timeouts: Timeouts) -> timedelta | None:
         """How long until patience with a blocked run ends, None where none is blocked."""
         left = [
             story.blocked_since + _patience(story.seen, timeouts) - now
             for story in self.runs.values()
-            if story.blocked_since and story.seen.state is RunState.BLOCKED
+            if story.blocked_since and story.seen.state in _WAITING
         ]
         return max(min(left), timedelta(seconds=1)) if left else None
 
@@ -138,6 +152,13 @@ class MonitorState(BaseModel):
     def view(self) -> dict[str, dict[str, object]]:
         """Each run for those who watch: state, samples, reason."""
         return {run_id: run_view(story.seen) for run_id, story in self.runs.items()}
+
+
+def _is_another(minutes: int | None, told: int | None) -> bool:
+    """Whether the minutes that are left are worth telling: by a quarter, and by more than one, other ones."""
+    if minutes is None or told is None:
+        return minutes != told
+    return abs(minutes - told) > max(1, told * _OTHER_MINUTES)
 
 
 def run_view(seen: RunObservation) -> dict[str, object]:
@@ -180,14 +201,16 @@ def _next(
     story = before or RunStory(seen=seen)
     if seen.state is RunState.GONE:
         seen = story.seen
-    if seen.state is not RunState.BLOCKED:
-        change = {"seen": _with_progress(before, seen), "missing": 0, "blocked_since": None}
-        return story.model_copy(update=change)
+    seen = _with_progress(before, seen)
+    if seen.state not in _WAITING:
+        return story.model_copy(update={"seen": seen, "missing": 0, "blocked_since": None})
     same = before is not None and before.seen.code == seen.code
     blocked_since = (before.blocked_since if before and same else None) or now
     if now - blocked_since >= _patience(seen, timeouts):
-        text = f"It could not start for {int((now - blocked_since).total_seconds())} s. {seen.message}"
-        seen = seen.model_copy(update={"state": RunState.FAILED, "message": text})
+        seconds = int((now - blocked_since).total_seconds())
+        text = f"It could not start for {seconds} s. {seen.message or _SILENT}"
+        code = seen.code or "NOT_STARTED"
+        seen = seen.model_copy(update={"state": RunState.FAILED, "code": code, "message": text})
     return story.model_copy(update={"seen": seen, "missing": 0, "blocked_since": blocked_since})
 
 

@@ -75,6 +75,8 @@ class JobFacts(BaseModel):
     """`Reason: message` of warnings about the Job or its pod, newest last."""
     log: str | None = None
     """The tail of the pod's log."""
+    log_unread: bool = False
+    """The pod has a log that could not be read this time."""
 
 
 class RunObservation(BaseModel):
@@ -92,6 +94,8 @@ class RunObservation(BaseModel):
     started: datetime | None = None
     ended: datetime | None = None
     progress: RunProgress | None = None
+    log_unread: bool = Field(default=False, exclude_if=lambda unread: not unread)
+    """Its log could not be read; the next look tries again, also after its end."""
 
 
 def refused(run_id: str, code: str, message: str) -> RunObservation:
@@ -117,6 +121,7 @@ def observe(run_id: str, facts: JobFacts | None) -> RunObservation:
         started=facts.started,
         ended=facts.ended,
         progress=last_progress(facts.log or ""),
+        log_unread=facts.log_unread,
     )
 
 

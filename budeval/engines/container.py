@@ -90,6 +90,7 @@ class ContainerEngine:
             "datasets": [self._dataset_spec(run)],
             "run_dir": f"{root}/results/{evaluation.eval_id}/{self.name}-{run.run_id}",
             "data_dir": root,
+            "seconds": evaluation.timeouts.run,
         }
 
     def _dataset_spec(self, run: Run) -> dict[str, Any]:

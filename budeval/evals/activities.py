@@ -27,7 +27,7 @@ from budeval.domain.results import (
 )
 from budeval.domain.steps import ETA_EVENT
 from budeval.engines.base import Engine, JobSpec, RunSecrets
-from budeval.errors import BudevalError, ClusterError, EvaluationError, SidecarError
+from budeval.errors import BudevalError, ClusterError, EvaluationError, SidecarError, code_and_message
 from budeval.evals.ansible_orchestrator import AnsibleOrchestrator
 from budeval.evals.snapshots import Snapshots
 from budeval.evals.store import EvaluationStore
@@ -283,6 +283,7 @@ class EvaluationActivities:
         """{eval_id, outcome} -> the record says that it has ended; its secrets are destroyed."""
         self._store.end(order["eval_id"], Outcome(order["outcome"]))
         self._vault.destroy(self._store.load(order["eval_id"]).sealed_as)
+        self._store.deactivate(order["eval_id"])
         _log.info("ended outcome=%s", order["outcome"])
 
     def close_broken(self, record: EvaluationRecord, reason: str) -> None:
@@ -291,7 +292,7 @@ class EvaluationActivities:
         Not an activity: no workflow is left to call it. May be repeated without harm.
         """
         eval_id = record.evaluation.eval_id
-        code, _, message = reason.partition(": ")
+        code, message = code_and_message(reason)
         if self._store.results(eval_id) is None:
             runs = self._snapshots.newest(eval_id)["runs"]
             self.record_failure({"eval_id": eval_id, "code": code, "message": message, "runs": runs})

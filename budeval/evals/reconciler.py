@@ -1,14 +1,17 @@
 """Finishes what a crash has cut, and what a workflow that broke has left behind.
 
 Between an evaluation's record and the start of its workflow the service may die; and an operator may
-terminate a workflow, or a mistake of ours end it, before the record says so.
+terminate a workflow, or a mistake of ours end it, before the record says so. Only what has not ended is
+looked at, however many evaluations there are.
 """
 
 import logging
 import threading
-from typing import Protocol
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Protocol
 
-from budeval.domain.evaluation import EvaluationRecord
+from budeval.domain.evaluation import EvaluationRecord, workflow_id
 from budeval.domain.notification import ENDED
 from budeval.errors import BudevalError, SidecarError
 from budeval.evals.intake import Start
@@ -17,8 +20,6 @@ from budeval.runtime.logs import about
 from budeval.runtime.workflow_engine import WorkflowSnapshot
 
 _EVERY_SECONDS = 60.0
-_NEWEST = 500
-"""Evaluations that are looked at: a cut is minutes old, not weeks."""
 
 _log = logging.getLogger(__name__)
 
@@ -30,21 +31,27 @@ class FindsWorkflows(Protocol):
         """What is known of an instance, None where there is none."""
 
 
-class Closes(Protocol):
-    """Ends an evaluation whose workflow can't."""
+class EndsEvaluations(Protocol):
+    """What of the activities is used here."""
 
-    def __call__(self, record: EvaluationRecord, reason: str) -> None:
-        """Results, clean-up, the end of the record."""
+    def close_broken(self, record: EvaluationRecord, reason: str) -> None:
+        """End an evaluation whose workflow can't: results, clean-up, the end of the record."""
+
+    def end_evaluation(self, order: dict[str, Any]) -> None:
+        """{eval_id, outcome} -> whatever of its end was cut off."""
 
 
 class Reconciler:
     """A thread that looks at the start and then every minute."""
 
-    def __init__(self, store: EvaluationStore, engine: FindsWorkflows, start: Start, close: Closes) -> None:
+    def __init__(
+        self, store: EvaluationStore, engine: FindsWorkflows, start: Start, ends: EndsEvaluations
+    ) -> None:
         self._store = store
         self._engine = engine
         self._start = start
-        self._close = close
+        self._ends = ends
+        self._unrecorded: set[str] = set()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="reconciler", daemon=True)
 
@@ -57,22 +64,33 @@ class Reconciler:
         self._stopping.set()
 
     def look(self) -> None:
-        """Start the workflow of every evaluation that has a record, has not ended, and has none.
+        """Settle every evaluation that has not ended, and finish every end that was cut off.
 
         Raises:
             SidecarError: the state store or the engine does not answer.
         """
-        ids, _ = self._store.newest(None, _NEWEST)
-        unended = [brief.eval_id for brief in self._store.briefs(ids) if brief.ended is None]
+        active = self._store.active()
+        briefs = self._store.briefs(active)
+        unended = [brief.eval_id for brief in briefs if brief.ended is None]
         for record in self._store.load_all(unended):
-            evaluation = record.evaluation
-            with about(eval_id=evaluation.eval_id, workflow_id=evaluation.workflow_id):
-                self._try_to_settle(record)
+            self._try(record.evaluation.eval_id, partial(self._settle, record))
+        for brief in briefs:
+            if brief.ended is not None:
+                order = {"eval_id": brief.eval_id, "outcome": brief.outcome}
+                self._try(brief.eval_id, partial(self._ends.end_evaluation, order))
+        self._forget_unrecorded(set(active) - {brief.eval_id for brief in briefs})
 
-    def _try_to_settle(self, record: EvaluationRecord) -> None:
+    def _forget_unrecorded(self, eval_ids: set[str]) -> None:
+        """A request that never got its record did not happen; a minute ago it may have been coming in."""
+        for eval_id in eval_ids & self._unrecorded:
+            self._store.deactivate(eval_id)
+        self._unrecorded = eval_ids
+
+    def _try(self, eval_id: str, work: Callable[[], None]) -> None:
         """One that cannot be settled must not keep those behind it from it."""
         try:
-            self._settle(record)
+            with about(eval_id=eval_id, workflow_id=workflow_id(eval_id)):
+                work()
         except SidecarError:
             raise  # there the next one would fail, too
         except Exception:  # noqa: BLE001 - see above; it is looked at again in a minute
@@ -85,7 +103,7 @@ class Reconciler:
         elif workflow.status in ENDED and self._is_open(record):
             reason = workflow.failure or f"INTERNAL: its workflow is {workflow.status.value}"
             _log.error("its workflow has ended without a result: %s", reason)
-            self._close(record, reason)
+            self._ends.close_broken(record, reason)
 
     def _is_open(self, record: EvaluationRecord) -> bool:
         """Asked again: the record may have been read before the workflow's end, which comes later."""

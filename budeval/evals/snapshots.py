@@ -65,9 +65,13 @@ class Snapshots:
             self._store.save_snapshot(eval_id, datetime.now(UTC), lambda before: _with_refused(before, runs))
 
     def settled(self, eval_id: str) -> list[list[str]]:
-        """[eval_id, run_id] of the runs that were seen to have ended: their logs need not be read again."""
+        """[eval_id, run_id] of the runs that have ended and whose logs were read since."""
         runs = self.newest(eval_id)["runs"]
-        return [[eval_id, item["run_id"]] for item in runs if item["state"] in TERMINAL]
+        return [[eval_id, item["run_id"]] for item in runs if item["state"] in TERMINAL and not _unread(item)]
+
+
+def _unread(run: dict[str, Any]) -> bool:
+    return bool(run.get("log_unread"))
 
 
 def _without(key: str, facts: JobFacts) -> JobFacts:
@@ -96,6 +100,8 @@ def _merged(before: dict[str, Any] | None, seen: dict[str, Any]) -> dict[str, An
     if before is None:
         return seen
     never_made = before["state"] == RunState.BLOCKED and before["job"] is None
-    if before["state"] in TERMINAL or (never_made and seen["state"] == RunState.GONE):
+    if before["state"] in TERMINAL:
+        return before if _unread(seen) else {**before, "log_unread": False} if _unread(before) else before
+    if never_made and seen["state"] == RunState.GONE:
         return before
     return seen | {"progress": seen["progress"] or before["progress"]}

@@ -3,7 +3,7 @@
 `eval-<id>` the record, `brief-<id>` its line in lists; `dataset-<sha256>` inline rows;
 `observed-<id>` the newest look at its runs;
 `logs-<id>-<run>` the tail of a log; `results-<id>-<run>` a run's result and `results-<id>` their index;
-`receipt-<id>` what clean-up removed; `index-…` the list.
+`receipt-<id>` what clean-up removed; `index-…` the list; `active-…` those that have not ended.
 """
 
 import hashlib
@@ -21,11 +21,17 @@ Look = Callable[[list[dict[str, Any]]], list[dict[str, Any]]]
 
 INDEX_PAGE = 200
 _DAYS_KEY = "index-days"
+_ACTIVE_PAGES = 16
+"""So that evaluations that begin or end at the same time seldom write the same one."""
 
 
 def rows_digest(rows: str) -> str:
     """By what the rows of an inline dataset are found: their SHA-256."""
     return hashlib.sha256(rows.encode()).hexdigest()
+
+
+def _active_key(eval_id: str) -> str:
+    return f"active-{int(hashlib.sha256(eval_id.encode()).hexdigest(), 16) % _ACTIVE_PAGES:x}"
 
 
 class EvaluationStore:
@@ -194,12 +200,13 @@ class EvaluationStore:
         self._sidecar.update_state(f"receipt-{eval_id}", noted)
 
     def add_to_index(self, eval_id: str, day: str) -> None:
-        """Put an evaluation on the list. May be repeated.
+        """Put an evaluation on the list, and among those that have not ended. May be repeated.
 
         Args:
             eval_id: which.
             day: of its creation, `2026-11-23`.
         """
+        self._sidecar.update_state(_active_key(eval_id), lambda ids: sorted({*(ids or []), eval_id}))
         self._sidecar.update_state(_DAYS_KEY, lambda days: sorted({*(days or []), day}))
         number = 0
         while not self._add_to_page(eval_id, f"index-{day}-{number}"):
@@ -211,6 +218,17 @@ class EvaluationStore:
             return ids if eval_id in ids or len(ids) >= INDEX_PAGE else [*ids, eval_id]
 
         return eval_id in self._sidecar.update_state(key, added)
+
+    def active(self) -> list[str]:
+        """Evaluations that have not ended, or whose end was cut off before all of it was done."""
+        pages = self._sidecar.get_states([f"active-{page:x}" for page in range(_ACTIVE_PAGES)])
+        return [eval_id for page in pages for eval_id in page or []]
+
+    def deactivate(self, eval_id: str) -> None:
+        """There is nothing left to do for it."""
+        self._sidecar.update_state(
+            _active_key(eval_id), lambda ids: [other for other in ids or [] if other != eval_id]
+        )
 
     def newest(
         self, cursor: tuple[str, int, int] | None, count: int

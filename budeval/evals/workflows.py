@@ -20,7 +20,7 @@ from budeval.domain.notification import (
     WorkflowStatus,
 )
 from budeval.domain.steps import VERIFY
-from budeval.errors import ClusterError
+from budeval.errors import ClusterError, code_and_message
 from budeval.evals.evaluate import Course, EvaluationCourse, StepError
 
 Step = Generator[Any, Any, Any]
@@ -76,7 +76,7 @@ class _Turn:
         try:
             return (yield self._ctx.call_activity(activity, input=argument, retry_policy=retry))
         except wf.TaskFailedError as error:
-            raise StepError(*_code_and_message(error)) from error
+            raise StepError(*code_and_message(error.details.message)) from error
 
     def wait(self, event: str, limit: timedelta) -> Step:
         with suppress(TimeoutError):
@@ -137,17 +137,11 @@ def _verify(ctx: wf.DaprWorkflowContext, target: dict[str, Any]) -> Step:
     try:
         found = yield ctx.call_activity(VERIFY, input=target, retry_policy=_CLUSTER_RETRY)
     except wf.TaskFailedError as error:
-        code, message = _code_and_message(error)
+        code, message = code_and_message(error.details.message)
         return ClusterVerification(
             target=ClusterTarget.model_validate(target), ok=False, code=code, message=message, claim=""
         )
     return ClusterVerification.model_validate(found)
-
-
-def _code_and_message(error: wf.TaskFailedError) -> tuple[str, str]:
-    """Our errors write themselves as `CODE: message`, and that text is what crosses the sidecar."""
-    code, separator, message = error.details.message.partition(": ")
-    return (code, message) if separator and code.isupper() else ("INTERNAL", error.details.message)
 
 
 class _Announcer:

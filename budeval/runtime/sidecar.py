@@ -4,7 +4,9 @@ The SDK's client has none for state and publishing, and its constructor waits up
 (docs/decisions/0001). https://docs.dapr.io/reference/api/
 """
 
+import logging
 from collections.abc import Callable, Iterable
+from http import HTTPStatus
 from typing import Any, Literal
 from urllib.parse import quote
 
@@ -13,9 +15,10 @@ import httpx
 from budeval.domain.notification import SOURCE, Announcement
 from budeval.errors import SidecarError
 
+_log = logging.getLogger(__name__)
+
 _READINESS_KEY = "readiness"
 _READINESS_TOPIC = "budeval-readiness"
-_HTTP_CONFLICT = 409
 _UPDATE_TRIES = 20
 _EVENTS_PER_READ = 50
 _BARE = {"Content-Type": "application/cloudevents+json"}
@@ -104,10 +107,17 @@ class Sidecar:
     def get_secret(self, store: str, name: str) -> dict[str, str]:
         """A secret of a secret store: its keys and values.
 
+        Empty where there is none, or none for us. Stores say that in many ways (no content, a status of 400,
+        403 or 500); only a sidecar that does not answer, or says itself that something is away, is an outage.
+
         Raises:
-            SidecarError: the store does not answer, or has no such secret.
+            SidecarError: see above.
         """
-        answer = self._send("GET", f"/v1.0/secrets/{quote(store)}/{quote(name, safe='')}")
+        try:
+            answer = self._send("GET", f"/v1.0/secrets/{quote(store)}/{quote(name, safe='')}")
+        except _RefusedError as error:
+            _log.warning("no secret: %s", error)
+            return {}
         secret: dict[str, str] = answer.json() if answer.content else {}
         return secret
 
@@ -209,7 +219,7 @@ class Sidecar:
         if answer.is_success:
             return answer
         text = f"{method} {url} answered {answer.status_code}: {answer.text[:300]}"
-        raise (_ConflictError if answer.status_code == _HTTP_CONFLICT else SidecarError)(text)
+        raise _ANSWERED.get(answer.status_code, SidecarError)(text)
 
 
 def _envelope(announcement: Announcement) -> dict[str, str]:
@@ -227,3 +237,16 @@ def event_key(subject: str, number: int) -> str:
 
 class _ConflictError(SidecarError):
     """A first write that came second."""
+
+
+class _RefusedError(SidecarError):
+    """The building block behind the sidecar says no."""
+
+
+_ANSWERED: dict[int, type[SidecarError]] = {
+    HTTPStatus.CONFLICT: _ConflictError,
+    HTTPStatus.BAD_REQUEST: _RefusedError,
+    HTTPStatus.FORBIDDEN: _RefusedError,
+    HTTPStatus.NOT_FOUND: _RefusedError,
+    HTTPStatus.INTERNAL_SERVER_ERROR: _RefusedError,
+}

@@ -82,6 +82,12 @@ def _not_established(why: str) -> str:
             False,
         ),
         ({"msg": "MODULE FAILURE", "module_stderr": "Traceback ... ZeroDivisionError"}, "RUNNER_CRASH", True),
+        (
+            {"msg": "[Errno 24] Too many open files: '/tmp/budeval-run-x/kubeconfig.yaml'"},
+            "RUNNER_CRASH",
+            True,
+        ),
+        ({"module_stderr": "Traceback: in read(kubeconfig) MemoryError"}, "RUNNER_CRASH", True),
         ({"msg": "409 the Job names run-401 and run-timeout are taken"}, "NAME_TAKEN", False),
         (
             {"msg": _status(404, "NotFound", 'namespaces "forbidden" not found')},

@@ -151,7 +151,21 @@ def test_the_next_deadline_is_that_of_the_least_patience() -> None:
     assert state.next_deadline(_at(500), _TIMEOUTS) == timedelta(seconds=1)
 
 
-@pytest.mark.parametrize("state", ["pending", "running", "succeeded", "failed"])
+def test_what_never_starts_is_given_up() -> None:
+    """A Job without a pod or a pull without an end: nobody says why, and nobody else would end it."""
+    state = MonitorState(since=_START)
+    state.fold([_seen("pending")], _at(0), _TIMEOUTS)
+    assert state.next_deadline(_at(10), _TIMEOUTS) == timedelta(seconds=90)
+
+    state.fold([_seen("pending")], _at(99), _TIMEOUTS)
+    assert _run(state).state is RunState.PENDING
+    state.fold([_seen("pending")], _at(100), _TIMEOUTS)
+
+    assert (_run(state).state, _run(state).code) == (RunState.FAILED, "NOT_STARTED")
+    assert "100 s" in (_run(state).message or "")
+
+
+@pytest.mark.parametrize("state", ["running", "succeeded", "failed"])
 def test_without_a_blocked_run_there_is_no_deadline(state: str) -> None:
     """Also where it was blocked before."""
     monitor = _after(_seen("blocked", code="UNSCHEDULABLE"), _seen(state))
@@ -219,16 +233,41 @@ def test_a_second_chance_is_remembered_in_every_state() -> None:
 
 
 def test_the_first_look_is_news_and_the_same_again_is_not() -> None:
-    """However much later it is."""
+    """Unless the minutes that are left have become other ones."""
     state = _after(_running(50))
 
     first = state.news(_at(0))
-    state.fold([_running(50)], _at(1000), _TIMEOUTS)
+    state.fold([_running(50)], _at(20), _TIMEOUTS)
 
     assert first is not None
     assert first["percent"] == 45
     assert first["runs"] == {"r": {"state": "running", "done": 50, "total": 100, "phase": "infer"}}
-    assert state.news(_at(1000)) is None
+    assert state.news(_at(20)) is None
+
+    state.fold([_running(50)], _at(1000), _TIMEOUTS)
+    late = state.news(_at(1000))
+    assert late is not None
+    assert (late["percent"], late["eta_minutes"]) == (45, 21)
+    assert state.news(_at(1010)) is None
+
+
+def test_one_slow_look_does_not_move_the_end() -> None:
+    """A second one does; an earlier end is believed at once."""
+    since = _running(0).model_copy(update={"started": _START})
+    state = MonitorState(since=_START)
+    for seconds, done in ((0, 0), (600, 20), (1200, 22)):
+        look = since.model_copy(update={"progress": RunProgress(done=done, total=100, phase="infer")})
+        state.fold([look], _at(seconds), _TIMEOUTS)
+        if seconds == 600:
+            early = state.end
+    assert state.end == early
+
+    slower = since.model_copy(update={"progress": RunProgress(done=23, total=100, phase="infer")})
+    state.fold([slower], _at(1260), _TIMEOUTS)
+
+    assert early is not None
+    assert state.end is not None
+    assert state.end > early
 
 
 @pytest.mark.parametrize(("done", "told"), [(50, False), (55, False), (56, True), (90, True)])

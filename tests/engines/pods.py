@@ -92,6 +92,7 @@ def run_spec(root: Path, *datasets: Json, **changes: Any) -> Json:
         "datasets": list(datasets),
         "run_dir": str(root / "run"),
         "data_dir": str(root / "data"),
+        "seconds": 60,
         **changes,
     }
 

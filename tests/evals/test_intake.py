@@ -245,7 +245,8 @@ def test_secrets_are_sealed_before_anything_else(desk: Desk) -> None:
     desk.accept(kubeconfig=_kubeconfig())
 
     digest = hashlib.sha256(_ROWS.encode()).hexdigest()
-    sealed, rows, days, page, record, brief = desk.dapr.written
+    sealed, rows, active, days, page, record, brief = desk.dapr.written
+    assert active.startswith("active-")
     assert sealed.startswith(f"sealed-{_ID}.")
     assert (rows, days) == (f"dataset-{digest}", "index-days")
     assert page.startswith("index-20")

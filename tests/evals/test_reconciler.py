@@ -1,6 +1,7 @@
 """What a crash has cut is finished later."""
 
 from contextlib import suppress
+from typing import Any
 
 import pytest
 
@@ -22,6 +23,7 @@ class FakeEngine:
     def __init__(self) -> None:
         self.started: list[str] = []
         self.closed: list[tuple[str, str]] = []
+        self.ended: list[tuple[str, Any]] = []
         self.workflows: dict[str, WorkflowSnapshot] = {}
         self.away = False
 
@@ -38,9 +40,13 @@ class FakeEngine:
         """One of them."""
         return self.workflows.get(workflow_id)
 
-    def close(self, record: EvaluationRecord, reason: str) -> None:
+    def close_broken(self, record: EvaluationRecord, reason: str) -> None:
         """End it."""
         self.closed.append((record.evaluation.eval_id, reason))
+
+    def end_evaluation(self, order: dict[str, Any]) -> None:
+        """End it as it ended."""
+        self.ended.append((order["eval_id"], order["outcome"]))
 
     def __call__(self, record: EvaluationRecord) -> None:
         """Start it."""
@@ -56,7 +62,7 @@ def _create(store: EvaluationStore, eval_id: str, ended: str | None = None) -> N
 
 
 def _reconciler(store: EvaluationStore, engine: FakeEngine) -> Reconciler:
-    return Reconciler(store, engine, engine, engine.close)
+    return Reconciler(store, engine, engine, engine)
 
 
 @pytest.mark.parametrize(
@@ -162,7 +168,7 @@ def test_one_that_cannot_be_settled_stops_nobody(monkeypatch: pytest.MonkeyPatch
     def fails(_record: EvaluationRecord, _reason: str) -> None:
         raise ValueError("a bug")
 
-    monkeypatch.setattr(engine, "close", fails)
+    monkeypatch.setattr(engine, "close_broken", fails)
 
     with suppress(ValueError):
         _reconciler(store, engine).look()
@@ -207,9 +213,48 @@ def test_it_looks_as_soon_as_it_is_started(monkeypatch: pytest.MonkeyPatch) -> N
         start(record)
         reconciler.stop()
 
-    reconciler = Reconciler(store, start, at_first_away, start.close)
+    reconciler = Reconciler(store, start, at_first_away, start)
     reconciler.start()
     reconciler._thread.join(10)
 
     assert not reconciler._thread.is_alive()
     assert start.started == ["running"]
+
+
+def test_an_end_that_was_cut_off_is_finished() -> None:
+    """The record has ended, but its secrets may be there."""
+    store, engine = EvaluationStore(FakeDapr().client()), FakeEngine()
+    _create(store, "ended")
+    store.end("ended", Outcome.PARTIAL)
+
+    _reconciler(store, engine).look()
+
+    assert engine.ended == [("ended", Outcome.PARTIAL)]
+    assert (engine.started, engine.closed) == ([], [])
+
+
+def test_it_looks_at_old_evaluations_that_have_not_ended() -> None:
+    """However many came after them; an evaluation may run for days."""
+    store, engine = EvaluationStore(FakeDapr().client()), FakeEngine()
+    _create(store, "old")
+    for number in range(60):
+        _create(store, f"new-{number}")
+        store.end(f"new-{number}", Outcome.COMPLETED)
+        store.deactivate(f"new-{number}")
+
+    _reconciler(store, engine).look()
+
+    assert (engine.started, store.active()) == (["old"], ["old"])
+
+
+def test_a_request_without_a_record_is_forgotten_after_two_looks() -> None:
+    """At the first it may just have been coming in."""
+    store, engine = EvaluationStore(FakeDapr().client()), FakeEngine()
+    store.add_to_index("cut", _DAY)
+    reconciler = _reconciler(store, engine)
+
+    reconciler.look()
+    assert store.active() == ["cut"]
+    reconciler.look()
+
+    assert store.active() == []

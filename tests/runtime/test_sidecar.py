@@ -304,21 +304,32 @@ def test_many_values_come_in_their_order() -> None:
     assert FakeDapr(unreachable=True).client().get_states([]) == []
 
 
-def test_a_secret_is_read_from_its_store() -> None:
-    """Its keys and values; one that is not there is an error with the sidecar's words."""
+@pytest.mark.parametrize("status", [204, 400, 403, 404, 500])
+def test_a_secret_is_read_from_its_store(status: int) -> None:
+    """Its keys and values; a store's own no, in whatever status, is none."""
     asked = []
 
     def answer(request: httpx.Request) -> httpx.Response:
         asked.append(request.url.raw_path.decode())
         found = request.url.path.endswith("/a key")
-        return httpx.Response(200, json={"k": "v"}) if found else httpx.Response(500, text="not found")
+        no = httpx.Response(status, text="" if status == 204 else "not found")
+        return httpx.Response(200, json={"k": "v"}) if found else no
 
     sidecar = Sidecar("http://dapr", "store", "broker", 1.0, transport=httpx.MockTransport(answer))
 
     assert sidecar.get_secret("vault", "a key") == {"k": "v"}
-    with pytest.raises(SidecarError, match="not found"):
-        sidecar.get_secret("vault", "../state/store/key")
+    assert sidecar.get_secret("vault", "../state/store/key") == {}
     assert asked == ["/v1.0/secrets/vault/a%20key", "/v1.0/secrets/vault/..%2Fstate%2Fstore%2Fkey"]
+
+
+@pytest.mark.parametrize("status", [502, 503, 504])
+def test_a_secret_store_that_is_away_is_an_outage(status: int) -> None:
+    """The same again may succeed."""
+    transport = httpx.MockTransport(lambda _request: httpx.Response(status, text="away"))
+    sidecar = Sidecar("http://dapr", "store", "broker", 1.0, transport=transport)
+
+    with pytest.raises(SidecarError, match="away"):
+        sidecar.get_secret("vault", "key")
 
 
 @pytest.mark.parametrize("count", [0, 1, 49, 50, 51, 100])

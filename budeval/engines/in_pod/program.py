@@ -11,6 +11,7 @@ from budeval.engines.in_pod.failure import RunError, report
 from budeval.engines.in_pod.files import say
 
 TERMINATED = 143
+NEEDED = ("eval_id", "run_id", "attempt", "model", "limit", "datasets", "run_dir", "data_dir", "seconds")
 
 Run = Callable[[dict[str, Any], Mapping[str, str]], None]
 """Takes the spec and the environment; RunError where the run has not become what was asked for."""
@@ -25,7 +26,9 @@ def main(spec_file: str, environment: Mapping[str, str], run: Run) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
     try:
-        run(load_spec(spec_file), environment)
+        spec = load_spec(spec_file)
+        end_after(spec["seconds"])
+        run(spec, environment)
     except RunError as error:
         report(error, environment)
         return 3
@@ -35,6 +38,8 @@ def main(spec_file: str, environment: Mapping[str, str], run: Run) -> int:
     except Stopped:
         say("stopped by a signal")
         return TERMINATED
+    finally:
+        signal.alarm(0)
     return 0
 
 
@@ -43,12 +48,22 @@ def stop(_number: int, _frame: Any) -> NoReturn:
     raise Stopped
 
 
+def end_after(seconds: int) -> None:
+    """The run's own time limit, from its start; the Job's deadline must also leave it time to get there."""
+
+    def too_long(_number: int, _frame: Any) -> NoReturn:
+        raise RunError("DEADLINE", f"The run took longer than its {seconds} s. Raise timeouts.run.")
+
+    signal.signal(signal.SIGALRM, too_long)
+    signal.alarm(seconds)
+
+
 def load_spec(path: str) -> dict[str, Any]:
     """The content of run.json."""
     try:
         with open(path, encoding="utf-8") as file:
             spec: dict[str, Any] = json.load(file)
-        for name in ("eval_id", "run_id", "attempt", "model", "limit", "datasets", "run_dir", "data_dir"):
+        for name in NEEDED:
             spec[name]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise RunError("SPEC_INVALID", f"run.json cannot be used: {type(error).__name__} {error}") from error

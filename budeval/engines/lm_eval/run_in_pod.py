@@ -58,7 +58,7 @@ def run(spec: dict[str, Any], environment: Mapping[str, str], engine: tuple[str,
     tell = partial(tell_progress, run_dir, begin, planned, progress)
     status = run_engine([*engine, "--config", config], run_dir, environment, tell)
     check_results(os.path.join(run_dir, output), spec, begin, planned, status)
-    progress.tell(progress.total, progress.total, "done")
+    progress.finish()
 
 
 def own_task(dataset: dict[str, Any], limit: int | None, scratch: str) -> dict[str, Any]:

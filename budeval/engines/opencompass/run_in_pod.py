@@ -106,7 +106,7 @@ def run(spec: dict[str, Any], environment: Mapping[str, str], engine: tuple[str,
     tell = partial(tell_progress, spec, planned, progress)
     status = run_engine(command, run_dir, engine_environment(spec, environment), tell)
     check_results(run_dir, model_name(spec), planned, status)
-    progress.tell(progress.total, progress.total, "done")
+    progress.finish()
 
 
 def own_dataset(dataset: dict[str, Any], limit: int | None, scratch: str) -> dict[str, Any]:
@@ -252,23 +252,31 @@ def engine_environment(spec: dict[str, Any], environment: Mapping[str, str]) -> 
 def tell_progress(spec: dict[str, Any], planned: list[dict[str, Any]], progress: Progress) -> None:
     """Count finished samples in the files that OpenCompass writes (facts: its 0.5.4 output tree)."""
     model = model_name(spec)
-    counts = [dataset_progress(spec["run_dir"], model, item) for item in planned]
-    done, total = sum(count[0] for count in counts), sum(count[1] for count in counts)
-    if total and done >= total:
+    try:
+        counts = [dataset_progress(spec["run_dir"], model, item) for item in planned]
+    except ValueError:
+        return  # a file is just being written
+    totals = [total for _, total in counts if total]
+    if not totals:
+        return
+    done = sum(count[0] for count in counts)
+    if len(totals) == len(planned) and done >= sum(totals):
         finished = sum(
             bool(find(spec["run_dir"], "results", model, item["abbr"] + ".json")) for item in planned
         )
         progress.tell(finished, len(planned), "evaluate")
-    elif total:
-        progress.tell(done, total, "infer")
+    else:
+        # OpenCompass counts a dataset only when it begins it: the others are taken to be as large.
+        progress.tell(done, round(sum(totals) / len(totals) * len(planned)), "infer")
 
 
 def dataset_progress(run_dir: str, model: str, item: dict[str, Any]) -> tuple[int, int]:
-    """(done, total) samples of one dataset."""
-    status = {}
+    """(done, total) samples of one dataset; ValueError where that cannot be read now."""
+    status: dict[str, Any] = {}
     path = find(run_dir, "infer_status", model, item["abbr"] + ".json")
     if path:
-        status = read_json(path) or {}
+        with open(path, encoding="utf-8") as file:
+            status = json.load(file)
     total = item["rows"] or status.get("total") or 0
     if find(run_dir, "predictions", model, item["abbr"] + ".json"):
         return total, total

@@ -165,5 +165,5 @@ def test_progress_is_read_from_the_bar_of_this_start(
     assert progress_told(capsys.readouterr().out) == [
         (4, 10, "infer"),
         (6, 10, "infer"),
-        (0, 10, "evaluate"),
+        (0, 1, "evaluate"),
     ]

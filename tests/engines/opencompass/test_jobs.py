@@ -77,6 +77,7 @@ def test_run_json_holds_what_the_script_reads(tmp_path: Any) -> None:
         "datasets",
         "run_dir",
         "data_dir",
+        "seconds",
     }
     assert (document["schema"], document["eval_id"], document["run_id"]) == (1, "e-1", "R_1")
     assert (document["attempt"], document["limit"]) == (2, 8)

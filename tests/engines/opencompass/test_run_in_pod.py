@@ -153,12 +153,35 @@ def test_progress_is_counted_in_the_engines_files(tree: Tree, capsys: pytest.Cap
     look()
 
     assert progress_told(capsys.readouterr().out) == [
-        (0, 10, "infer"),
-        (4, 10, "infer"),
+        (0, 20, "infer"),
+        (4, 20, "infer"),
         (5, 15, "infer"),
         (9, 15, "infer"),
-        (0, 15, "evaluate"),
-        (1, 15, "evaluate"),
+        (0, 2, "evaluate"),
+        (1, 2, "evaluate"),
+    ]
+
+
+def test_datasets_that_have_not_begun_count_as_large_as_the_others(
+    tree: Tree, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """OpenCompass tells a dataset's size when it begins it; one that is done is not all of them."""
+    spec = run_spec(tree.root.parent)
+    planned: list[Json] = [{"abbr": f"part{number}", "rows": None} for number in range(3)]
+    progress = Progress()
+
+    for number in range(3):
+        status = f"{STAMP}/infer_status/m/part{number}.json"
+        tree.write(status, {"completed": 0, "total": 10})
+        run_in_pod.tell_progress(spec, planned, progress)
+        tree.write(status, {"completed": 10, "total": 10})
+        run_in_pod.tell_progress(spec, planned, progress)
+
+    assert progress_told(capsys.readouterr().out) == [
+        (0, 30, "infer"),
+        (10, 30, "infer"),
+        (20, 30, "infer"),
+        (0, 3, "evaluate"),
     ]
 
 
@@ -338,6 +361,19 @@ def test_a_run_without_scores_ends_with_3(pod: Pod, mode: str, code: str) -> Non
     document = json.loads(pod.termination.read_text())
     assert document["code"] == code
     assert "the engine says hello" in document["message"]
+
+
+def test_a_run_that_takes_too_long_is_ended(pod: Pod) -> None:
+    """By its own time, which begins with it; the engine and what it has started go with it."""
+    pod.spec["seconds"] = 1
+
+    assert pod.main(run_in_pod.run, "hang") == 3
+
+    document = json.loads(pod.termination.read_text())
+    assert document["code"] == "DEADLINE"
+    assert "timeouts.run" in document["message"]
+    pids = json.loads((pod.root / "told.pids").read_text())
+    _await(lambda: not any(_is_alive(pid) for pid in pids))
 
 
 def test_the_engine_is_not_started_for_nothing(pod: Pod, endpoint: FakeEndpoint) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
+from http import HTTPStatus
 from typing import Any
 
 from ansible_collections.budeval.kubernetes.plugins.plugin_utils.cluster import (
@@ -47,7 +48,7 @@ def _observe(cluster: Cluster, order: Object) -> Object:
     with ThreadPoolExecutor(_LOG_READERS) as readers:
         logs = readers.map(lambda item: _log(cluster, namespace, item), unread)
         for item, log in zip(unread, logs, strict=True):
-            item["log"] = log
+            item.update(log)
     return {"jobs": facts}
 
 
@@ -150,17 +151,17 @@ def _event_time(event: Object) -> str:
     return str(event.get("lastTimestamp") or event.get("eventTime") or "")
 
 
-def _log(cluster: Cluster, namespace: str, facts: Object) -> str | None:
-    """The tail of a pod's log; None where there is none yet, or none any more."""
+def _log(cluster: Cluster, namespace: str, facts: Object) -> Object:
+    """{log: the tail of a pod's log, or None where there is none yet, or none any more; log_unread}."""
     if facts["pod"]["phase"] == "Pending":
-        return None
+        return {}
     tail = _ENDED_TAIL if facts["complete"] or facts["failed"] else _RUNNING_TAIL
     path = core_path(namespace, "pods", facts["pod"]["name"]) + "/log"
     try:
         text = cluster.request("GET", path, query=tail)
-    except ApiError:
-        return None
-    return _whole_words(str(text), tail["limitBytes"])
+    except ApiError as error:
+        return {"log_unread": error.status != HTTPStatus.NOT_FOUND}
+    return {"log": _whole_words(str(text), tail["limitBytes"])}
 
 
 def _whole_words(text: str, limit: int) -> str:
