@@ -118,8 +118,9 @@ def test_both_engines_give_the_same_scores(stack: Stack, demo_evaluation: dict[s
     percentages = {result["dataset_id"]: result["scores"][0] for result in demo_evaluation["results"]}
     shares = {result["dataset_id"]: result["scores"][0] for result in other["results"]}
     assert {(score["metric"], score["unit"]) for score in shares.values()} == {("accuracy", "fraction")}
+    # OpenCompass' evaluator of contained answers rounds to two digits.
     assert {name: 100 * score["score"] for name, score in shares.items()} == pytest.approx(
-        {name: score["score"] for name, score in percentages.items()}
+        {name: score["score"] for name, score in percentages.items()}, abs=0.005
     )
     assert {name: score["samples"] for name, score in shares.items()} == {
         name: score["samples"] for name, score in percentages.items()
