@@ -12,6 +12,7 @@ import typer
 from typer.core import TyperGroup
 
 from budeval import cli_output as output
+from budeval.cli_compare import gate, print_comparison
 from budeval.cli_request import DEFAULT_KEY_VARIABLE, Flags, request_document
 from budeval.client import ApiError, BudevalClient, ServiceUnreachableError, succeeded
 from budeval.domain.evaluation import Evaluator
@@ -25,11 +26,13 @@ Exit codes:
 
 0: all is well; the evaluation is COMPLETED, or still runs.
 
-1: the evaluation has failed, in whole or in part; or a check has failed.
+1: the evaluation has failed, in whole or in part; a check has failed; with `compare --fail-if-worse`, worse.
 
 2: wrong usage, or a request that the service refuses.
 
 3: the service is not reached, or cannot serve.
+
+4: `compare --fail-if-worse` could not compare every dataset.
 
 130: interrupted.
 
@@ -233,6 +236,29 @@ def results(
     else:
         sys.stdout.write(texts[form]())
     _exit_unless(succeeded(found.outcome))
+
+
+@app.command()
+def compare(
+    context: typer.Context,
+    base: Annotated[str, typer.Argument(help="Evaluation that is the measure.")],
+    candidate: Annotated[str, typer.Argument(help="Evaluation that is judged.")],
+    alpha: Annotated[float, typer.Option(help="Probability of a false alarm, over all datasets.")] = 0.05,
+    *,
+    fail_if_worse: Annotated[
+        bool,
+        typer.Option("--fail-if-worse", help="Exit 1 if a dataset is worse, 4 if one can't be compared."),
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the whole report as JSON.")] = False,
+) -> None:
+    """Whether CANDIDATE is better or worse than BASE by more than chance, dataset by dataset."""
+    report = _of(context).compare(base, candidate, alpha)
+    if as_json:
+        typer.echo(report.model_dump_json(indent=2))
+    else:
+        print_comparison(report)
+    if fail_if_worse:
+        raise typer.Exit(gate(report))
 
 
 @app.command()

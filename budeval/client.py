@@ -23,6 +23,7 @@ from budeval.domain.evaluation import Outcome
 from budeval.domain.notification import ENDED, Announcement, WorkflowStatus
 from budeval.errors import BudevalError, RequestError
 from budeval.evals.answers import (
+    ComparisonReport,
     DatasetList,
     EngineInfo,
     ErrorResponse,
@@ -132,6 +133,10 @@ class BudevalClient:
     def results(self, eval_id: str) -> EvaluationResults:
         """The results of every run; ApiError RESULTS_NOT_READY while there are none."""
         return self._get(f"{_path(eval_id)}/results", EvaluationResults)
+
+    def compare(self, base: str, candidate: str, alpha: float = 0.05) -> ComparisonReport:
+        """Whether a candidate is better or worse than a base by more than chance."""
+        return self._get("/compare", ComparisonReport, base=base, candidate=candidate, alpha=alpha)
 
     def events(self, eval_id: str, after: int = 0) -> EventPage:
         """What was announced after a number."""

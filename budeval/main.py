@@ -23,8 +23,9 @@ from budeval.evals import http_errors, routes, workflows
 from budeval.evals.activities import EvaluationActivities, VerificationActivities
 from budeval.evals.ansible_orchestrator import AnsibleOrchestrator
 from budeval.evals.clusters import Clusters
+from budeval.evals.comparing import Comparisons
 from budeval.evals.evaluate import Course
-from budeval.evals.evaluation_routes import engine_routes, evaluation_routes
+from budeval.evals.evaluation_routes import comparison_routes, engine_routes, evaluation_routes
 from budeval.evals.intake import Intake
 from budeval.evals.messages import message_routes
 from budeval.evals.reconciler import Reconciler
@@ -131,6 +132,7 @@ class Service:
             routes.health_routes(ReadinessCheck(self.sidecar, self.engine)),
             routes.workflow_routes(self.settings, self.engine, self.sidecar, self.clusters),
             evaluation_routes(self.intake, validation, views),
+            comparison_routes(Comparisons(self.store)),
             engine_routes(self.engines),
             message_routes(self.settings, self.intake, self.sidecar),
         ]

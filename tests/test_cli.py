@@ -361,3 +361,66 @@ def test_other_failures_of_ours_are_one_line_too(fake: FakeService, monkeypatch:
     monkeypatch.setattr("budeval.runtime.sealing.new_key", refuse)
     result = run_budeval(fake, "new-key")
     assert (result.exit_code, only_line(result)) == (2, "SEAL_FAILED: no")
+
+
+def _report(**verdicts: str) -> dict[str, Any]:
+    told = [word for word in ("worse", "better", "no_evidence") if word in verdicts.values()]
+    whole = (told or ["not_comparable"])[0]
+    side: dict[str, Any] = {
+        "eval_id": EVAL_ID,
+        "model": "m",
+        "engine": "lm-eval",
+        "created": "2026-01-01",
+        "outcome": "COMPLETED",
+        "completeness": {},
+        "headline": None,
+    }
+    empty = ("reason", "interval", "method", "only_base", "only_candidate")
+    datasets = [
+        {
+            "dataset": name,
+            "verdict": verdict,
+            "base": {"score": 50.0, "samples": 64},
+            "candidate": {"score": 40.0, "samples": 64},
+            "difference": -0.1,
+            "p_value": 0.01234,
+            "p_holm": 0.02468,
+            **dict.fromkeys(empty),
+        }
+        for name, verdict in verdicts.items()
+    ]
+    differs = {"image": ["a", "b"]}
+    return {
+        "base": side, "candidate": side, "alpha": 0.05, "verdict": whole, "verdicts": {},
+        "datasets": datasets, "differs": differs,
+    }  # fmt: skip
+
+
+def test_compare_shows_each_dataset_and_what_differs() -> None:
+    """Without the gate it exits 0 whatever the verdict."""
+    fake = FakeService().put("GET /compare", _report(sums="worse"))
+
+    result = run_budeval(fake, "compare", "a", "b", "--alpha", "0.01")
+
+    assert result.exit_code == 0
+    assert "-10.00 %" in result.stdout
+    assert "0.025" in result.stdout
+    assert "differs: image" in result.stdout
+    assert dict(fake.requests[0].url.params) == {"base": "a", "candidate": "b", "alpha": "0.01"}
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "code"),
+    [
+        ({"a": "better", "b": "no_evidence"}, 0),
+        ({"a": "worse", "b": "not_comparable"}, 1),
+        ({"a": "better", "b": "not_comparable"}, 4),
+        ({"a": "not_comparable"}, 4),
+        ({}, 4),
+    ],
+)
+def test_the_gate_passes_only_what_was_compared(verdicts: dict[str, str], code: int) -> None:
+    """A broken run must not pass as no loss."""
+    fake = FakeService().put("GET /compare", _report(**verdicts))
+
+    assert run_budeval(fake, "compare", "a", "b", "--fail-if-worse", "--json").exit_code == code

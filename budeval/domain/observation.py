@@ -54,6 +54,9 @@ class PodFacts(BaseModel):
     message: str | None = None
     unschedulable: str | None = None
     """The scheduler's words where no node takes it."""
+    image: str | None = None
+    image_id: str | None = None
+    """The image's digest, as the node tells it."""
     container: ContainerFacts = ContainerFacts()
 
 
@@ -94,6 +97,8 @@ class RunObservation(BaseModel):
     started: datetime | None = None
     ended: datetime | None = None
     progress: RunProgress | None = None
+    image: str | None = Field(default=None, exclude_if=lambda image: image is None)
+    image_id: str | None = Field(default=None, exclude_if=lambda image: image is None)
     log_unread: bool = Field(default=False, exclude_if=lambda unread: not unread)
     """Its log could not be read; the next look tries again, also after its end."""
 
@@ -121,6 +126,8 @@ def observe(run_id: str, facts: JobFacts | None) -> RunObservation:
         started=facts.started,
         ended=facts.ended,
         progress=last_progress(facts.log or ""),
+        image=facts.pod.image if facts.pod else None,
+        image_id=facts.pod.image_id if facts.pod else None,
         log_unread=facts.log_unread,
     )
 

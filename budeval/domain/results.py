@@ -4,11 +4,12 @@ A result has all keys of the guide (`run_id`, `eval_id`, `status`, `scores`, `cs
 guide's meaning; ours stand beside them.
 """
 
+import hashlib
 import json
 from typing import Any
 
 from budeval.domain import cells
-from budeval.domain.evaluation import Evaluation, Outcome
+from budeval.domain.evaluation import Evaluation, Outcome, Run
 from budeval.domain.observation import RunObservation, RunState
 
 Result = dict[str, Any]
@@ -39,6 +40,7 @@ def run_result(
     }
     result |= extracted or {}
     result |= {"dataset_id": run.dataset_id, "job_state": seen.state.value} | _times(seen)
+    result["provenance"] = (result.get("provenance") or {}) | _provenance(evaluation, run, seen)
     code, error = _error(seen, extracted, problem)
     result |= {"code": code, "error": error}
     if code:
@@ -51,6 +53,24 @@ def run_result(
     result["completeness"] = cells.completeness(result["cells"], planned=result.get("planned", True))
     result["headline"] = cells.headline(result["cells"])
     return result
+
+
+def _provenance(evaluation: Evaluation, run: Run, seen: RunObservation) -> dict[str, Any]:
+    """What the service knows of where a score comes from; the run itself has noted the rest."""
+    model = evaluation.model.model_dump(mode="json")
+    own = run.own.model_dump(mode="json", include={"digest", "path", "evaluator"}) if run.own else {}
+    prompt = hashlib.sha256(run.own.prompt.encode()).hexdigest() if run.own else None
+    return {
+        "engine": evaluation.engine,
+        "image": seen.image,
+        "image_id": seen.image_id,
+        "model": model.pop("name"),
+        "endpoint": model.pop("endpoint"),
+        "decoding": model,
+        "source": own | {"limit": run.limit, "prompt_sha256": prompt},
+        "job": seen.job,
+        "pod": seen.pod,
+    }
 
 
 def _times(seen: RunObservation) -> dict[str, Any]:

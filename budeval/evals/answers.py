@@ -5,6 +5,7 @@ from typing import Any
 from pydantic import BaseModel, Field
 
 from budeval.domain.cluster import ClusterVerification
+from budeval.domain.comparison import Verdict
 from budeval.domain.evaluation import Evaluator, Outcome
 from budeval.domain.notification import Announcement, WorkflowStatus
 from budeval.domain.steps import WorkflowStep
@@ -102,6 +103,50 @@ class EvaluationResults(BaseModel):
     )
     headline: dict[str, Any] | None = Field(
         description="One score for all, with the rule by which it was made; null unless all cells are scored."
+    )
+
+
+class ComparedEvaluation(BaseModel):
+    """One of two evaluations that are compared."""
+
+    eval_id: str
+    model: str
+    engine: str
+    created: str
+    outcome: Outcome
+    completeness: dict[str, Any]
+    headline: dict[str, Any] | None
+
+
+class ComparedDataset(BaseModel):
+    """One dataset in both."""
+
+    dataset: str
+    verdict: Verdict = Field(description="Of the candidate, with the p-value corrected for all datasets.")
+    reason: str | None = Field(description="Why it cannot be compared.")
+    base: dict[str, Any] | None = Field(description="Its primary score, with samples and interval.")
+    candidate: dict[str, Any] | None
+    difference: float | None = Field(description="The candidate's share of right samples less the base's.")
+    interval: list[float] | None = Field(description="95 %, of the difference, where samples are unpaired.")
+    method: str | None = Field(description="`mcnemar_exact` on the same items, else `score_test`.")
+    p_value: float | None
+    p_holm: float | None = Field(description="Corrected after Holm for all datasets together.")
+    only_base: int | None = Field(description="Paired samples that only the base had right.")
+    only_candidate: int | None
+
+
+class ComparisonReport(BaseModel):
+    """Whether a candidate is better or worse than a base by more than chance."""
+
+    object: str = "comparison"
+    base: ComparedEvaluation
+    candidate: ComparedEvaluation
+    alpha: float
+    verdict: Verdict = Field(description="`worse` if any dataset is, else `better` if any is.")
+    verdicts: dict[str, int] = Field(description="How many datasets have which verdict.")
+    datasets: list[ComparedDataset]
+    differs: dict[str, list[Any]] = Field(
+        description="What else differs between the two: image, version, decoding, endpoint, rows, prompt."
     )
 
 

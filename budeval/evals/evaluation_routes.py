@@ -12,6 +12,7 @@ from budeval.domain.steps import EVALUATION_STEPS
 from budeval.engines.base import Engine
 from budeval.errors import RequestError
 from budeval.evals.answers import (
+    ComparisonReport,
     DatasetList,
     EngineInfo,
     EvaluationPage,
@@ -22,6 +23,7 @@ from budeval.evals.answers import (
     ValidationReport,
     WorkflowStarted,
 )
+from budeval.evals.comparing import Comparisons
 from budeval.evals.intake import Intake
 from budeval.evals.routes import ERRORS
 from budeval.evals.schema import EvaluationRequest
@@ -86,6 +88,20 @@ def evaluation_routes(intake: Intake, validation: Validation, views: EvaluationV
     def logs(eval_id: str, run_id: str) -> RunLog:
         """The end of a run's log as it was last seen, also after the pod is gone."""
         return views.log(eval_id, run_id)
+
+    return router
+
+
+def comparison_routes(comparisons: Comparisons) -> APIRouter:
+    """Evaluations against each other."""
+    router = APIRouter(responses=ERRORS, tags=["evaluations"])
+
+    @router.get("/compare")
+    def compare(
+        base: str, candidate: str, alpha: Annotated[float, Query(gt=0, lt=1)] = 0.05
+    ) -> ComparisonReport:
+        """Whether a candidate is better or worse than a base by more than chance, dataset by dataset."""
+        return comparisons.report(base, candidate, alpha)
 
     return router
 

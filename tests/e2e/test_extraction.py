@@ -12,9 +12,15 @@ from pathlib import Path
 
 import pytest
 
+from budeval.ansible.runner import PlaybookRunner
+from budeval.config import EngineConfig, StorageConfig
+from budeval.engines.registry import all_engines
+from budeval.evals.ansible_orchestrator import AnsibleOrchestrator
+from budeval.evals.clusters import Clusters
 from dev import images
 from dev.layout import CHECKOUT
 from dev.stack import Stack
+from tests.evals.samples import evaluation
 
 pytestmark = pytest.mark.e2e
 
@@ -22,16 +28,20 @@ _SAMPLES = CHECKOUT / "tests" / "engines" / "opencompass" / "samples"
 _NAMESPACE = "budeval"
 
 
-@pytest.fixture
-def eval_id(stack: Stack) -> Iterator[str]:
-    """An evaluation on the claim whose run `c01` is a real OpenCompass run; its run `gone` left nothing."""
+def _results_on_the_claim(stack: Stack) -> Path:
     stack.up()
     volume = stack.kubectl(
         1, "get", "pvc", "eval-datasets-pvc-rwx", "-n", _NAMESPACE, "-o", "jsonpath={.spec.volumeName}"
     )
     path = stack.kubectl(1, "get", "pv", volume, "-o", "jsonpath={.spec.hostPath.path}{.spec.local.path}")
+    return Path(path) / "results"
+
+
+@pytest.fixture
+def eval_id(stack: Stack) -> Iterator[str]:
+    """An evaluation on the claim whose run `c01` is a real OpenCompass run; its run `gone` left nothing."""
     name = f"by-hand-{uuid.uuid4().hex[:8]}"
-    target = Path(path) / "results" / name
+    target = _results_on_the_claim(stack) / name
     shutil.copytree(_SAMPLES / "c01", target / "opencompass-c01")
     yield name
     shutil.rmtree(target)
@@ -105,3 +115,54 @@ def test_names_are_checked_before_anything_uses_them(stack: Stack, bad: str) -> 
     assert done.returncode != 0
     assert "must be given and be names" in done.stdout
     assert _left(stack) == []
+
+
+_RUNS, _CELLS = 1000, 20
+
+
+def _many_runs(target: Path) -> None:
+    """Trees as OpenCompass leaves them, each with scores of its own."""
+    for run in range(_RUNS):
+        base = target / f"opencompass-r{run}" / "20260101_000000"
+        (base / "summary").mkdir(parents=True)
+        (base / "results" / "m").mkdir(parents=True)
+        lines = ["dataset,version,metric,mode,m"]
+        for cell in range(_CELLS):
+            score = _score(run, cell)
+            lines.append(f"d{cell},abc123,accuracy,gen,{score:.2f}")
+            (base / "results" / "m" / f"d{cell}.json").write_text(json.dumps({"accuracy": score}))
+        (base / "summary" / "summary_20260101_000000.csv").write_text("\n".join(lines) + "\n")
+
+
+def _score(run: int, cell: int) -> float:
+    return (run * 7919 + cell * 104729) % 100_000 / 1000
+
+
+def test_a_thousand_runs_pass_through_one_job(stack: Stack) -> None:
+    """Every cell of every run, to its last digit, in frames through one container's log."""
+    name = f"many-{uuid.uuid4().hex[:8]}"
+    target = _results_on_the_claim(stack) / name
+    _many_runs(target)
+    storage = StorageConfig()
+    runner = PlaybookRunner(1, timeout=300, module_timeout=60)
+    engines = all_engines(EngineConfig(), storage)
+    clusters = Clusters(stack.layout.clusters_directory, lambda _eval_id: "")
+    images_used = EngineConfig(extractor=images.python().tag)
+    orchestrator = AnsibleOrchestrator(runner, clusters, engines, storage, images_used)
+    runs = [{"run_id": f"r{run}", "dataset_id": "d"} for run in range(_RUNS)]
+    asked = evaluation(
+        name,
+        runs=runs,
+        target={"cluster": "local", "namespace": _NAMESPACE},
+        claim=storage.claim,
+    )
+    try:
+        found = orchestrator.extract_job_results(asked, [run["run_id"] for run in runs])
+    finally:
+        runner.close()
+        shutil.rmtree(target)
+
+    assert len(found) == _RUNS
+    for run in range(_RUNS):
+        scores = {score["dataset"]: score["score"] for score in found[f"r{run}"]["scores"]}
+        assert scores == {f"d{cell}": _score(run, cell) for cell in range(_CELLS)}

@@ -37,13 +37,18 @@ class _Handler(BaseHTTPRequestHandler):
     server: FakeEndpoint
 
     def do_POST(self) -> None:
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        self._answer(json.loads(self.rfile.read(int(self.headers["Content-Length"]))), "{}")
+
+    def _answer(self, body: Json, otherwise: str) -> None:
         self.server.asked.append((self.path, self.headers["Authorization"], body))
-        status, text = self.server.script.pop(0) if self.server.script else (200, "{}")
+        status, text = self.server.script.pop(0) if self.server.script else (200, otherwise)
         self.send_response(status)
         self.send_header("Content-Length", str(len(text.encode())))
         self.end_headers()
         self.wfile.write(text.encode())
+
+    def do_GET(self) -> None:
+        self._answer({}, "{}")
 
     def log_message(self, *_arguments: Any) -> None:
         pass

@@ -15,6 +15,7 @@ MODULES = tuple(
         "plan",
         "program",
         "progress",
+        "provenance",
         "rows",
     )
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 import os
 import re
@@ -27,7 +28,7 @@ def prepare_rows(
     """Check the rows of an own dataset and write them as an engine gets them: prompt and answer.
 
     Prompts are filled in here: engines would also replace what in a row's text looks like a template.
-    `answer_for` is how the engine wants an answer.
+    `answer_for` is how the engine wants an answer. The digest is of what every engine gets: prompts, answers.
     """
     rows = list(read_rows(dataset))[:limit]
     if not rows:
@@ -36,7 +37,8 @@ def prepare_rows(
     pairs = [prompt_and_answer(dataset, number, row) for number, row in enumerate(rows, 1)]
     lines = [json.dumps({PROMPT: prompt, ANSWER: answer_for(answer)}) for prompt, answer in pairs]
     write(target, "\n".join(lines) + "\n")
-    return {**dataset, "file": target, "rows": len(rows)}
+    digest = hashlib.sha256(json.dumps(pairs).encode("ascii")).hexdigest()
+    return {**dataset, "file": target, "rows": len(rows), "sha256": digest}
 
 
 def read_rows(dataset: dict[str, Any]) -> Iterable[dict[str, Any]]:

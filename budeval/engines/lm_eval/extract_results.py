@@ -47,6 +47,7 @@ from budeval.engines.opencompass.extract_results import (
     of_plan,
     only,
     own_logs,
+    provenance,
     read_bytes,
     read_json,
     read_plan,
@@ -86,6 +87,7 @@ def judge_run(base: str) -> dict[str, Any]:
         text = "lm-eval has left no results: it writes them at its end, and none where a row failed"
         return {**attempt, **without_scores(plan, "SUMMARY_MISSING", text, newest_log)}
     warnings = Warnings()
+    attempt["provenance"] = provenance(base, plan, warnings)
     cells = list(Judgement(path, plan, warnings).cells())
     answer = {**attempt, "results_file": clip(os.path.relpath(path, base)), "cells": cells}
     return {**answer, "warnings": warnings.listed(), **verdict(cells, newest_log)}

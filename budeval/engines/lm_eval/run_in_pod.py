@@ -20,6 +20,7 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
+from budeval.engines.in_pod import provenance
 from budeval.engines.in_pod.endpoint import chat_url, check_endpoint, refusal
 from budeval.engines.in_pod.engine_process import log_file, run_engine
 from budeval.engines.in_pod.failure import RunError
@@ -52,11 +53,14 @@ def run(spec: dict[str, Any], environment: Mapping[str, str], engine: tuple[str,
     run_dir = spec["run_dir"]
     output = next_start(run_dir)
     write_plan(spec, [spec["model"]["name"]], planned, output=output)
-    mask(run_dir, environment.get("OPENAI_API_KEY", ""))  # what an attempt that was killed has left
+    key = environment.get("OPENAI_API_KEY", "")
+    provenance.begin(spec, "lm_eval", key)
+    mask(run_dir, key)  # what an attempt that was killed has left
     config = write_config(spec, planned, scratch, os.path.join(run_dir, output))
     begin = log_size(run_dir)
     tell = partial(tell_progress, run_dir, begin, planned, progress)
     status = run_engine([*engine, "--config", config], run_dir, environment, tell)
+    provenance.end(spec, key)
     check_results(os.path.join(run_dir, output), spec, begin, planned, status)
     progress.finish()
 

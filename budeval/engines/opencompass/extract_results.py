@@ -93,6 +93,7 @@ MAX_WARNINGS = 200
 MAX_NAME = 300
 LOG_TAIL = 2000
 MANY = 8  # as many equal replies are no chance
+PROVENANCE_TEXTS = ("engine_version", "python", "started", "ended")
 CLOCK_STEP = 2.0  # seconds; the coarsest time stamps of a file system
 
 GUIDE_KEYS = ("dataset", "version", "metric", "mode", "score")
@@ -211,6 +212,8 @@ class Planned(NamedTuple):
     rows: int | None
     unit: str | None = None
     """Of its score, where whoever planned it knows."""
+    sha256: str | None = None
+    """Of its prompts and answers."""
 
 
 class Plan(NamedTuple):
@@ -353,6 +356,7 @@ def judge_run(base: str) -> dict[str, Any]:
         text = f"{unfinished} ended before its summary; the newest is of {stamp}"
         return {**attempt, **without_scores(run.plan, "ATTEMPT_INCOMPLETE", text, run.newest_log)}
     warnings = Warnings()
+    attempt["provenance"] = provenance(base, run.plan, warnings)
     try:
         cells = [cell for same in by_judge(current) for cell in Judgement(run, same, warnings).cells()]
     except Unreadable as error:
@@ -365,6 +369,39 @@ def judge_run(base: str) -> dict[str, Any]:
 def of_plan(plan: Plan | None) -> dict[str, Any]:
     """What an answer says of the plan it was judged against."""
     return {"attempt": plan.attempt if plan else None, "planned": plan is not None}
+
+
+def provenance(base: str, plan: Plan | None, warnings: Warnings) -> dict[str, Any] | None:
+    """What our own program noted of a run; None where it noted nothing."""
+    path = os.path.join(base, ".budeval", "provenance.json")
+    try:
+        noted = read_json(path) if os.path.lexists(path) else None
+    except Unreadable:
+        noted = None
+    if not isinstance(noted, dict):
+        return None
+    found: dict[str, Any] = {key: short_text(noted.get(key)) for key in PROVENANCE_TEXTS}
+    before, after = (short_list(noted.get(key)) for key in ("endpoint_models", "endpoint_models_after"))
+    found["endpoint_models"] = before
+    if before is not None and after is not None and before != after:
+        found["endpoint_models_after"] = after
+        changed = ", ".join(sorted(set(before) ^ set(after)))
+        warnings.add("ENDPOINT_CHANGED", f"the endpoint's models changed during the run: {changed}")
+    found["datasets"] = [
+        {"dataset": clip(item.abbr), "rows": item.rows, "sha256": short_text(item.sha256)}
+        for item in (plan.datasets[:MAX_CELLS] if plan else [])
+    ]
+    return found
+
+
+def short_text(value: Any) -> str | None:
+    """The value where it is a text, cut."""
+    return clip(value) if isinstance(value, str) else None
+
+
+def short_list(value: Any) -> list[str] | None:
+    """The value where it is a list, its texts cut."""
+    return [clip(str(item)) for item in value[:MAX_WARNINGS]] if isinstance(value, list) else None
 
 
 def without_scores(
@@ -490,6 +527,7 @@ def read_plan(path: str) -> Plan | None:
             text_or_none(item.get("dataset_id")),
             int_or_none(item.get("rows")),
             item.get("unit") if item.get("unit") in UNITS else None,
+            text_or_none(item.get("sha256")),
         )
         for item in datasets
     ]

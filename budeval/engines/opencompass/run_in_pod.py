@@ -23,6 +23,7 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
+from budeval.engines.in_pod import provenance
 from budeval.engines.in_pod.endpoint import check_endpoint
 from budeval.engines.in_pod.engine_process import log_file, run_engine
 from budeval.engines.in_pod.failure import RunError
@@ -100,11 +101,14 @@ def run(spec: dict[str, Any], environment: Mapping[str, str], engine: tuple[str,
     planned = own + stock_plan(spec, config, environment)
     run_dir = spec["run_dir"]
     write_plan(spec, [model_name(spec)], planned)
-    mask(run_dir, environment.get("OPENAI_API_KEY", ""))  # what an attempt that was killed has left
+    key = environment.get("OPENAI_API_KEY", "")
+    provenance.begin(spec, "opencompass", key)
+    mask(run_dir, key)  # what an attempt that was killed has left
     heal(run_dir)
     command = [*engine, config, "-w", run_dir, *resume(run_dir)]
     tell = partial(tell_progress, spec, planned, progress)
     status = run_engine(command, run_dir, engine_environment(spec, environment), tell)
+    provenance.end(spec, key)
     check_results(run_dir, model_name(spec), planned, status)
     progress.finish()
 

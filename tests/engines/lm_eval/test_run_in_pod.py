@@ -59,7 +59,9 @@ def test_a_whole_run_ends_with_0(pod: Pod, capsys: pytest.CaptureFixture[str]) -
     plan = json.loads((pod.root / "run/.budeval/plan.json").read_text())
     assert plan["output"] == "start-1"
     assert plan["models"] == ["m"]
-    assert plan["datasets"] == [{"abbr": "own-sums", "dataset_id": "sums", "rows": 1, "unit": "fraction"}]
+    (planned,) = plan["datasets"]
+    assert len(planned.pop("sha256")) == 64
+    assert planned == {"abbr": "own-sums", "dataset_id": "sums", "rows": 1, "unit": "fraction"}
     config = pod.told()
     assert config["output_path"] == str(pod.root / "run/start-1")
     assert config["use_cache"] == str(pod.root / "run/.budeval/answers")

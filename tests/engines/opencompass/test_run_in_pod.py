@@ -313,6 +313,7 @@ def test_a_whole_run_ends_with_0(pod: Pod, capsys: pytest.CaptureFixture[str]) -
     assert (told[0], told[-1]) == ((0, 0, "prepare"), (1, 1, "done"))
     assert not pod.termination.exists()
     plan = json.loads((pod.root / "run/.budeval/plan.json").read_text())
+    assert len(plan["datasets"][0].pop("sha256")) == 64
     assert plan == {
         "schema": 1,
         "attempt": 1,

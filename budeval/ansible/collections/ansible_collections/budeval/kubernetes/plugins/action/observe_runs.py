@@ -108,6 +108,7 @@ def _pod_facts(pod: Object) -> Object:
     status = pod.get("status", {})
     conditions = {item["type"]: item for item in status.get("conditions", [])}
     scheduled = conditions.get("PodScheduled", {})
+    containers = status.get("containerStatuses", [])
     return {
         "name": pod["metadata"]["name"],
         "uid": pod["metadata"]["uid"],
@@ -115,7 +116,9 @@ def _pod_facts(pod: Object) -> Object:
         "reason": status.get("reason"),
         "message": status.get("message"),
         "unschedulable": scheduled.get("message") if scheduled.get("status") == "False" else None,
-        "container": _container_facts(status.get("containerStatuses", [])),
+        "image": containers[0].get("image") if containers else None,
+        "image_id": containers[0].get("imageID") if containers else None,
+        "container": _container_facts(containers),
     }
 
 
