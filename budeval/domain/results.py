@@ -45,6 +45,9 @@ def run_result(
     result |= {"code": code, "error": error}
     if code:
         result["status"] = "error"
+    if run.limit is not None:
+        text = f"the request's `limit` takes the first {run.limit} rows: no score of the whole dataset"
+        result["warnings"] = [*result.get("warnings", []), {"code": "SAMPLES_LIMITED", "message": text}]
     result["outcome"] = _outcome(result).value
     if not result.get("cells"):
         failed = seen.state is not RunState.SUCCEEDED

@@ -110,6 +110,23 @@ def test_a_changed_character_never_changes_a_document(data: st.DataObject) -> No
         assert found == {"a": {"run_id": "a"}, "b": {"run_id": "b"}}
 
 
+@given(st.data())
+def test_an_interleaved_log_never_changes_a_document(data: st.DataObject) -> None:
+    """Two writers, a rotation, lines that are torn and joined: whole documents, or a refusal."""
+    log = _log("a", "b") + "\n"
+    other = data.draw(st.sampled_from([log, "BUDEVAL1 a 9 ", "noise\n", "\n", "BUDEVAL1-PROGRESS {}\n"]))
+    cut = data.draw(st.integers(0, len(log)))
+    begin = data.draw(st.integers(0, len(log)))
+    mixed = data.draw(st.sampled_from([log[:cut] + other + log[cut:], log[begin:], log[cut:] + log[:cut]]))
+
+    try:
+        found = frames.decode(mixed, ["a", "b"])
+    except ClusterError as refused:
+        assert refused.code == "LOG_CORRUPT"  # noqa: PT017 - either way is right
+    else:
+        assert found == {"a": {"run_id": "a"}, "b": {"run_id": "b"}}
+
+
 @given(st.text())
 def test_no_text_breaks_it(text: str) -> None:
     """Any text is refused in the same way, also behind the mark of a frame."""

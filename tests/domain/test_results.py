@@ -165,6 +165,17 @@ def test_a_run_whose_results_could_not_be_read_lacks_them() -> None:
     assert [(cell["state"], cell["reason"]) for cell in result["cells"]] == [("missing", "LOG_CORRUPT")]
 
 
+def test_a_limited_run_says_that_it_is() -> None:
+    """Its score is not that of the dataset."""
+    runs = [{"run_id": "r", "dataset_id": "sums", "limit": 8}]
+    evaluation = Evaluation.model_validate({**_EVALUATION.model_dump(mode="json"), "runs": runs})
+
+    result = run_result(evaluation, _seen("succeeded"), {**_GUIDE, "warnings": [{"code": "X"}]}, None)
+
+    assert [warning["code"] for warning in result["warnings"]] == ["X", "SAMPLES_LIMITED"]
+    assert result["provenance"]["source"]["limit"] == 8
+
+
 def test_totals_are_over_all_runs() -> None:
     """One incomplete run takes the headline, and its cells count."""
     cell = {"state": "scored", "score": 40.0, "unit": "percent", "primary": True}

@@ -152,7 +152,7 @@ class Replies:
         self._digest.update(hashlib.sha256(item).digest())
         if reply is UNKNOWN:
             return
-        text = reply if isinstance(reply, str) else json.dumps(reply)
+        text = plain_text(reply)
         self._told += 1
         self._empty += is_empty(reply)
         self._reasoned += bool(REASONING.search(text))
@@ -1133,12 +1133,14 @@ def one_for_many(pairs: list[tuple[str, str]]) -> bool:
     return len({read for read, _ in pairs}) == 1 and len({right for _, right in pairs}) > 1
 
 
-def plain_text(value: Any) -> str:
+def plain_text(value: Any, depth: int = 0) -> str:
     """The words of a prompt or a reference, without what the engine or the model wraps around them."""
+    if depth > MAX_DEPTH:
+        return ""
     if isinstance(value, list):
-        return "\n".join(plain_text(item) for item in value)
+        return "\n".join(plain_text(item, depth + 1) for item in value)
     if isinstance(value, dict):
-        return plain_text(value.get("prompt", value.get("content")))
+        return plain_text(value.get("prompt", value.get("content")), depth + 1)
     return value if isinstance(value, str) else json.dumps(value)
 
 
