@@ -185,7 +185,23 @@ def print_results(results: EvaluationResults, file: TextIO | None = None) -> Non
         rows += [_score_row(result, score) for score in scores]
     columns = ("run", "dataset", "metric", "score", "95 % interval", "samples", "outcome", "")
     print_table(columns, rows, file)
-    console(file).print(Text("outcome ") + cell(results.outcome))
+    for result in results.results:
+        for warning in result.get("warnings", []):
+            print_doubt(result, warning, file)
+    console(file).print(Text("outcome ") + cell(results.outcome) + Text(_whole(results)))
+
+
+def print_doubt(result: dict[str, Any], warning: dict[str, Any], file: TextIO | None) -> None:
+    """Why a score may be an artefact."""
+    where = f"warning: {result.get('run_id')}"
+    console(file).print(Text(one_line(f"{where}: {warning.get('code')}: {warning.get('message')}")))
+
+
+def _whole(results: EvaluationResults) -> str:
+    """How complete it is, and the one score for all, if there is one."""
+    counts, headline = results.completeness, results.headline
+    text = f", {counts.get('scored')} of {counts.get('requested')} cells scored"
+    return text + (f", headline {headline['score']:.2f} %" if headline else "")
 
 
 def _score_row(result: dict[str, Any], score: dict[str, Any]) -> tuple[object, ...]:

@@ -48,8 +48,8 @@ from budeval.engines.opencompass.extract_results import (
     only,
     own_logs,
     provenance,
-    read_bytes,
     read_json,
+    read_json_lines,
     read_plan,
     text_or_none,
     verdict,
@@ -61,7 +61,7 @@ NO_METRIC = frozenset({"name", "alias", "sample_len", "samples", "sample_count"}
 STDERR = "_stderr"
 # Metrics that lm-eval gives as a share of 1; of others only their documentation tells.
 FRACTIONS = frozenset({"acc", "acc_norm", "accuracy", "exact_match", "em", "f1"})
-MAX_SAMPLES = 64 * 1024 * 1024
+MAX_SAMPLES = 512 * 1024 * 1024  # read line by line
 
 
 class Metric(NamedTuple):
@@ -156,37 +156,36 @@ class Judgement:
 
     def _marks(self, task: str, metric: Metric, planned: Planned | None) -> Marks:
         """The verdicts of a metric on the samples of a task, where it has one of each."""
-        found = [sample for sample in self._samples(task) if sample.get("filter") == metric.filter]
-        if not found:
-            return NO_MARKS
         replies = Replies()
-        for sample in found:
-            replies.add(prompt_of(sample), sample.get("target"), only(only(sample.get("resps", UNKNOWN))))
+        marks: list[tuple[int, Any]] = []
+        try:
+            for sample in self._samples(task):
+                if sample.get("filter") == metric.filter:
+                    place = int_or_none(sample.get("doc_id")) or 0
+                    reply = only(only(sample.get("resps", UNKNOWN)))
+                    replies.add(prompt_of(sample), sample.get("target"), reply, place)
+                    marks.append((place, sample.get(metric.name)))
+        except TooLarge as error:
+            self._warnings.add("PREDICTIONS_UNCHECKED", f"{clip(task)}: {error}")
+            return NO_MARKS
+        except Unreadable as error:
+            self._warnings.add("PREDICTIONS_UNREADABLE", f"{clip(task)}: {error}")
+            return NO_MARKS
+        if not marks:
+            return NO_MARKS
         for code, text in replies.doubts(planned.rows if planned else None):
             self._warnings.add(code, f"{clip(task)}: {text}")
-        marks = [sample.get(metric.name) for sample in found]
-        if not all(is_number(mark) and mark in {0, 1} for mark in marks):
+        if not all(is_number(mark) and mark in {0, 1} for _, mark in marks):
             return NO_MARKS
-        return Marks([mark == 1 for mark in marks], replies.items)
+        return Marks([mark == 1 for _, mark in sorted(marks)], replies.items)
 
-    def _samples(self, task: str) -> list[dict[str, Any]]:
-        """What was logged of each sample, in the order of the rows."""
+    def _samples(self, task: str) -> Iterator[dict[str, Any]]:
+        """What was logged of each sample; nothing where nothing was logged."""
         match = RESULTS.fullmatch(self._path)
         stamp = match.group(1) if match else ""
         path = os.path.join(os.path.dirname(self._path), f"samples_{task}_{stamp}.jsonl")
-        if not os.path.lexists(path):
-            return []
-        try:
-            lines = read_bytes(path, limit=MAX_SAMPLES).decode("utf-8", "replace").splitlines()
-            found = [json.loads(line) for line in lines]
-        except TooLarge as error:
-            self._warnings.add("PREDICTIONS_UNCHECKED", f"{clip(task)}: {error}")
-            return []
-        except (Unreadable, ValueError, RecursionError) as error:
-            self._warnings.add("PREDICTIONS_UNREADABLE", f"{clip(task)}: {type(error).__name__}")
-            return []
-        samples = [sample for sample in found if isinstance(sample, dict)]
-        return sorted(samples, key=lambda sample: int_or_none(sample.get("doc_id")) or 0)
+        if os.path.lexists(path):
+            yield from read_json_lines(path, limit=MAX_SAMPLES)
 
     def _unscored(self, task: str, reason: str) -> Cell:
         return {**self._blank(task, ABSENT), "state": "missing", "reason": reason}

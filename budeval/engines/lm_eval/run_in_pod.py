@@ -36,6 +36,7 @@ EVALUATORS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "evaluator
 STARTS = re.compile(r"start-([0-9]+)")
 REQUESTS = re.compile(rb"Requesting API: [^\r\n]*?\| ([0-9]+)/([0-9]+)")
 REFUSED = re.compile(rb"API request failed! Status code: ([0-9]+), Response text: (.*)")
+LONGEST_BAR = 400  # bytes; a look may see the half of one
 CACHED = re.compile(rb"Cached requests: ([0-9]+)")
 # lm-eval always sends stop sequences, by default an empty line. Endpoints refuse an empty list; this one no
 # reply contains.
@@ -58,8 +59,10 @@ def run(spec: dict[str, Any], environment: Mapping[str, str], engine: tuple[str,
     mask(run_dir, key)  # what an attempt that was killed has left
     config = write_config(spec, planned, scratch, os.path.join(run_dir, output))
     begin = log_size(run_dir)
-    tell = partial(tell_progress, run_dir, begin, planned, progress)
-    status = run_engine([*engine, "--config", config], run_dir, environment, tell)
+    tell = partial(tell_progress, Bar(log_file(run_dir), begin), planned, progress)
+    # Its bar is drawn into the log: once a second is enough.
+    calm = {**environment, "TQDM_MININTERVAL": "1"}
+    status = run_engine([*engine, "--config", config], run_dir, calm, tell)
     provenance.end(spec, key)
     check_results(os.path.join(run_dir, output), spec, begin, planned, status)
     progress.finish()
@@ -153,14 +156,40 @@ def log_size(run_dir: str) -> int:
         return 0
 
 
-def tell_progress(run_dir: str, begin: int, planned: list[dict[str, Any]], progress: Progress) -> None:
-    """Read how far it is from the bar that lm-eval draws; what the cache had is done."""
-    log = read_log(run_dir, begin)
+class Bar:
+    """Follows the bar that lm-eval draws into its log, from where this start begins."""
+
+    def __init__(self, log: str, begin: int) -> None:
+        self._log = log
+        self._read = begin
+        self._rest = b""
+        self._cached: int | None = None
+        self._drawn = 0
+
+    def done(self) -> int | None:
+        """How many replies there are, those of the cache included; None before lm-eval knows."""
+        try:
+            with open(self._log, "rb") as file:
+                file.seek(self._read)
+                new = file.read()
+        except OSError:
+            return None
+        self._read += len(new)
+        text = self._rest + new
+        self._rest = text[-LONGEST_BAR:]
+        for found in CACHED.findall(text):
+            self._cached = int(found)
+        for found, _ in REQUESTS.findall(text):
+            self._drawn = int(found)
+        return None if self._cached is None else self._cached + self._drawn
+
+
+def tell_progress(bar: Bar, planned: list[dict[str, Any]], progress: Progress) -> None:
+    """What the bar shows; when all replies are there they are scored."""
     total = sum(dataset["rows"] for dataset in planned)
-    cached, drawn = CACHED.findall(log), REQUESTS.findall(log)
-    if not cached:
+    done = bar.done()
+    if done is None:
         return
-    done = int(cached[-1]) + (int(drawn[-1][0]) if drawn else 0)
     if done < total:
         progress.tell(done, total, "infer")
     else:

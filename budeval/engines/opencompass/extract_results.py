@@ -39,7 +39,7 @@ import sys
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 DEFAULT_ROOT = "/workspace/shared/results"
 NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,126}[A-Za-z0-9])?")
@@ -141,15 +141,18 @@ class Replies:
         self._reasoned = 0
         self._first: str | None = None
         self._equal = True
-        self._digest = hashlib.sha256()
+        self._digests: list[tuple[int, bytes]] = []
         self._identified = True
 
-    def add(self, prompt: Any, reference: Any, reply: Any = UNKNOWN) -> None:
-        """One more; the order counts. Without its prompt an item is not known again."""
-        self.count += 1
+    def add(self, prompt: Any, reference: Any, reply: Any = UNKNOWN, place: int | None = None) -> None:
+        """One more, at a place in the dataset; they come in order where it is not told.
+
+        Without its prompt an item is not known again. Texts are not kept.
+        """
         self._identified = self._identified and prompt is not None
         item = json.dumps([plain_text(prompt), plain_text(reference)]).encode("ascii")
-        self._digest.update(hashlib.sha256(item).digest())
+        self._digests.append((self.count if place is None else place, hashlib.sha256(item).digest()))
+        self.count += 1
         if reply is UNKNOWN:
             return
         text = plain_text(reply)
@@ -162,7 +165,9 @@ class Replies:
     @property
     def items(self) -> str | None:
         """SHA-256 over the SHA-256 of each item (prompt and reference): equal where the same was asked."""
-        return self._digest.hexdigest() if self._identified else None
+        if not self._identified:
+            return None
+        return hashlib.sha256(b"".join(digest for _, digest in sorted(self._digests))).hexdigest()
 
     def doubts(self, planned: int | None) -> Iterator[tuple[str, str]]:
         """Why a score made of them may be an artefact. `planned`: how many there should be."""
@@ -1272,7 +1277,28 @@ def read_json(path: str) -> Any:
 
 
 def read_bytes(path: str, *, limit: int | None = None, tail: int | None = None) -> bytes:
-    """A plain file, or its last `tail` bytes. A link, a pipe or a device is never opened for reading."""
+    """A plain file, or its last `tail` bytes."""
+    with open_plain(path, limit) as file:
+        if tail is not None:
+            file.seek(max(0, os.fstat(file.fileno()).st_size - tail))
+            return file.read(tail)
+        return file.read() if limit is None else file.read(limit)
+
+
+def read_json_lines(path: str, *, limit: int) -> Iterator[dict[str, Any]]:
+    """The objects of a JSON Lines file, one at a time; Unreadable at the first line that is none."""
+    with open_plain(path, limit) as file:
+        while line := file.readline(MAX_JSON):
+            try:
+                item = json.loads(line.decode("utf-8", "replace"))
+            except (ValueError, RecursionError) as error:
+                raise Unreadable(f"a line is not JSON ({type(error).__name__})") from None
+            if isinstance(item, dict):
+                yield item
+
+
+def open_plain(path: str, limit: int | None) -> BinaryIO:
+    """A plain file of at most `limit` bytes. A link, a pipe or a device is never opened for reading."""
     name = clip(os.path.basename(path))
     if leads_elsewhere(path):
         raise Unreadable(f"{name} is not a plain file")
@@ -1280,16 +1306,14 @@ def read_bytes(path: str, *, limit: int | None = None, tail: int | None = None) 
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
         raise Unreadable(f"{name}: {errno.errorcode.get(error.errno or 0, 'not opened')}") from None
-    with os.fdopen(descriptor, "rb") as file:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            raise Unreadable(f"{name} is not a plain file")
-        if limit is not None and status.st_size > limit:
+    status = os.fstat(descriptor)
+    too_large = limit is not None and status.st_size > limit
+    if not stat.S_ISREG(status.st_mode) or too_large:
+        os.close(descriptor)
+        if too_large:
             raise TooLarge(f"{name} is larger than {limit} bytes")
-        if tail is not None:
-            file.seek(max(0, status.st_size - tail))
-            return file.read(tail)
-        return file.read(limit)
+        raise Unreadable(f"{name} is not a plain file")
+    return os.fdopen(descriptor, "rb")
 
 
 def leads_elsewhere(path: str) -> bool:

@@ -151,21 +151,24 @@ def test_progress_is_read_from_the_bar_of_this_start(
     log = tmp_path / ".budeval" / "engine.log"
     log.parent.mkdir()
     log.write_text("Cached requests: 9, x\nRequesting API: 100%|##| 1/1 [00:00]\n")
-    progress, begin = Progress(), run_in_pod.log_size(str(tmp_path))
+    progress, bar = Progress(), run_in_pod.Bar(str(log), run_in_pod.log_size(str(tmp_path)))
     planned = [{"abbr": "own-sums", "rows": 10}]
 
     def look(more: str) -> None:
         with log.open("a") as file:
             file.write(more)
-        run_in_pod.tell_progress(str(tmp_path), begin, planned, progress)
+        run_in_pod.tell_progress(bar, planned, progress)
 
     look("loading\n")
     look("Cached requests: 4, Requests remaining: 6\n")
     look("\rRequesting API:   0%|     | 0/6 [00:00<?, ?it/s]\rRequesting API:  33%|##   | 2/6 [00:00<00:01]")
+    look("\rRequesting API:  50%|##   | 3")
+    look("/6 [00:00<00:01]")
     look("\rRequesting API: 100%|#####| 6/6 [00:00<00:01]")
 
     assert progress_told(capsys.readouterr().out) == [
         (4, 10, "infer"),
         (6, 10, "infer"),
+        (7, 10, "infer"),
         (0, 1, "evaluate"),
     ]
