@@ -9,7 +9,7 @@ from typing import Any
 
 from budeval.engines.in_pod.files import write
 
-PLANNED = ("abbr", "dataset_id", "rows", "unit", "sha256")
+PLANNED = ("abbr", "dataset_id", "rows", "unit", "sha256", "evaluator")
 
 
 def write_plan(spec: dict[str, Any], models: list[str], planned: list[dict[str, Any]], **more: Any) -> None:

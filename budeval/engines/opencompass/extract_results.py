@@ -92,6 +92,7 @@ MAX_DOCUMENT = 32 * 1024 * 1024
 MAX_WARNINGS = 200
 MAX_NAME = 300
 LOG_TAIL = 2000
+HALF_A_DIGIT = 0.00501  # of two
 MANY = 8  # as many equal replies are no chance
 PROVENANCE_TEXTS = ("engine_version", "python", "started", "ended")
 CLOCK_STEP = 2.0  # seconds; the coarsest time stamps of a file system
@@ -142,6 +143,8 @@ class Replies:
         self._first: str | None = None
         self._equal = True
         self._digests: list[tuple[int, bytes]] = []
+        self.containing: list[bool] = []
+        """Whether each reply contains its reference, in the order in which they came."""
         self._identified = True
 
     def add(self, prompt: Any, reference: Any, reply: Any = UNKNOWN, place: int | None = None) -> None:
@@ -156,6 +159,9 @@ class Replies:
         if reply is UNKNOWN:
             return
         text = plain_text(reply)
+        answer = text.rpartition("</think>")[2].lower()
+        references = reference if isinstance(reference, list) else [reference]
+        self.containing.append(any(plain_text(wanted).lower() in answer for wanted in references))
         self._told += 1
         self._empty += is_empty(reply)
         self._reasoned += bool(REASONING.search(text))
@@ -219,6 +225,8 @@ class Planned(NamedTuple):
     """Of its score, where whoever planned it knows."""
     sha256: str | None = None
     """Of its prompts and answers."""
+    evaluator: str | None = None
+    """How replies are compared, of own datasets."""
 
 
 class Plan(NamedTuple):
@@ -533,6 +541,7 @@ def read_plan(path: str) -> Plan | None:
             int_or_none(item.get("rows")),
             item.get("unit") if item.get("unit") in UNITS else None,
             text_or_none(item.get("sha256")),
+            text_or_none(item.get("evaluator")),
         )
         for item in datasets
     ]
@@ -914,11 +923,22 @@ class Judgement:
             self._warnings.add("SUMMARY_DIFFERS", said)
         planned = self._planned.get(name)
         replies = self._replies.get((folder or "", name))
-        verdict_on_items = Marks(result.marks, replies.items if replies else None)
-        found_out = measured(metric, value, verdict_on_items, planned.unit if planned else None)
+        marks = self._marks(result, replies, planned)
+        found_out = measured(metric, value, marks, planned.unit if planned else None)
         if planned and planned.unit and planned.rows:
             found_out.setdefault("samples", planned.rows)
         return {**blank, **found_out, "exact": exact}
+
+    def _marks(self, result: Result, replies: Replies | None, planned: Planned | None) -> Marks:
+        """The verdicts on the samples. OpenCompass leaves none where replies shall contain the answer.
+
+        There they are read from the replies again, and count only if their mean is its score.
+        """
+        if replies is None:
+            return Marks(result.marks, None)
+        if not result.marks and planned and planned.evaluator == "contains":
+            return Marks(replies.containing, replies.items, rounded=True)
+        return Marks(result.marks, replies.items)
 
     def _of_group(self, name: str, metric: str, column: Column, text: str) -> Cell:
         """The cell of a group of datasets: it is in the CSV alone, rounded."""
@@ -1154,6 +1174,8 @@ class Marks(NamedTuple):
 
     right: list[bool]
     items: str | None
+    rounded: bool = False
+    """The engine rounds their mean to two digits."""
 
 
 NO_MARKS = Marks([], None)
@@ -1180,7 +1202,8 @@ def measured(
     count = len(marks.right)
     scales = {"percent": 100.0, "fraction": 1.0, "count": float(count)}
     share = sum(marks.right) / count if count else 0.0
-    fits = [unit for unit, scale in scales.items() if count and close(value, scale * share)]
+    near = HALF_A_DIGIT if marks.rounded else 0.0
+    fits = [unit for unit, scale in scales.items() if count and close(value, scale * share, near)]
     unit = planned_unit or unit_by_name(metric, value)
     if fits and unit not in fits:
         unit = fits[0] if len(fits) == 1 else None
@@ -1205,9 +1228,9 @@ def uncertainty(share: float, count: int) -> tuple[float, float, float]:
     return stderr, max(0.0, centre - half), min(1.0, centre + half)
 
 
-def close(value: float, other: float) -> bool:
-    """Equal but for the last digits."""
-    return math.isclose(value, other, rel_tol=1e-6, abs_tol=1e-9)
+def close(value: float, other: float, near: float = 0.0) -> bool:
+    """Equal but for the last digits, or for so much."""
+    return math.isclose(value, other, rel_tol=1e-6, abs_tol=max(1e-9, near))
 
 
 def unit_by_name(metric: str, value: float) -> str | None:

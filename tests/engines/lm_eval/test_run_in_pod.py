@@ -61,7 +61,13 @@ def test_a_whole_run_ends_with_0(pod: Pod, capsys: pytest.CaptureFixture[str]) -
     assert plan["models"] == ["m"]
     (planned,) = plan["datasets"]
     assert len(planned.pop("sha256")) == 64
-    assert planned == {"abbr": "own-sums", "dataset_id": "sums", "rows": 1, "unit": "fraction"}
+    assert planned == {
+        "abbr": "own-sums",
+        "dataset_id": "sums",
+        "rows": 1,
+        "unit": "fraction",
+        "evaluator": "exact",
+    }
     config = pod.told()
     assert config["output_path"] == str(pod.root / "run/start-1")
     assert config["use_cache"] == str(pod.root / "run/.budeval/answers")

@@ -161,3 +161,22 @@ def test_replies_however_deep_cost_no_score(tree: Tree) -> None:
     tree.write(f"{STAMP}/predictions/m1/a.json", {"0": item, "1": item})
 
     assert tree.read()["status"] == "success"
+
+
+@pytest.mark.parametrize(("score", "counted"), [(66.67, True), (66.6, False), (33.33, False)])
+def test_contained_answers_have_verdicts_where_they_make_the_score(
+    tree: Tree, *, score: float, counted: bool
+) -> None:
+    """OpenCompass leaves none and rounds; what its replies show is believed only if its mean is the score."""
+    tree.plan({"abbr": "a", "evaluator": "contains", "unit": "percent", "rows": 3})
+    tree.summary(f"{HEAD},m1", f"a,111111,score,gen,{score:.2f}")
+    tree.result("m1/a", {"score": score, "details": []})
+    items = _items("It is PARIS.", "<think>Rome</think> Oslo", "Bern")
+    for item, gold in zip(items.values(), ("Paris", "Rome", "bern"), strict=True):
+        item["gold"] = [gold]
+    tree.write(f"{STAMP}/predictions/m1/a.json", items)
+
+    (cell,) = tree.read()["cells"]
+
+    assert (cell["score"], cell["samples"], "interval" in cell) == (score, 3, counted)
+    assert (cell.get("verdicts", {}).get("bits") == "oA==") is counted

@@ -318,7 +318,9 @@ def test_a_whole_run_ends_with_0(pod: Pod, capsys: pytest.CaptureFixture[str]) -
         "schema": 1,
         "attempt": 1,
         "models": ["m"],
-        "datasets": [{"abbr": "sums", "dataset_id": "sums", "rows": 1, "unit": "percent"}],
+        "datasets": [
+            {"abbr": "sums", "dataset_id": "sums", "rows": 1, "unit": "percent", "evaluator": "exact"}
+        ],
     }
     assert pod.told()["arguments"][1:] == ["-w", str(pod.root / "run")]
     assert pod.told()["cache"] == str(pod.root / "data")
