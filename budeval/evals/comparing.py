@@ -163,6 +163,10 @@ def _facts(ended: _Ended) -> dict[str, Any]:
             values = facts.setdefault(key, [])
             if provenance.get(key) not in values:
                 values.append(provenance.get(key))
+        versions = {cell.get("version") for cell in _primary(result.get("cells", [])).values()}
+        facts[f"{result['dataset_id']}.prompt_version"] = sorted(filter(None, versions))
+        rows = [item.get("sha256") for item in provenance.get("datasets") or []]
+        facts[f"{result['dataset_id']}.rows_sha256"] = sorted(filter(None, rows))
         for key in _SHOWN_OF_SOURCE:
             facts[f"{result['dataset_id']}.{key}"] = provenance.get("source", {}).get(key)
     return {

@@ -34,6 +34,7 @@ from budeval.engines.opencompass.extract_results import (
     TooLarge,
     Unreadable,
     Warnings,
+    about_run,
     as_list,
     blank_cell,
     clip,
@@ -44,10 +45,8 @@ from budeval.engines.opencompass.extract_results import (
     main,
     measured,
     newest_tail,
-    of_plan,
     only,
     own_logs,
-    provenance,
     read_json,
     read_json_lines,
     read_plan,
@@ -80,15 +79,18 @@ class Metric(NamedTuple):
 def judge_run(base: str) -> dict[str, Any]:
     """Status, scores, cells and warnings of a run whose directory is there."""
     plan = read_plan(os.path.join(base, ".budeval", "plan.json"))
-    attempt = of_plan(plan)
+    warnings = Warnings()
+    attempt = {**about_run(base, plan, warnings), "warnings": warnings.listed()}
     path = newest_results(base, plan)
     newest_log = functools.partial(newest_tail, own_logs(base))
     if path is None:
         text = "lm-eval has left no results: it writes them at its end, and none where a row failed"
         return {**attempt, **without_scores(plan, "SUMMARY_MISSING", text, newest_log)}
-    warnings = Warnings()
-    attempt["provenance"] = provenance(base, plan, warnings)
-    cells = list(Judgement(path, plan, warnings).cells())
+    try:
+        cells = list(Judgement(path, plan, warnings).cells())
+    except Unreadable as error:
+        text = f"Results cannot be read: {clip(str(error))}"
+        return {**attempt, **without_scores(plan, "RESULTS_UNREADABLE", text, newest_log)}
     answer = {**attempt, "results_file": clip(os.path.relpath(path, base)), "cells": cells}
     return {**answer, "warnings": warnings.listed(), **verdict(cells, newest_log)}
 

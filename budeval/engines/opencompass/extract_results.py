@@ -156,7 +156,7 @@ class Replies:
         item = json.dumps([plain_text(prompt), plain_text(reference)]).encode("ascii")
         self._digests.append((self.count if place is None else place, hashlib.sha256(item).digest()))
         self.count += 1
-        if reply is UNKNOWN:
+        if reply is UNKNOWN or isinstance(reply, dict):
             return
         text = plain_text(reply)
         answer = text.rpartition("</think>")[2].lower()
@@ -356,7 +356,8 @@ def within_limit(document: dict[str, Any]) -> dict[str, Any]:
 def judge_run(base: str) -> dict[str, Any]:
     """Status, scores, cells and warnings of a run whose directory is there."""
     run = Run(base)
-    attempt = of_plan(run.plan)
+    warnings = Warnings()
+    attempt = {**about_run(base, run.plan, warnings), "warnings": warnings.listed()}
     if not run.summaries:
         return {
             **attempt,
@@ -368,8 +369,6 @@ def judge_run(base: str) -> dict[str, Any]:
     if unfinished:
         text = f"{unfinished} ended before its summary; the newest is of {stamp}"
         return {**attempt, **without_scores(run.plan, "ATTEMPT_INCOMPLETE", text, run.newest_log)}
-    warnings = Warnings()
-    attempt["provenance"] = provenance(base, run.plan, warnings)
     try:
         cells = [cell for same in by_judge(current) for cell in Judgement(run, same, warnings).cells()]
     except Unreadable as error:
@@ -379,9 +378,10 @@ def judge_run(base: str) -> dict[str, Any]:
     return {**answer, **verdict(cells, run.newest_log)}
 
 
-def of_plan(plan: Plan | None) -> dict[str, Any]:
-    """What an answer says of the plan it was judged against."""
-    return {"attempt": plan.attempt if plan else None, "planned": plan is not None}
+def about_run(base: str, plan: Plan | None, warnings: Warnings) -> dict[str, Any]:
+    """What an answer says of a run whatever its scores are: the plan it was judged against, its origin."""
+    noted = provenance(base, plan, warnings)
+    return {"attempt": plan.attempt if plan else None, "planned": plan is not None, "provenance": noted}
 
 
 def provenance(base: str, plan: Plan | None, warnings: Warnings) -> dict[str, Any] | None:

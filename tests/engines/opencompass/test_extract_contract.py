@@ -32,6 +32,7 @@ def _items(*replies: Any, prompt: str = "q") -> dict[str, Any]:
 def test_without_a_summary_each_planned_cell_is_missing(tree: Tree) -> None:
     """With the reason; nothing that was asked for vanishes with its run."""
     tree.plan({"abbr": "a", "dataset_id": "A"}, {"abbr": "b", "dataset_id": "B"}, models=("m1", "m2"))
+    tree.write(".budeval/provenance.json", {"engine_version": "0.5.4"})
 
     document = tree.read()
 
@@ -40,6 +41,7 @@ def test_without_a_summary_each_planned_cell_is_missing(tree: Tree) -> None:
         (dataset, model, "missing") for dataset in "AB" for model in ("m1", "m2")
     ]
     assert {cell["reason"] for cell in document["cells"]} == {"SUMMARY_MISSING"}
+    assert document["provenance"]["engine_version"] == "0.5.4"
 
 
 def test_what_nobody_asked_for_is_marked(tree: Tree) -> None:
