@@ -2,9 +2,9 @@
 
 Compared is the primary metric of each dataset. Where both evaluations have a verdict on each sample and asked
 the same items, the test is paired: McNemar's exact test on the samples on which they disagree (McNemar 1947,
-doi:10.1007/BF02295996). Otherwise two independent proportions are compared: the score test, with Newcombe's
-interval (Statistics in Medicine 17:873, 1998, method 10). The p-values of all datasets are corrected together
-after Holm (1979, doi:10.2307/4615733). The statistics are statsmodels'.
+doi:10.1007/BF02295996). Otherwise two independent proportions are compared: Fisher's exact test, with
+Newcombe's interval (Statistics in Medicine 17:873, 1998, method 10). The p-values of all datasets are
+corrected together after Holm (1979, doi:10.2307/4615733). The statistics are scipy's and statsmodels'.
 """
 
 import base64
@@ -75,7 +75,7 @@ class Difference:
     reason: str | None = None
     """Why it cannot be compared."""
     method: str | None = None
-    """`mcnemar_exact` where paired, else `score_test`."""
+    """`mcnemar_exact` where paired, else `fisher_exact`."""
     difference: float | None = None
     interval: list[float] | None = None
     """95 %, of unpaired differences."""
@@ -148,7 +148,8 @@ def _why_not(base: Measure | None, candidate: Measure | None) -> str | None:
             return f"the {name}'s score is no share of right samples"
     if base.measured_by != candidate.measured_by:
         return f"measured by {base.measured_by} and by {candidate.measured_by}"
-    if base.rows and candidate.rows and base.rows != candidate.rows:
+    same_items = _paired(base.cell.get("verdicts"), candidate.cell.get("verdicts")) is not None
+    if base.rows and candidate.rows and base.rows != candidate.rows and not same_items:
         return "the rows are others"
     return None
 
@@ -175,19 +176,15 @@ def _test_paired(result: Difference, only_base: int, only_candidate: int) -> Non
 
 
 def _test_unpaired(result: Difference, base: Measure, candidate: Measure) -> None:
-    from statsmodels.stats.proportion import (  # noqa: PLC0415 - seconds to import
-        confint_proportions_2indep,
-        test_proportions_2indep,
-    )
+    from scipy.stats import fisher_exact  # noqa: PLC0415 - seconds to import
+    from statsmodels.stats.proportion import confint_proportions_2indep  # noqa: PLC0415 - seconds to import
 
     counts = (candidate.right, candidate.samples, base.right, base.samples)
-    result.method = "score_test"
+    result.method = "fisher_exact"
     low, high = confint_proportions_2indep(*counts, compare="diff", method="newcomb")
     result.interval = [float(low), float(high)]
-    if base.right + candidate.right in {0, base.samples + candidate.samples}:
-        result.p_value = 1.0  # all right, or all wrong: there is no variance to test with
-    else:
-        result.p_value = float(test_proportions_2indep(*counts, compare="diff", method="score").pvalue)
+    table = [[right, samples - right] for right, samples in (counts[:2], counts[2:])]
+    result.p_value = float(fisher_exact(table).pvalue)
 
 
 def _holm(p_values: list[float]) -> list[float]:

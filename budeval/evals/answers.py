@@ -128,7 +128,7 @@ class ComparedDataset(BaseModel):
     candidate: dict[str, Any] | None
     difference: float | None = Field(description="The candidate's share of right samples less the base's.")
     interval: list[float] | None = Field(description="95 %, of the difference, where samples are unpaired.")
-    method: str | None = Field(description="`mcnemar_exact` on the same items, else `score_test`.")
+    method: str | None = Field(description="`mcnemar_exact` on the same items, else `fisher_exact`.")
     p_value: float | None
     p_holm: float | None = Field(description="Corrected after Holm for all datasets together.")
     only_base: int | None = Field(description="Paired samples that only the base had right.")

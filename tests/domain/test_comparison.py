@@ -100,9 +100,14 @@ def test_other_items_are_compared_unpaired() -> None:
 
     found = _one(base, candidate)
 
-    assert (found.method, found.verdict) == ("score_test", Verdict.BETTER)
+    assert (found.method, found.verdict) == ("fisher_exact", Verdict.BETTER)
     assert found.interval == pytest.approx([0.0524, 0.3339], abs=5e-5)
     assert found.difference == pytest.approx(0.2)
+
+
+def test_rows_in_another_form_are_the_same_items() -> None:
+    """A CSV file and a JSON Lines file of the same questions and answers."""
+    assert _one(_measure([True, False], rows="csv"), _measure([True, False], rows="jsonl")).p_value == 1.0
 
 
 @pytest.mark.parametrize("right", [0, 40])
@@ -111,6 +116,14 @@ def test_two_equal_extremes_are_no_evidence(right: int) -> None:
     found = _one(_measure(_bits(right, 40)), _measure(_bits(right, 40), items=None))
 
     assert (found.verdict, found.p_value) == (Verdict.NO_EVIDENCE, 1.0)
+
+
+def test_opposite_extremes_are_told() -> None:
+    """Five of five against none of five: 2/252 of all tables are as extreme."""
+    found = _one(_measure(_bits(0, 5)), _measure(_bits(5, 5), items=None))
+
+    assert found.verdict is Verdict.BETTER
+    assert found.p_value == pytest.approx(2 / 252)
 
 
 def test_several_datasets_are_corrected_for_together() -> None:
@@ -137,7 +150,7 @@ def test_several_datasets_are_corrected_for_together() -> None:
         (Measure({"score": 27.0, "unit": None, "samples": 9}, "bleu"), _measure([True]), "no share"),
         (_measure([True]), Measure({"score": 27.0, "unit": "percent"}, "exact", binary=True), "no share"),
         (_measure([True]), _measure([True], measured_by="choice"), "measured by exact and by choice"),
-        (_measure([True], rows="a"), _measure([True], rows="b"), "rows are others"),
+        (_measure([True], rows="a"), _measure([True], rows="b", items="cc" * 32), "rows are others"),
     ],
 )
 def test_what_cannot_be_compared_says_why(base: Measure | None, candidate: Measure | None, says: str) -> None:
