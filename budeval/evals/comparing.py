@@ -68,15 +68,11 @@ class Comparisons:
         )
 
     def _ended(self, eval_id: str, param: str) -> _Ended:
-        record = self._store.find(eval_id)
-        if record is None:
-            text = f"There is no evaluation {eval_id!r}."
-            raise RequestError(text, status=404, code="EVALUATION_UNKNOWN", param=param)
-        found = self._store.results(eval_id)
-        if found is None:
-            text = f"Evaluation {eval_id} has no results yet. GET /evals/{eval_id} tells how far it is."
-            raise RequestError(text, status=409, code="RESULTS_NOT_READY", param=param)
-        return _Ended(record, found[0])
+        try:
+            return _Ended(self._store.load(eval_id), self._store.load_results(eval_id))
+        except RequestError as error:
+            error.param = param
+            raise
 
 
 _Name = tuple[str, str, int]

@@ -101,7 +101,8 @@ def _merged(before: dict[str, Any] | None, seen: dict[str, Any]) -> dict[str, An
         return seen
     never_made = before["state"] == RunState.BLOCKED and before["job"] is None
     if before["state"] in TERMINAL:
-        return before if _unread(seen) else {**before, "log_unread": False} if _unread(before) else before
+        read_now = _unread(before) and not _unread(seen)
+        return {**before, "log_unread": False} if read_now else before
     if never_made and seen["state"] == RunState.GONE:
         return before
     return seen | {"progress": seen["progress"] or before["progress"]}

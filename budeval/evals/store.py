@@ -172,6 +172,18 @@ class EvaluationStore:
         index: dict[str, dict[str, Any]] = stored["runs"]
         return self._sidecar.get_states([item["key"] for item in index.values()]), index
 
+    def load_results(self, eval_id: str) -> list[Result]:
+        """Every run's result of an evaluation that is there.
+
+        Raises:
+            RequestError: RESULTS_NOT_READY (409) while there are none.
+        """
+        found = self.results(eval_id)
+        if found is None:
+            text = f"Evaluation {eval_id} has no results yet. GET /evals/{eval_id} tells how far it is."
+            raise RequestError(text, status=409, code="RESULTS_NOT_READY", param="eval_id")
+        return found[0]
+
     def save_receipt(self, eval_id: str, receipt: list[dict[str, str]]) -> None:
         """Keep what clean-up removed, all tries together.
 

@@ -54,11 +54,7 @@ class EvaluationViews:
             RequestError: EVALUATION_UNKNOWN, or RESULTS_NOT_READY (409) while there are none.
         """
         self._store.load(eval_id)
-        found = self._store.results(eval_id)
-        if found is None:
-            text = f"Evaluation {eval_id} has no results yet. GET /evals/{eval_id} tells how far it is."
-            raise RequestError(text, status=409, code="RESULTS_NOT_READY", param="eval_id")
-        results = found[0]
+        results = self._store.load_results(eval_id)
         success = all(result["status"] == "success" for result in results)
         outcome = evaluation_outcome(results)
         return EvaluationResults(

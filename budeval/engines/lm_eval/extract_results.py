@@ -56,7 +56,6 @@ from budeval.engines.opencompass.extract_results import (
 )
 
 RESULTS = re.compile(r"(?:.*/)?results_([^/]+)\.json", re.DOTALL)
-NO_METRIC = frozenset({"name", "alias", "sample_len", "samples", "sample_count"})
 STDERR = "_stderr"
 # Metrics that lm-eval gives as a share of 1; of others only their documentation tells.
 FRACTIONS = frozenset({"acc", "acc_norm", "accuracy", "exact_match", "em", "f1"})
@@ -207,7 +206,7 @@ def metrics_of(found: Any) -> list[Metric]:
     metrics = []
     for key, value in as_dict(found).items():
         name, comma, kind = key.rpartition(",")
-        if comma and key not in NO_METRIC and not name.endswith(STDERR):
+        if comma and not name.endswith(STDERR):
             metrics.append(Metric(name, kind, value))
     return metrics
 
