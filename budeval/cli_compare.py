@@ -27,9 +27,11 @@ def print_comparison(report: ComparisonReport) -> None:
     output.print_table(columns, [_row(dataset) for dataset in report.datasets])
     for what, (base, candidate) in report.differs.items():
         output.print_line(f"differs: {what}", f"{base} -> {candidate}")
+    tested = sum(dataset.p_value is not None for dataset in report.datasets)
+    of_all = f"the {tested} of {len(report.datasets)} datasets that were tested"
     output.print_line(
         f"{report.candidate.model} against {report.base.model}: {report.verdict.value.replace('_', ' ')}",
-        f"(alpha {report.alpha:g}, two-sided, corrected for {len(report.datasets)} datasets after Holm)",
+        f"(alpha {report.alpha:g}, two-sided, corrected after Holm for {of_all})",
     )
 
 

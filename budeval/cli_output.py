@@ -142,6 +142,8 @@ def print_state(state: EvaluationState) -> None:
             for run_id, run in state.runs.items()
         ),
     )
+    if state.completeness:
+        print_line(_whole(state.completeness, state.headline))
     if state.error:
         print_line("error", state.error)
 
@@ -188,7 +190,9 @@ def print_results(results: EvaluationResults, file: TextIO | None = None) -> Non
     for result in results.results:
         for warning in result.get("warnings", []):
             print_doubt(result, warning, file)
-    console(file).print(Text("outcome ") + cell(results.outcome) + Text(_whole(results)))
+    console(file).print(
+        Text("outcome ") + cell(results.outcome) + Text(", " + _whole(results.completeness, results.headline))
+    )
 
 
 def print_doubt(result: dict[str, Any], warning: dict[str, Any], file: TextIO | None) -> None:
@@ -197,10 +201,9 @@ def print_doubt(result: dict[str, Any], warning: dict[str, Any], file: TextIO | 
     console(file).print(Text(one_line(f"{where}: {warning.get('code')}: {warning.get('message')}")))
 
 
-def _whole(results: EvaluationResults) -> str:
+def _whole(counts: dict[str, Any], headline: dict[str, Any] | None) -> str:
     """How complete it is, and the one score for all, if there is one."""
-    counts, headline = results.completeness, results.headline
-    text = f", {counts.get('scored')} of {counts.get('requested')} cells scored"
+    text = f"{counts.get('scored')} of {counts.get('requested')} cells scored"
     return text + (f", headline {headline['score']:.2f} %" if headline else "")
 
 

@@ -53,6 +53,8 @@ def evaluation(status: str, outcome: str | None = None, **more: Any) -> dict[str
         "progress_percent": 100 if outcome else 40,
         "eta_minutes": None if outcome else 3,
         "runs": {"sums-1": {"dataset_id": "sums", "state": "running", "done": 4, "total": 10}},
+        "completeness": {"requested": 2, "scored": 1} if outcome else None,
+        "headline": None,
         "error": None,
         "events": 2,
     }

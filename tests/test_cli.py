@@ -216,6 +216,7 @@ def test_status(fake: FakeService, state: dict[str, Any], exit_code: int) -> Non
     assert (shown.exit_code, as_json.exit_code) == (exit_code, exit_code)
     assert "small [bold] on local/budeval" in shown.stdout
     assert "4/10" in shown.stdout
+    assert ("1 of 2 cells scored" in shown.stdout) is bool(state["completeness"])
     assert json.loads(as_json.stdout) == {"object": "evaluation"} | state
     assert as_json.stderr == ""
 

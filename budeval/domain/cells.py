@@ -50,11 +50,14 @@ def completeness(cells: Iterable[Cell], *, planned: bool = True) -> dict[str, An
     return {"requested": len(asked), **{state: states[state] for state in STATES}, "ratio": ratio}
 
 
-def headline(cells: Iterable[Cell]) -> dict[str, Any] | None:
-    """One number for all, by `HEADLINE_RULE`; None where a cell is unscored or a metric is no share."""
+def headline(cells: Iterable[Cell], *, planned: bool = True) -> dict[str, Any] | None:
+    """One number for all, by `HEADLINE_RULE`; None where a cell is unscored or a metric is no share.
+
+    Also None where it is not known what was asked for: what is missing would not be missed.
+    """
     asked = requested(cells)
     primary = [cell for cell in asked if cell.get("primary")]
-    if not primary or any(cell["state"] != "scored" for cell in asked):
+    if not planned or not primary or any(cell["state"] != "scored" for cell in asked):
         return None
     if any(cell.get("unit") not in _PERCENT_OF for cell in primary):
         return None

@@ -2,8 +2,10 @@
 
 Compared is the primary metric of each dataset. Where both evaluations have a verdict on each sample and asked
 the same items, the test is paired: McNemar's exact test on the samples on which they disagree (McNemar 1947,
-doi:10.1007/BF02295996). Otherwise two independent proportions are compared: Fisher's exact test, with
-Newcombe's interval (Statistics in Medicine 17:873, 1998, method 10). The p-values of all datasets are
+doi:10.1007/BF02295996). Where they asked the same rows in other words, or have no verdicts, two independent
+proportions are compared: Fisher's exact test, with Newcombe's interval (Statistics in Medicine 17:873, 1998,
+method 10). Other rows, and rows that are not known to be the same, are not compared: a harder sample of a
+dataset is no worse model. The p-values of all datasets are
 corrected together after Holm (1979, doi:10.2307/4615733). The statistics are scipy's and statsmodels'.
 """
 
@@ -35,7 +37,7 @@ class Measure:
     measured_by: str
     """The evaluator of an own dataset, the metric of a stock one."""
     rows: str | None = None
-    """Digest of the rows that an own dataset was given with."""
+    """Digest of the rows that were asked, whatever the prompt; None where it is not known."""
     binary: bool = False
     """Each sample is right or wrong, and the score is the share of right ones."""
 
@@ -44,7 +46,9 @@ class Measure:
         """0 to 1; None where the score is none, or no share."""
         scale = _SHARE_OF.get(self.cell.get("unit") or "")
         score = self.cell.get("score")
-        return score / scale if scale and score is not None and self.binary else None
+        if not scale or score is None or not self.binary or not 0 <= score <= scale:
+            return None
+        return float(score / scale)
 
     @property
     def samples(self) -> int:
@@ -101,9 +105,9 @@ def compare(pairings: Sequence[Pairing], alpha: float) -> list[Difference]:
 
 
 def overall(differences: Sequence[Difference]) -> Verdict:
-    """One verdict for all: a single loss is a loss, whatever was gained elsewhere."""
+    """One verdict for all: a loss is a loss, whatever was gained elsewhere, and what is unknown no gain."""
     verdicts = {difference.verdict for difference in differences}
-    for verdict in (Verdict.WORSE, Verdict.BETTER, Verdict.NO_EVIDENCE):
+    for verdict in (Verdict.WORSE, Verdict.NOT_COMPARABLE, Verdict.BETTER, Verdict.NO_EVIDENCE):
         if verdict in verdicts:
             return verdict
     return Verdict.NOT_COMPARABLE
@@ -144,14 +148,24 @@ def _why_not(base: Measure | None, candidate: Measure | None) -> str | None:
     for name, measure in (("base", base), ("candidate", candidate)):
         if measure.cell.get("score") is None:
             return f"the {name} has no score: {measure.cell.get('reason')}"
+        if "doubt" in measure.cell:
+            return f"the {name}'s score is doubtful: {measure.cell['doubt']}"
         if measure.share is None or not measure.samples:
             return f"the {name}'s score is no share of right samples"
     if base.measured_by != candidate.measured_by:
         return f"measured by {base.measured_by} and by {candidate.measured_by}"
-    same_items = _paired(base.cell.get("verdicts"), candidate.cell.get("verdicts")) is not None
-    if base.rows and candidate.rows and base.rows != candidate.rows and not same_items:
-        return "the rows are others"
-    return None
+    return _other_samples(base, candidate)
+
+
+def _other_samples(base: Measure, candidate: Measure) -> str | None:
+    """Why two scores are not of the same samples; None where they are."""
+    if _paired(base.cell.get("verdicts"), candidate.cell.get("verdicts")) is not None:
+        return None
+    if base.samples != candidate.samples:
+        return f"the number of samples differs: {base.samples} and {candidate.samples}"
+    if base.rows is None or candidate.rows is None:
+        return "the samples are others, or not known to be the same"
+    return None if base.rows == candidate.rows else "the rows are others"
 
 
 def _paired(base: dict[str, Any] | None, candidate: dict[str, Any] | None) -> tuple[int, int] | None:

@@ -175,6 +175,8 @@ class EvaluationRecord(BaseModel):
     extraction_status: Literal["completed", "failed"] | None = None
     extraction_results: list[dict[str, Any]] | None = None
     """As the guide has it: the results of all runs."""
+    completeness: dict[str, Any] | None = None
+    headline: dict[str, Any] | None = None
 
     @property
     def brief(self) -> EvaluationBrief:

@@ -30,6 +30,7 @@ def run_result(
         problem: why there is none, `CODE: message`.
     """
     run = next(run for run in evaluation.runs if run.run_id == seen.run_id)
+    extracted, problem = _of_this_attempt(evaluation, extracted, problem)
     result: Result = {
         "run_id": seen.run_id,
         "eval_id": evaluation.eval_id,
@@ -45,17 +46,37 @@ def run_result(
     result |= {"code": code, "error": error}
     if code:
         result["status"] = "error"
-    if run.limit is not None:
-        text = f"the request's `limit` takes the first {run.limit} rows: no score of the whole dataset"
-        result["warnings"] = [*result.get("warnings", []), {"code": "SAMPLES_LIMITED", "message": text}]
+    result["warnings"] = [*result.get("warnings", []), *_limited(run, result["provenance"])]
     result["outcome"] = _outcome(result).value
     if not result.get("cells"):
         failed = seen.state is not RunState.SUCCEEDED
         result["cells"] = [cells.unscored(run.dataset_id, code or "RESULT_MISSING", failed=failed)]
         result["planned"] = True
     result["completeness"] = cells.completeness(result["cells"], planned=result.get("planned", True))
-    result["headline"] = cells.headline(result["cells"])
+    result["headline"] = cells.headline(result["cells"], planned=result.get("planned", True))
     return result
+
+
+def _limited(run: Run, provenance: dict[str, Any]) -> list[dict[str, str]]:
+    """A warning where the request's limit cut the dataset, or may have."""
+    if run.limit is None:
+        return []
+    there = [item.get("rows_there") for item in provenance.get("datasets") or []]
+    if there and all(rows is not None and rows <= run.limit for rows in there):
+        return []
+    of_all = f" of {there[0]}" if len(there) == 1 and there[0] else ""
+    text = f"the request's `limit` takes the first {run.limit}{of_all} rows: no score of the whole dataset"
+    return [{"code": "SAMPLES_LIMITED", "message": text}]
+
+
+def _of_this_attempt(
+    evaluation: Evaluation, extracted: dict[str, Any] | None, problem: str | None
+) -> tuple[dict[str, Any] | None, str | None]:
+    """Scores of an earlier attempt are on the volume until this one has written its own."""
+    attempt = extracted.get("attempt") if extracted else None
+    if attempt is None or attempt == evaluation.attempt:
+        return extracted, problem
+    return None, f"RESULT_STALE: the volume holds results of attempt {attempt}, not of {evaluation.attempt}"
 
 
 def _provenance(evaluation: Evaluation, run: Run, seen: RunObservation) -> dict[str, Any]:
@@ -139,7 +160,7 @@ def totals(results: list[Result]) -> dict[str, Any]:
     planned = all(result.get("planned", True) for result in results)
     return {
         "completeness": cells.completeness(all_cells, planned=planned),
-        "headline": cells.headline(all_cells),
+        "headline": cells.headline(all_cells, planned=planned),
     }
 
 

@@ -54,7 +54,7 @@ class ContainerEngine:
         """The Job of a run; the API key is the only secret in it."""
         files = {
             **pod_files.program(*self.program, *MODULES),
-            "run.json": json.dumps(self._run_spec(evaluation, run, attempt), indent=1),
+            "run.json": json.dumps(self._run_spec(evaluation, run), indent=1),
         }
         if secrets.rows is not None:
             files[_rows_file(run)] = secrets.rows
@@ -78,13 +78,13 @@ class ContainerEngine:
             except RunError as error:
                 raise RequestError(error.message, code=error.code) from error
 
-    def _run_spec(self, evaluation: Evaluation, run: Run, attempt: int) -> dict[str, Any]:
+    def _run_spec(self, evaluation: Evaluation, run: Run) -> dict[str, Any]:
         root = self._storage.mount_path
         return {
             "schema": 1,
             "eval_id": evaluation.eval_id,
             "run_id": run.run_id,
-            "attempt": attempt,
+            "attempt": evaluation.attempt,
             "model": _model_spec(evaluation.model),
             "limit": run.limit,
             "datasets": [self._dataset_spec(run)],

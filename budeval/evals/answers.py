@@ -66,6 +66,11 @@ class EvaluationState(BaseModel):
     progress_percent: int = Field(description="Over all runs, 0 to 100.")
     eta_minutes: int | None = Field(None, description="Whole minutes that are left; null while unknown.")
     runs: dict[str, dict[str, Any]] = Field(description="By run id: state, samples done and total, reason.")
+    completeness: dict[str, Any] | None = Field(
+        None,
+        description="As in the results: how much of what was asked for is scored; null before there are any.",
+    )
+    headline: dict[str, Any] | None = Field(None, description="As in the results.")
     error: str | None = Field(None, description="`CODE: message` when it failed.")
     events: int = Field(description="Number of the newest event.")
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from budeval.domain.cells import requested
 from budeval.domain.comparison import Cell, Difference, Measure, Pairing, Verdict, compare, overall
-from budeval.domain.evaluation import EvaluationRecord, Run
+from budeval.domain.evaluation import EvaluationRecord, Evaluator, Run
 from budeval.domain.results import Result, evaluation_outcome, totals
 from budeval.errors import RequestError
 from budeval.evals.answers import ComparedDataset, ComparedEvaluation, ComparisonReport
@@ -22,6 +22,8 @@ _SHOWN_OF_RUN = (
     "endpoint_models",
     "decoding",
 )
+_SAME_EVERYWHERE = {Evaluator.EXACT, Evaluator.CONTAINS}
+"""What engines read replies for in the same way; numbers and options each finds by rules of its own."""
 _SHOWN_OF_SOURCE = ("digest", "path", "evaluator", "limit", "prompt_sha256")
 
 
@@ -90,7 +92,7 @@ def _measures(ended: _Ended) -> dict[_Name, Measure]:
             name = (run.dataset_id, part if len(cells) > 1 else "", 0)
             while name in measures:  # one dataset in several runs
                 name = (*name[:2], name[2] + 1)
-            measures[name] = _measure(cell, run)
+            measures[name] = _measure(cell, run, result.get("provenance", {}))
     return measures
 
 
@@ -104,11 +106,19 @@ def _primary(cells: list[Cell]) -> dict[str, Cell]:
     return found
 
 
-def _measure(cell: Cell, run: Run) -> Measure:
+def _measure(cell: Cell, run: Run, provenance: dict[str, Any]) -> Measure:
+    """Of stock datasets the rows are known by the items alone: their digests are with the verdicts."""
     if run.own is None:
         return Measure(cell=cell, measured_by=cell["metric"], binary="interval" in cell)
+    evaluator = run.own.evaluator
+    by = (
+        evaluator.value
+        if evaluator in _SAME_EVERYWHERE
+        else f"{provenance.get('engine')}'s {evaluator.value}"
+    )
+    digests = {item["dataset"]: item.get("rows_sha256") for item in provenance.get("datasets") or []}
     # All evaluators of own datasets judge each sample right or wrong.
-    return Measure(cell=cell, measured_by=run.own.evaluator.value, rows=run.own.digest, binary=True)
+    return Measure(cell=cell, measured_by=by, rows=digests.get(cell["dataset"]), binary=True)
 
 
 def _called(name: _Name) -> str:
@@ -159,10 +169,14 @@ def _facts(ended: _Ended) -> dict[str, Any]:
             values = facts.setdefault(key, [])
             if provenance.get(key) not in values:
                 values.append(provenance.get(key))
-        versions = {cell.get("version") for cell in _primary(result.get("cells", [])).values()}
-        facts[f"{result['dataset_id']}.prompt_version"] = sorted(filter(None, versions))
-        rows = [item.get("sha256") for item in provenance.get("datasets") or []]
-        facts[f"{result['dataset_id']}.rows_sha256"] = sorted(filter(None, rows))
+        cells = _primary(result.get("cells", [])).values()
+        found = {
+            "prompt_version": [cell.get("version") for cell in cells],
+            "items": [cell.get("verdicts", cell).get("items") for cell in cells],
+            "rows_sha256": [item.get("rows_sha256") for item in provenance.get("datasets") or []],
+        }
+        for key, values in found.items():
+            facts[f"{result['dataset_id']}.{key}"] = sorted(filter(None, values))
         for key in _SHOWN_OF_SOURCE:
             facts[f"{result['dataset_id']}.{key}"] = provenance.get("source", {}).get(key)
     return {

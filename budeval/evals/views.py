@@ -165,6 +165,8 @@ def _state(
         progress_percent=int(_WHOLE * fraction_of(seen)),
         eta_minutes=None if status in ENDED else _minutes(said),
         runs=_runs(record, seen),
+        completeness=record.completeness,
+        headline=record.headline,
         error=_error(record),
         events=len(events),
     )

@@ -94,15 +94,34 @@ def test_the_paired_p_value_is_that_of_random_permutations() -> None:
     assert p_value == pytest.approx(extreme / shuffles, abs=4 * math.sqrt(0.25 / shuffles))
 
 
-def test_other_items_are_compared_unpaired() -> None:
-    """With an interval; Newcombe's own example (1998, table II, a): 56/70 and 48/80."""
-    base, candidate = _measure(_bits(48, 80)), _measure(_bits(56, 70), items="aa" * 32)
+def test_the_same_rows_asked_in_other_words_are_compared_unpaired() -> None:
+    """With an interval, Newcombe's."""
+    base, candidate = _measure(_bits(48, 80), rows="r"), _measure(_bits(64, 80), items="aa" * 32, rows="r")
 
     found = _one(base, candidate)
 
     assert (found.method, found.verdict) == ("fisher_exact", Verdict.BETTER)
-    assert found.interval == pytest.approx([0.0524, 0.3339], abs=5e-5)
     assert found.difference == pytest.approx(0.2)
+    assert found.interval == pytest.approx(_newcombe(64, 48, 80), abs=1e-12)
+
+
+def _newcombe(right: int, other: int, count: int) -> list[float]:
+    """His method 10 from its formula: the distances to Wilson's limits, added as squares."""
+    (_, low, high), (_, other_low, other_high) = (uncertainty(k / count, count) for k in (right, other))
+    one, two = right / count, other / count
+    return [
+        one - two - math.hypot(one - low, other_high - two),
+        one - two + math.hypot(high - one, two - other_low),
+    ]
+
+
+def test_the_formula_is_newcombes() -> None:
+    """His own example, 56 of 70 against 48 of 80 (1998, table II, a), as statsmodels computes it."""
+    from statsmodels.stats.proportion import confint_proportions_2indep  # noqa: PLC0415 - seconds to import
+
+    found = confint_proportions_2indep(56, 70, 48, 80, compare="diff", method="newcomb")
+
+    assert list(found) == pytest.approx([0.0524, 0.3339], abs=5e-5)
 
 
 def test_rows_in_another_form_are_the_same_items() -> None:
@@ -113,14 +132,14 @@ def test_rows_in_another_form_are_the_same_items() -> None:
 @pytest.mark.parametrize("right", [0, 40])
 def test_two_equal_extremes_are_no_evidence(right: int) -> None:
     """Where the test's variance is nothing."""
-    found = _one(_measure(_bits(right, 40)), _measure(_bits(right, 40), items=None))
+    found = _one(_measure(_bits(right, 40), rows="r"), _measure(_bits(right, 40), items=None, rows="r"))
 
     assert (found.verdict, found.p_value) == (Verdict.NO_EVIDENCE, 1.0)
 
 
 def test_opposite_extremes_are_told() -> None:
     """Five of five against none of five: 2/252 of all tables are as extreme."""
-    found = _one(_measure(_bits(0, 5)), _measure(_bits(5, 5), items=None))
+    found = _one(_measure(_bits(0, 5), rows="r"), _measure(_bits(5, 5), items=None, rows="r"))
 
     assert found.verdict is Verdict.BETTER
     assert found.p_value == pytest.approx(2 / 252)
@@ -151,6 +170,24 @@ def test_several_datasets_are_corrected_for_together() -> None:
         (_measure([True]), Measure({"score": 27.0, "unit": "percent"}, "exact", binary=True), "no share"),
         (_measure([True]), _measure([True], measured_by="choice"), "measured by exact and by choice"),
         (_measure([True], rows="a"), _measure([True], rows="b", items="cc" * 32), "rows are others"),
+        (_measure([True]), _measure([True], items="cc" * 32), "not known to be the same"),
+        (_measure([True], rows="a"), _measure([True], items=None), "not known to be the same"),
+        (_measure([True], rows="a"), _measure([True] * 2, rows="a"), "number of samples differs: 1 and 2"),
+        (
+            _measure([True]),
+            Measure({"score": 120.0, "unit": "percent", "samples": 1}, "exact", binary=True),
+            "no share",
+        ),
+        (
+            Measure({"score": -0.1, "unit": "fraction", "samples": 1}, "exact", binary=True),
+            _measure([True]),
+            "no share",
+        ),
+        (
+            _measure([True]),
+            Measure({"score": 9.0, "doubt": "9 is no fraction"}, "exact", binary=True),
+            "doubtful: 9 is",
+        ),
     ],
 )
 def test_what_cannot_be_compared_says_why(base: Measure | None, candidate: Measure | None, says: str) -> None:
@@ -163,14 +200,16 @@ def test_what_cannot_be_compared_says_why(base: Measure | None, candidate: Measu
 
 
 def test_one_loss_is_a_loss() -> None:
-    """Whatever was gained elsewhere; nothing compared is nothing known."""
+    """Whatever was gained elsewhere; what could not be compared may be a loss."""
 
     def of(*verdicts: Verdict) -> Verdict:
         return overall([Difference("d", verdict=verdict) for verdict in verdicts])
 
     assert of(Verdict.BETTER, Verdict.WORSE, Verdict.NO_EVIDENCE) is Verdict.WORSE
-    assert of(Verdict.BETTER, Verdict.NO_EVIDENCE, Verdict.NOT_COMPARABLE) is Verdict.BETTER
-    assert of(Verdict.NO_EVIDENCE, Verdict.NOT_COMPARABLE) is Verdict.NO_EVIDENCE
+    assert of(Verdict.NOT_COMPARABLE, Verdict.WORSE) is Verdict.WORSE
+    assert of(Verdict.BETTER, Verdict.NO_EVIDENCE) is Verdict.BETTER
+    assert of(Verdict.BETTER, Verdict.NO_EVIDENCE, Verdict.NOT_COMPARABLE) is Verdict.NOT_COMPARABLE
+    assert of(Verdict.NO_EVIDENCE) is Verdict.NO_EVIDENCE
     assert of(Verdict.NOT_COMPARABLE) is of() is Verdict.NOT_COMPARABLE
 
 

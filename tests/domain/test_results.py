@@ -176,6 +176,39 @@ def test_a_limited_run_says_that_it_is() -> None:
     assert result["provenance"]["source"]["limit"] == 8
 
 
+@pytest.mark.parametrize(
+    ("there", "says"),
+    [(8, None), (7, None), (9, "the first 8 of 9 rows"), (None, "the first 8 rows")],
+)
+def test_a_limit_that_cuts_nothing_is_no_doubt(there: int | None, says: str | None) -> None:
+    """The pod tells how many rows there are; of stock datasets it does not."""
+    runs = [{"run_id": "r", "dataset_id": "sums", "limit": 8}]
+    evaluation = Evaluation.model_validate({**_EVALUATION.model_dump(mode="json"), "runs": runs})
+    provenance = {"datasets": [{"dataset": "sums", "rows_there": there}]}
+
+    result = run_result(evaluation, _seen("succeeded"), {**_GUIDE, "provenance": provenance}, None)
+
+    messages = [warning["message"] for warning in result["warnings"]]
+    assert len(messages) == (says is not None)
+    assert (says or "") in "".join(messages)
+
+
+def test_results_of_another_attempt_are_not_this_ones() -> None:
+    """They are on the volume until this one has written its own."""
+    result = _result(_seen("succeeded"), {**_GUIDE, "attempt": 7, "scores": [_SCORE]})
+
+    assert (result["code"], result["scores"], result["attempt"]) == ("RESULT_STALE", [], 2)
+    assert "attempt 7" in result["error"]
+
+
+def test_without_a_plan_there_is_no_headline() -> None:
+    """What is missing would not be missed."""
+    cell = {"state": "scored", "score": 40.0, "unit": "percent", "primary": True}
+    result = _result(_seen("succeeded"), {**_GUIDE, "cells": [cell], "planned": False})
+
+    assert (result["headline"], totals([result])["headline"]) == (None, None)
+
+
 def test_totals_are_over_all_runs() -> None:
     """One incomplete run takes the headline, and its cells count."""
     cell = {"state": "scored", "score": 40.0, "unit": "percent", "primary": True}

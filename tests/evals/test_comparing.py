@@ -33,7 +33,9 @@ class Desk:
     def has(
         self, eval_id: str, runs: list[tuple[dict[str, Any], list[dict[str, Any]]]], **provenance: Any
     ) -> None:
-        """An evaluation whose runs left these cells."""
+        """An evaluation whose runs left these cells, from the same rows unless it says otherwise."""
+        own = {"dataset": "own-sums", "rows_sha256": "rows"}
+        provenance = {"engine": "opencompass", "datasets": [own], **provenance}
         evaluation = samples.evaluation(
             eval_id, runs=[{"run_id": f"r-{n}", **run} for n, (run, _) in enumerate(runs)]
         )
@@ -120,10 +122,10 @@ def test_a_dataset_in_two_runs_is_paired_in_their_order(desk: Desk) -> None:
 @pytest.mark.parametrize(
     ("other", "says"),
     [
-        (_sums(60, evaluator="choice"), "measured by exact and by choice"),
+        (_sums(60, evaluator="choice"), "measured by exact and by opencompass's choice"),
         (
-            ({"dataset_id": "sums", "own": {**_OWN, "digest": "o"}}, [_cell("own-sums", 60, count=99)]),
-            "rows are others",
+            ({"dataset_id": "sums", "own": _OWN}, [_cell("own-sums", 60, count=99)]),
+            "number of samples differs: 100 and 99",
         ),
         (
             (
@@ -143,6 +145,53 @@ def test_what_cannot_be_compared_is_not(desk: Desk, other: Any, says: str) -> No
 
     assert report.verdict == "not_comparable"
     assert says in (report.datasets[0].reason or "")
+
+
+@pytest.mark.parametrize(
+    ("rows", "method", "says"),
+    [("rows", "fisher_exact", None), ("others", None, "rows are others"), (None, None, "not known to be")],
+)
+def test_other_items_are_compared_only_where_the_rows_are_the_same(
+    desk: Desk, rows: str | None, method: str | None, says: str | None
+) -> None:
+    """Known by the digest that the pod made: a file on the claim may have been replaced."""
+    path = {**_OWN, "digest": None, "path": "sums.jsonl"}
+    desk.has("a", [({"dataset_id": "sums", "own": path}, [_cell("own-sums", 60)])])
+    other = _cell("own-sums", 60)
+    other["verdicts"]["items"] = "cd" * 32
+    of = [{"dataset": "own-sums", "rows_sha256": rows}]
+    desk.has("b", [({"dataset_id": "sums", "own": path}, [other])], datasets=of)
+
+    (dataset,) = desk.comparisons.report("a", "b", 0.05).datasets
+
+    assert dataset.method == method
+    assert says in dataset.reason if says and dataset.reason else dataset.reason is says
+
+
+@pytest.mark.parametrize(
+    ("evaluator", "compared"), [("contains", True), ("choice", False), ("last_number", False)]
+)
+def test_engines_read_numbers_and_options_by_rules_of_their_own(
+    desk: Desk, evaluator: str, *, compared: bool
+) -> None:
+    """Texts they compare alike."""
+    desk.has("a", [_sums(60, evaluator=evaluator)])
+    desk.has("b", [_sums(60, evaluator=evaluator)], engine="lm-eval")
+
+    (dataset,) = desk.comparisons.report("a", "b", 0.05).datasets
+
+    assert (dataset.p_value is not None) is compared
+
+
+def test_a_stock_dataset_asked_in_part_is_not_compared_with_the_whole(desk: Desk) -> None:
+    """The first fifty rows may be the easy ones."""
+    desk.has("a", [({"dataset_id": "gsm8k_gen"}, [_cell("gsm8k", 60)])])
+    desk.has("b", [({"dataset_id": "gsm8k_gen", "limit": 50}, [_cell("gsm8k", 10, count=50)])])
+
+    report = desk.comparisons.report("a", "b", 0.05)
+
+    assert report.verdict == "not_comparable"
+    assert report.datasets[0].reason == "the number of samples differs: 100 and 50"
 
 
 def test_stock_datasets_without_verdicts_have_no_share(desk: Desk) -> None:

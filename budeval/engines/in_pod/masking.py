@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import mmap
 import os
+from typing import Any
 
 from budeval.engines.in_pod.files import say
 
+DATABASE = b"SQLite format 3\0"
 SHORTEST_SECRET = 8  # what is shorter protects nothing (EMPTY, none) and stands in ordinary words
 
 
@@ -27,8 +29,16 @@ def mask(run_dir: str, key: str) -> None:
 
 
 def mask_file(path: str, key: bytes) -> None:
-    """Rewrite a file that has the key in it, whatever else is in it."""
+    """Rewrite a file that has the key in it, whatever else is in it.
+
+    A database cannot be rewritten so: it is removed. Engines fill such a cache of replies again.
+    """
     try:
+        if is_database(path):
+            if database_holds(path, key):
+                say(f"removing {path}: it holds the key")
+                os.remove(path)
+            return
         with open(path, "r+b") as file, mmap.mmap(file.fileno(), 0) as content:
             if content.find(key) < 0:  # as nearly always: nothing is copied then
                 return
@@ -37,3 +47,40 @@ def mask_file(path: str, key: bytes) -> None:
             whole.write(masked)
     except OSError as error:
         say(f"{path} could not be searched for the key: {error.strerror}")
+
+
+def is_database(path: str) -> bool:
+    """Whether it is one of SQLite's."""
+    with open(path, "rb") as file:
+        return file.read(len(DATABASE)) == DATABASE
+
+
+def database_holds(path: str, key: bytes) -> bool:
+    """Whether a value of any row has the key in it; long values are not in one piece in the file.
+
+    Also true of a database that cannot be read: nobody else could read it either.
+    """
+    import sqlite3  # noqa: PLC0415 - only where there is a database
+
+    try:
+        connection = sqlite3.connect(path)
+        try:
+            tables = [
+                name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
+            ]
+            return any(
+                key in as_bytes(value)
+                for table in tables
+                for row in connection.execute('SELECT * FROM "{}"'.format(table.replace('"', '""')))  # noqa: S608
+                for value in row
+            )
+        finally:
+            connection.close()
+    except sqlite3.Error as error:
+        say(f"{path} cannot be read: {error}")
+        return True
+
+
+def as_bytes(value: Any) -> bytes:
+    """A value of a database, as it is searched."""
+    return value if isinstance(value, bytes) else str(value).encode("utf-8", "surrogateescape")

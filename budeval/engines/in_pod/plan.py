@@ -1,4 +1,8 @@
-"""What was asked for, in the words of the engine, before it starts: the extractor judges against it."""
+"""What was asked for, in the words of the engine: the extractor judges against it.
+
+It is written twice: at once, so that an attempt that dies of its input is not taken for an earlier one's, and
+with what is known of the datasets before the engine starts.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +13,7 @@ from typing import Any
 
 from budeval.engines.in_pod.files import write
 
-PLANNED = ("abbr", "dataset_id", "rows", "unit", "sha256", "evaluator")
+PLANNED = ("abbr", "dataset_id", "rows", "rows_there", "unit", "sha256", "rows_sha256", "evaluator")
 
 
 def write_plan(spec: dict[str, Any], models: list[str], planned: list[dict[str, Any]], **more: Any) -> None:

@@ -21,6 +21,10 @@ class Stopped(BaseException):
     """SIGTERM or SIGINT came."""
 
 
+class OutOfTime(BaseException):
+    """The run's own time limit is over. No `except` on the way takes it for an answer of an endpoint."""
+
+
 def main(spec_file: str, environment: Mapping[str, str], run: Run) -> int:
     """Run what `run.json` says, by the engine's own `run`. The exit status; 0 means that all is scored."""
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -35,6 +39,9 @@ def main(spec_file: str, environment: Mapping[str, str], run: Run) -> int:
     except Exception as error:
         report(RunError("ENGINE_FAILED", f"run_in_pod.py failed: {type(error).__name__}"), environment)
         raise
+    except OutOfTime as error:
+        report(RunError("DEADLINE", str(error)), environment)
+        return 3
     except Stopped:
         say("stopped by a signal")
         return TERMINATED
@@ -52,7 +59,7 @@ def end_after(seconds: int) -> None:
     """The run's own time limit, from its start; the Job's deadline must also leave it time to get there."""
 
     def too_long(_number: int, _frame: Any) -> NoReturn:
-        raise RunError("DEADLINE", f"The run took longer than its {seconds} s. Raise timeouts.run.")
+        raise OutOfTime(f"The run took longer than its {seconds} s. Raise timeouts.run.")
 
     signal.signal(signal.SIGALRM, too_long)
     signal.alarm(seconds)

@@ -8,6 +8,7 @@ import json
 import os
 import re
 from collections.abc import Callable, Iterable
+from decimal import Decimal
 from typing import Any
 
 from budeval.engines.in_pod.failure import RunError
@@ -15,6 +16,9 @@ from budeval.engines.in_pod.files import write
 
 PLACEHOLDER = re.compile(r"\{([A-Za-z_][A-Za-z0-9_ ]*)\}")
 PROMPT, ANSWER = "budeval_prompt", "budeval_answer"
+OPTIONS = "ABCDEFGHIJ"
+LONGEST_QUOTE = 60
+LARGEST_PLAIN = 10**30  # beyond, a number such as 1e999999 would be written out
 
 
 def is_own(dataset: dict[str, Any]) -> bool:
@@ -28,17 +32,24 @@ def prepare_rows(
     """Check the rows of an own dataset and write them as an engine gets them: prompt and answer.
 
     Prompts are filled in here: engines would also replace what in a row's text looks like a template.
-    `answer_for` is how the engine wants an answer. The digest is of what every engine gets: prompts, answers.
+    `answer_for` is how the engine wants an answer. `sha256` is of what every engine gets, prompts and
+    answers; `rows_sha256` of the rows themselves, which another prompt leaves as they are.
     """
-    rows = list(read_rows(dataset))[:limit]
+    there = list(read_rows(dataset))
+    rows = there[:limit]
     if not rows:
         raise RunError("DATASET_INVALID", f"Dataset {dataset['dataset_id']} has no rows.")
     target = os.path.join(scratch, f"{dataset['abbr']}.jsonl")
     pairs = [prompt_and_answer(dataset, number, row) for number, row in enumerate(rows, 1)]
     lines = [json.dumps({PROMPT: prompt, ANSWER: answer_for(answer)}) for prompt, answer in pairs]
     write(target, "\n".join(lines) + "\n")
-    digest = hashlib.sha256(json.dumps(pairs).encode("ascii")).hexdigest()
-    return {**dataset, "file": target, "rows": len(rows), "sha256": digest}
+    digests = {"sha256": digest_of(pairs), "rows_sha256": digest_of(rows)}
+    return {**dataset, "file": target, "rows": len(rows), "rows_there": len(there), **digests}
+
+
+def digest_of(value: Any) -> str:
+    """SHA-256 of a value as JSON."""
+    return hashlib.sha256(json.dumps(value).encode("ascii")).hexdigest()
 
 
 def read_rows(dataset: dict[str, Any]) -> Iterable[dict[str, Any]]:
@@ -78,7 +89,33 @@ def prompt_and_answer(dataset: dict[str, Any], number: int, row: dict[str, Any])
         there = ", ".join(sorted(map(str, row)))
         text = f"Row {number} of {dataset['dataset_id']} has no column {missing[0]!r}. It has: {there}."
         raise RunError("DATASET_INVALID", text)
-    answer = str(row[dataset["answer"]]).strip()
-    if dataset["evaluator"] == "last_number":
-        answer = answer.replace(",", "")
+    answer = usable_answer(dataset, number, str(row[dataset["answer"]]).strip())
     return PLACEHOLDER.sub(lambda match: str(row[match.group(1)]), dataset["prompt"]), answer
+
+
+def usable_answer(dataset: dict[str, Any], number: int, answer: str) -> str:
+    """The answer as evaluators take it. One that every reply or none can match would be scored in silence."""
+    evaluator = dataset["evaluator"]
+    if evaluator == "last_number":
+        usable, wanted = plain_number(answer), "a number"
+    elif evaluator == "choice":
+        usable, wanted = answer if len(answer) == 1 and answer in OPTIONS else "", "one letter, A to J"
+    else:
+        usable, wanted = answer, "a text"
+    if not usable:
+        said = answer if len(answer) <= LONGEST_QUOTE else answer[:LONGEST_QUOTE] + "…"
+        text = f"Row {number} of {dataset['dataset_id']} has the answer {said!r}; {evaluator} wants {wanted}."
+        raise RunError("DATASET_INVALID", text)
+    return usable
+
+
+def plain_number(text: str) -> str:
+    """A number without separators, and without decimals that are nothing; empty where it is none."""
+    plain = text.replace(",", "")
+    try:
+        value = Decimal(plain)
+    except ArithmeticError:
+        return ""
+    if not value.is_finite():
+        return ""
+    return str(int(value)) if value == value.to_integral_value() and abs(value) < LARGEST_PLAIN else plain

@@ -6,12 +6,22 @@ function with a row and the replies to it; each returns 1.0 for a right reply, 0
 
 from __future__ import annotations
 
-import math
 import re
+from decimal import Decimal
 
 ANSWER = "budeval_answer"
 NUMBER = re.compile(r"-?\d+(?:,\d{3})*(?:\.\d+)?")
-OPTION = re.compile(r"\b([A-J])\b")
+NEAR = Decimal("1e-6")
+# "the answer is (C)", "Answer: **B**", "\\boxed{D}"; the last one counts, as a model may argue first.
+CONCLUDED = re.compile(
+    r"(?:(?i:answer|choice|option)\s*(?i:is|would\s+be|must\s+be|[:=])\s*(?i:option|choice)?[\s:]*"
+    r"|boxed)\s*[({\[*\"'`]*([A-J])(?![\w'\u2019])"
+)
+# A letter on its own. "A" and "I" before an ordinary word are words: "A car", "I think", "I'm".
+LONE = re.compile(
+    r"(?<![\w'\u2019])(?:([B-HJ])(?![\w'\u2019])"
+    r"|([AI])(?![\w'\u2019])(?!\s+(?!(?:is|because|since|as|and|or)\b)[a-z]))"
+)
 
 
 def exact(row: dict[str, str], replies: list[str]) -> dict[str, float]:
@@ -31,9 +41,17 @@ def last_number(row: dict[str, str], replies: list[str]) -> dict[str, float]:
 
 
 def choice(row: dict[str, str], replies: list[str]) -> dict[str, float]:
-    """The first option letter of the reply equals the answer."""
-    option = OPTION.search(said(replies))
-    return {"accuracy": float(option is not None and option.group(1) == row[ANSWER])}
+    """The option that the reply names equals the answer."""
+    return {"accuracy": float(option(said(replies)) == row[ANSWER])}
+
+
+def option(text: str) -> str | None:
+    """The letter that a text concludes with ("the answer is C"), else the first that stands alone."""
+    concluded = CONCLUDED.findall(text)
+    if concluded:
+        return str(concluded[-1])
+    lone = LONE.search(text)
+    return lone.group(1) or lone.group(2) if lone else None
 
 
 def said(replies: list[str]) -> str:
@@ -42,9 +60,8 @@ def said(replies: list[str]) -> str:
 
 
 def same_number(number: str, answer: str) -> bool:
-    """Whether both are the same number, however it is written."""
-    number = number.replace(",", "")
+    """Whether both are the same number, however it is written; up to a millionth, as with GSM8K."""
     try:
-        return number == answer or math.isclose(float(number), float(answer), abs_tol=1e-6)
-    except ValueError:
+        return abs(Decimal(number.replace(",", "")) - Decimal(answer)) < NEAR
+    except ArithmeticError:  # no number, or one beyond all bounds
         return False

@@ -20,6 +20,7 @@ import sys
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+from budeval.engines.lm_eval.evaluators import option, said
 from budeval.engines.opencompass.extract_results import (
     ABSENT,
     MAX_CELLS,
@@ -45,12 +46,15 @@ from budeval.engines.opencompass.extract_results import (
     main,
     measured,
     newest_tail,
+    one_for_many,
     only,
     own_logs,
+    plain_text,
     read_json,
     read_json_lines,
     read_plan,
     text_or_none,
+    told,
     verdict,
     without_scores,
 )
@@ -58,7 +62,8 @@ from budeval.engines.opencompass.extract_results import (
 RESULTS = re.compile(r"(?:.*/)?results_([^/]+)\.json", re.DOTALL)
 STDERR = "_stderr"
 # Metrics that lm-eval gives as a share of 1; of others only their documentation tells.
-FRACTIONS = frozenset({"acc", "acc_norm", "accuracy", "exact_match", "em", "f1"})
+F1 = "f1"  # no mean of its samples' values
+FRACTIONS = frozenset({"acc", "acc_norm", "accuracy", "exact_match", "em", F1})
 MAX_SAMPLES = 512 * 1024 * 1024  # read line by line
 
 
@@ -136,7 +141,7 @@ class Judgement:
         """Names that stand for other tasks; they repeat in `results` and in `groups`."""
         subtasks = as_dict(self._document.get("group_subtasks"))
         named = {name for name, inner in subtasks.items() if as_list(inner)}
-        return named | as_dict(self._document.get("groups")).keys()
+        return (named | as_dict(self._document.get("groups")).keys()) - self._planned.keys()
 
     def _cell(self, task: str, metric: Metric, *, is_group: bool) -> Cell:
         blank = {
@@ -153,18 +158,21 @@ class Judgement:
         if unit is None and metric.name in FRACTIONS:
             unit = "fraction"
         marks = NO_MARKS if is_group else self._marks(task, metric, planned)
-        return {**blank, **measured(metric.name, value, marks, unit), "exact": True}
+        found = measured(metric.name, value, marks, unit)
+        return {**blank, **told(found, task, metric.label, self._warnings), "exact": True}
 
     def _marks(self, task: str, metric: Metric, planned: Planned | None) -> Marks:
         """The verdicts of a metric on the samples of a task, where it has one of each."""
         replies = Replies()
         marks: list[tuple[int, Any]] = []
+        readings: list[tuple[str, str]] = []
         try:
             for sample in self._samples(task):
                 if sample.get("filter") == metric.filter:
                     place = int_or_none(sample.get("doc_id")) or 0
                     reply = only(only(sample.get("resps", UNKNOWN)))
                     replies.add(prompt_of(sample), sample.get("target"), reply, place)
+                    readings.append((option(said([plain_text(reply)])) or "", str(sample.get("target"))))
                     marks.append((place, sample.get(metric.name)))
         except TooLarge as error:
             self._warnings.add("PREDICTIONS_UNCHECKED", f"{clip(task)}: {error}")
@@ -176,8 +184,11 @@ class Judgement:
             return NO_MARKS
         for code, text in replies.doubts(planned.rows if planned else None):
             self._warnings.add(code, f"{clip(task)}: {text}")
-        if not all(is_number(mark) and mark in {0, 1} for _, mark in marks):
-            return NO_MARKS
+        fallback = one_for_many(readings) if planned and planned.evaluator == "choice" else None
+        if fallback:
+            self._warnings.add("ANSWERS_EQUAL", f"{clip(task)}: {fallback}")
+        if metric.name == F1 or not all(is_number(mark) and mark in {0, 1} for _, mark in marks):
+            return Marks([], replies.items)
         return Marks([mark == 1 for _, mark in sorted(marks)], replies.items)
 
     def _samples(self, task: str) -> Iterator[dict[str, Any]]:

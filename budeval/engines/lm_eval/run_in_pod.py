@@ -5,8 +5,9 @@ It reads `run.json`, which the service writes (`budeval/engines/container.py`), 
 OPENAI_API_KEY, never printed or written.
 
 lm-eval 0.4.13 writes nothing before its end, and nothing at all when one row fails. So each answer goes into
-its cache on the claim, and the same run again asks only what is missing; progress is what it prints. Each
-start writes into a directory of its own, which the plan names, so no result is ever taken for a newer one's.
+its cache on the claim, and at temperature 0 the same run again asks only what is missing (replies by chance
+are not cached: all are asked again); progress is what it prints. Each start writes into a directory of its
+own, which the plan names, so no result is ever taken for a newer one's.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import json
 import math
 import os
 import re
+import shutil
 import sys
 from collections.abc import Mapping
 from functools import partial
@@ -32,7 +34,8 @@ from budeval.engines.in_pod.progress import Progress
 from budeval.engines.in_pod.rows import ANSWER, PROMPT, is_own, prepare_rows
 
 ENGINE = (sys.executable, "-m", "lm_eval", "run")
-EVALUATORS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "evaluators.py")
+HERE = os.path.dirname(os.path.abspath(__file__))
+OURS = ("evaluators.py", "texts.py")
 STARTS = re.compile(r"start-([0-9]+)")
 REQUESTS = re.compile(rb"Requesting API: [^\r\n]*?\| ([0-9]+)/([0-9]+)")
 REFUSED = re.compile(rb"API request failed! Status code: ([0-9]+), Response text: (.*)")
@@ -49,11 +52,13 @@ def run(spec: dict[str, Any], environment: Mapping[str, str], engine: tuple[str,
     progress = Progress()
     progress.tell(0, 0, "prepare")
     scratch = environment.get("HOME", "/scratch")
-    planned = [own_task(dataset, spec["limit"], scratch) for dataset in spec["datasets"]]
-    check_endpoint(spec["model"], environment.get("OPENAI_API_KEY", ""))
     run_dir = spec["run_dir"]
     output = next_start(run_dir)
-    write_plan(spec, [spec["model"]["name"]], planned, output=output)
+    models = [spec["model"]["name"]]
+    write_plan(spec, models, [{**item, "abbr": task_name(item)} for item in spec["datasets"]], output=output)
+    planned = [own_task(dataset, spec["limit"], scratch) for dataset in spec["datasets"]]
+    check_endpoint(spec["model"], environment.get("OPENAI_API_KEY", ""))
+    write_plan(spec, models, planned, output=output)
     key = environment.get("OPENAI_API_KEY", "")
     provenance.begin(spec, "lm_eval", key)
     mask(run_dir, key)  # what an attempt that was killed has left
@@ -69,12 +74,16 @@ def run(spec: dict[str, Any], environment: Mapping[str, str], engine: tuple[str,
 
 
 def own_task(dataset: dict[str, Any], limit: int | None, scratch: str) -> dict[str, Any]:
-    """A dataset of the team's as a task; its name is none of lm-eval's own, and no path."""
+    """A dataset of the team's as a task."""
     if not is_own(dataset):
         raise RunError("DATASET_UNKNOWN", f"lm-eval runs own datasets only, not {dataset['dataset_id']}.")
     prepared = prepare_rows(dataset, limit, scratch)
-    name = "own-" + re.sub(r"[^A-Za-z0-9_-]", "-", dataset["abbr"])
-    return {**prepared, "abbr": name, "unit": "fraction"}
+    return {**prepared, "abbr": task_name(dataset), "unit": "fraction"}
+
+
+def task_name(dataset: dict[str, Any]) -> str:
+    """None of lm-eval's own names, and no path or pattern."""
+    return "own-" + re.sub(r"[^A-Za-z0-9_-]", "-", dataset["abbr"])
 
 
 def next_start(run_dir: str) -> str:
@@ -85,14 +94,14 @@ def next_start(run_dir: str) -> str:
 
 
 def write_config(spec: dict[str, Any], planned: list[dict[str, Any]], scratch: str, output: str) -> str:
-    """What lm-eval reads: its configuration, a file for each task, and our evaluators beside them.
+    """What lm-eval reads: its configuration, a file for each task, and our functions beside them.
 
     YAML, of which JSON is a part: nothing of a request is ever code.
     """
     tasks = os.path.join(scratch, "tasks")
     os.makedirs(tasks, exist_ok=True)
-    with open(EVALUATORS, encoding="utf-8") as source:
-        write(os.path.join(tasks, "evaluators.py"), source.read())
+    for name in OURS:
+        shutil.copyfile(os.path.join(HERE, name), os.path.join(tasks, name))
     for dataset in planned:
         write(os.path.join(tasks, f"{dataset['abbr']}.yaml"), task_text(spec["model"], dataset))
     config = {
@@ -125,11 +134,10 @@ def model_arguments(model: dict[str, Any]) -> dict[str, Any]:
 
 
 def task_text(model: dict[str, Any], dataset: dict[str, Any]) -> str:
-    """A task file. Only its own tag can name the evaluator, so it is YAML, one JSON value a line."""
+    """A task file. Only a tag of YAML's can name a function, so it is YAML, one JSON value a line."""
     fields = {
         "task": dataset["abbr"],
-        "dataset_path": "json",
-        "dataset_kwargs": {"data_files": {"test": dataset["file"]}},
+        "dataset_kwargs": {"file": dataset["file"]},
         "test_split": "test",
         "output_type": "generate_until",
         "doc_to_text": PROMPT,
@@ -145,7 +153,8 @@ def task_text(model: dict[str, Any], dataset: dict[str, Any]) -> str:
         "metadata": {"version": 1},
     }
     lines = [f"{name}: {json.dumps(value)}" for name, value in fields.items()]
-    return "\n".join([*lines, f"process_results: !function evaluators.{dataset['evaluator']}", ""])
+    functions = {"custom_dataset": "texts.rows", "process_results": f"evaluators.{dataset['evaluator']}"}
+    return "\n".join([*lines, *(f"{name}: !function {where}" for name, where in functions.items()), ""])
 
 
 def log_size(run_dir: str) -> int:

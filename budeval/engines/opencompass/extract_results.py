@@ -98,7 +98,8 @@ PROVENANCE_TEXTS = ("engine_version", "python", "started", "ended")
 CLOCK_STEP = 2.0  # seconds; the coarsest time stamps of a file system
 
 GUIDE_KEYS = ("dataset", "version", "metric", "mode", "score")
-UNITS = {"percent", "fraction", "count"}
+RANGES = {"percent": 100.0, "fraction": 1.0}
+UNITS = {*RANGES, "count"}
 OWN_KEYS = ("dataset_id", "model", "unit", "primary", "group", "kind", "exact", "judge", "profile")
 SAMPLE_KEYS = ("samples", "stderr", "interval")
 
@@ -186,6 +187,8 @@ class Replies:
             yield "REASONING_IN_PREDICTIONS", text
         if planned and self.count < planned:
             yield "PREDICTIONS_FEWER", f"{self.count} predictions of {planned} rows"
+        if planned and self.count > planned:
+            yield "PREDICTIONS_MORE", f"{self.count} predictions of {planned} rows"
 
 
 class Summary(NamedTuple):
@@ -225,6 +228,10 @@ class Planned(NamedTuple):
     """Of its score, where whoever planned it knows."""
     sha256: str | None = None
     """Of its prompts and answers."""
+    rows_sha256: str | None = None
+    """Of its rows."""
+    rows_there: int | None = None
+    """How many it has, of which `rows` were asked for."""
     evaluator: str | None = None
     """How replies are compared, of own datasets."""
 
@@ -401,7 +408,13 @@ def provenance(base: str, plan: Plan | None, warnings: Warnings) -> dict[str, An
         changed = ", ".join(sorted(set(before) ^ set(after)))
         warnings.add("ENDPOINT_CHANGED", f"the endpoint's models changed during the run: {changed}")
     found["datasets"] = [
-        {"dataset": clip(item.abbr), "rows": item.rows, "sha256": short_text(item.sha256)}
+        {
+            "dataset": clip(item.abbr),
+            "rows": item.rows,
+            "rows_there": item.rows_there,
+            "sha256": short_text(item.sha256),
+            "rows_sha256": short_text(item.rows_sha256),
+        }
         for item in (plan.datasets[:MAX_CELLS] if plan else [])
     ]
     return found
@@ -541,6 +554,8 @@ def read_plan(path: str) -> Plan | None:
             int_or_none(item.get("rows")),
             item.get("unit") if item.get("unit") in UNITS else None,
             text_or_none(item.get("sha256")),
+            text_or_none(item.get("rows_sha256")),
+            int_or_none(item.get("rows_there")),
             text_or_none(item.get("evaluator")),
         )
         for item in datasets
@@ -925,9 +940,9 @@ class Judgement:
         replies = self._replies.get((folder or "", name))
         marks = self._marks(result, replies, planned)
         found_out = measured(metric, value, marks, planned.unit if planned else None)
-        if planned and planned.unit and planned.rows:
-            found_out.setdefault("samples", planned.rows)
-        return {**blank, **found_out, "exact": exact}
+        if planned and planned.unit and replies and replies.count:
+            found_out.setdefault("samples", replies.count)
+        return {**blank, **told(found_out, name, metric, self._warnings), "exact": exact}
 
     def _marks(self, result: Result, replies: Replies | None, planned: Planned | None) -> Marks:
         """The verdicts on the samples. OpenCompass leaves none where replies shall contain the answer.
@@ -935,6 +950,8 @@ class Judgement:
         There they are read from the replies again, and count only if their mean is its score.
         """
         if replies is None:
+            return Marks(result.marks, None)
+        if result.marks and len(result.marks) != replies.count:
             return Marks(result.marks, None)
         if not result.marks and planned and planned.evaluator == "contains":
             return Marks(replies.containing, replies.items, rounded=True)
@@ -948,7 +965,7 @@ class Judgement:
         value = finite(text)
         if value is None:
             return {**cell, "state": "not_a_number", "reason": "NOT_A_NUMBER", "detail": clip(text)}
-        return {**cell, **measured(metric, value)}
+        return {**cell, **told(measured(metric, value), name, metric, self._warnings)}
 
     def _unlisted(self, name: str, column: Column) -> Iterator[Cell]:
         """Cells of a dataset that no row names: `dataset_abbrs` may list groups alone."""
@@ -1047,10 +1064,21 @@ class Judgement:
                 replies.add(prompt, reference, known.get("prediction", UNKNOWN))
         if paths:
             self._replies[folder, name] = replies
-            planned = self._planned.get(name)
-            for code, text in replies.doubts(planned.rows if planned else None):
+            for code, text in replies.doubts(self._rows_asked(folder, name)):
                 self._warnings.add(code, f"{clip(name)} of {clip(folder)}: {text}")
         return None
+
+    def _rows_asked(self, folder: str, name: str) -> int | None:
+        """How many replies there should be: by the plan, of stock datasets by what inference noted."""
+        planned = self._planned.get(name)
+        if planned and planned.rows:
+            return planned.rows
+        own = self._names.get(folder, {}).get(name, name)
+        try:
+            noted = read_json(os.path.join(self._experiment.path, "infer_status", folder, f"{own}.json"))
+        except Unreadable:
+            return None
+        return int_or_none(noted.get("total")) if isinstance(noted, dict) else None
 
     def _result(self, column: Column, name: str) -> tuple[Result, str | None]:
         """The result of a dataset and its model's folder; of models that share a column the last one's."""
@@ -1078,10 +1106,12 @@ class Judgement:
         error = clip(text_or_none(document["error"]) or "not told") if "error" in document else None
         values = {as_in_csv(metric): value for metric, value in document.items() if metric != "details"}
         details = listed(document.get("details"))
-        result = Result(values, error, verdicts(details), readings(details))
-        if len(result.readings) >= MANY and one_for_many(result.readings):
-            text = f"{clip(name)} of {clip(folder)}: each reply was read as {clip(result.readings[0][0])}"
-            self._warnings.add("ANSWERS_EQUAL", text)
+        planned = self._planned.get(name)
+        choice = planned is not None and planned.evaluator == "choice"
+        result = Result(values, error, verdicts(details), readings(details, "pred" if choice else "parsed"))
+        fallback = one_for_many(result.readings)
+        if fallback:
+            self._warnings.add("ANSWERS_EQUAL", f"{clip(name)} of {clip(folder)}: {fallback}")
         return result
 
 
@@ -1147,15 +1177,26 @@ def verdicts(details: list[dict[str, Any]]) -> list[bool]:
     return marks
 
 
-def readings(details: list[dict[str, Any]]) -> list[tuple[str, str]]:
-    """What each reply was read as by a multiple-choice evaluator, and the reference; empty where not told."""
-    pairs = [(only(item.get("parsed")), only(item.get("refr"))) for item in details]
+def readings(details: list[dict[str, Any]], key: str) -> list[tuple[str, str]]:
+    """What each reply was read as by a multiple-choice evaluator, and the reference; empty where not told.
+
+    `key` is where the reading is: `parsed`, or `pred` with our own choices, where other sets have the reply.
+    """
+    pairs = [(only(item.get(key)), only(item.get("refr"))) for item in details]
     return [pair for pair in pairs if isinstance(pair[0], str) and isinstance(pair[1], str)]
 
 
-def one_for_many(pairs: list[tuple[str, str]]) -> bool:
-    """Whether everything was read as the same, though different answers were right: a fallback option."""
-    return len({read for read, _ in pairs}) == 1 and len({right for _, right in pairs}) > 1
+def one_for_many(pairs: list[tuple[str, str]]) -> str | None:
+    """That everything was read as the same, though different answers were right: a fallback option.
+
+    Quoted is one letter at most: a reading may be a whole reply.
+    """
+    read = {reading for reading, _ in pairs}
+    if len(pairs) < MANY or len(read) != 1 or len({right for _, right in pairs}) == 1:
+        return None
+    (reading,) = read
+    shown = reading if len(reading) == 1 else "no option" if not reading else "the same"
+    return f"each of {len(pairs)} replies was read as {shown}"
 
 
 def plain_text(value: Any, depth: int = 0) -> str:
@@ -1197,17 +1238,28 @@ def measured(
 
     `samples` counts the verdicts. `stderr`, the 95 % interval (Wilson's: it stays within the range and is not
     empty where all samples agree) and the packed verdicts are given where the score is their mean, like
-    accuracy.
+    accuracy. A value that its planned unit or its own verdicts deny gets no unit, but a `doubt`.
     """
     count = len(marks.right)
-    scales = {"percent": 100.0, "fraction": 1.0, "count": float(count)}
+    scales = {**RANGES, "count": float(count)}
     share = sum(marks.right) / count if count else 0.0
     near = HALF_A_DIGIT if marks.rounded else 0.0
     fits = [unit for unit, scale in scales.items() if count and close(value, scale * share, near)]
     unit = planned_unit or unit_by_name(metric, value)
+    doubt = None
     if fits and unit not in fits:
         unit = fits[0] if len(fits) == 1 else None
+    elif unit in RANGES and not 0 <= value <= RANGES[unit]:
+        doubt = f"{value!r} is no {unit}"
+    elif planned_unit and count and not fits:
+        doubt = (
+            f"{value!r} is not the {planned_unit} of its {count} verdicts, {sum(marks.right)} of them right"
+        )
+    if doubt:
+        unit = None
     found: dict[str, Any] = {"state": "scored", "score": value, "unit": unit}
+    if doubt:
+        found["doubt"] = doubt
     if count:
         found["samples"] = count
     if unit in fits:
@@ -1216,6 +1268,15 @@ def measured(
         found.update(stderr=stderr * scale, interval=[low * scale, high * scale])
         if marks.items:
             found["verdicts"] = packed(marks)
+    if marks.items and "verdicts" not in found:
+        found["items"] = marks.items
+    return found
+
+
+def told(found: dict[str, Any], dataset: str, metric: str, warnings: Warnings) -> dict[str, Any]:
+    """The score, with a warning where it is in doubt."""
+    if "doubt" in found:
+        warnings.add("SCORE_DOUBTFUL", f"{clip(dataset)} {clip(metric)}: {found['doubt']}")
     return found
 
 

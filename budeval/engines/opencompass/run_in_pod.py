@@ -94,12 +94,13 @@ def run(spec: dict[str, Any], environment: Mapping[str, str], engine: tuple[str,
     progress = Progress()
     progress.tell(0, 0, "prepare")
     scratch = environment.get("HOME", "/scratch")
+    run_dir = spec["run_dir"]
+    write_plan(spec, [model_name(spec)], spec["datasets"])
     own = [own_dataset(dataset, spec["limit"], scratch) for dataset in spec["datasets"] if is_own(dataset)]
     check_endpoint(spec["model"], environment.get("OPENAI_API_KEY", ""))
     config = os.path.join(scratch, "evaluation.py")
     write(config, config_text(spec, own))
     planned = own + stock_plan(spec, config, environment)
-    run_dir = spec["run_dir"]
     write_plan(spec, [model_name(spec)], planned)
     key = environment.get("OPENAI_API_KEY", "")
     provenance.begin(spec, "opencompass", key)

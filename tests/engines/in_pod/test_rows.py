@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from budeval.engines.in_pod.rows import prepare_rows
+from budeval.engines.in_pod.rows import plain_number, prepare_rows
 from tests.engines.pods import dataset_entry, refused
 
 _JSONL = '{"question": "1+1?", "answer": " 2 "}\n\n  \n{"question": "ä\\n2+2?", "answer": 4, "more": null}'
@@ -57,13 +57,66 @@ def test_a_prompt_is_filled_in_once(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("evaluator", "answer"),
-    [("exact", "1,000"), ("choice", "1,000"), ("last_number", "1000"), ("contains", "1,000")],
+    [("exact", "1,000.0"), ("last_number", "1000"), ("contains", "1,000.0")],
 )
 def test_an_answer_is_as_its_evaluator_needs_it(tmp_path: Path, evaluator: str, answer: str) -> None:
-    """Numbers without separators."""
-    text = '{"question": "?", "answer": "1,000"}'
+    """Numbers without separators, and without decimals that are nothing."""
+    text = '{"question": "?", "answer": " 1,000.0 "}'
 
     assert _prepared(tmp_path, "rows.jsonl", text, evaluator=evaluator) == [("Q: ?", answer)]
+
+
+@pytest.mark.parametrize(
+    ("evaluator", "answer", "says"),
+    [
+        ("exact", " ", "the answer ''; exact wants a text"),
+        ("contains", "", "the answer ''; contains wants a text"),
+        ("choice", "K", "the answer 'K'; choice wants one letter, A to J"),
+        ("choice", "b", "the answer 'b'; choice"),
+        ("choice", "AB", "the answer 'AB'; choice"),
+        ("last_number", "seven " * 20, "seven …'; last_number wants a number"),
+        ("last_number", "Infinity", "the answer 'Infinity'; last_number wants a number"),
+        ("last_number", "1e" + "9" * 30, "wants a number"),
+    ],
+)
+def test_an_answer_that_every_reply_or_none_matches_is_refused(
+    tmp_path: Path, evaluator: str, answer: str, says: str
+) -> None:
+    """Each reply contains nothing, and no reply is read as option K: a score of it would mislead."""
+    rows = [
+        {"question": "?", "answer": 7 if evaluator != "choice" else "A"},
+        {"question": "?", "answer": answer},
+    ]
+    text = "\n".join(map(json.dumps, rows))
+
+    error = refused(lambda: _prepared(tmp_path, "rows.jsonl", text, evaluator=evaluator))
+
+    assert error.code == "DATASET_INVALID"
+    assert error.message.startswith("Row 2 of sums has ")
+    assert says in error.message
+
+
+@pytest.mark.parametrize(
+    ("answer", "plain"),
+    [("7", "7"), ("-7.50", "-7.50"), ("1e3", "1000"), ("1e999", "1e999"), ("1,234,567.00", "1234567")],
+)
+def test_numbers_are_plain(answer: str, plain: str) -> None:
+    """A huge one is not written out."""
+    assert plain_number(answer) == plain
+
+
+def test_another_prompt_leaves_the_digest_of_the_rows(tmp_path: Path) -> None:
+    """And a limit changes both; the number that is there is told."""
+    (tmp_path / "rows.jsonl").write_text(_JSONL, encoding="utf-8")
+
+    def prepared(limit: int | None = None, **changes: str) -> dict[str, Any]:
+        return prepare_rows(dataset_entry(tmp_path / "rows.jsonl", **changes), limit, str(tmp_path))
+
+    whole, asked, part = prepared(), prepared(prompt="{question}"), prepared(1)
+
+    assert whole["rows_sha256"] == asked["rows_sha256"] != part["rows_sha256"]
+    assert len({whole["sha256"], asked["sha256"], part["sha256"]}) == 3
+    assert (part["rows"], part["rows_there"]) == (1, 2)
 
 
 @pytest.mark.parametrize(

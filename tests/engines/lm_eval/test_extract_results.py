@@ -38,10 +38,13 @@ class Tree:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(content if isinstance(content, str) else json.dumps(content))
 
-    def plan(self, *tasks: str, rows: int | None = None, output: str | None = None) -> None:
+    def plan(
+        self, *tasks: str, rows: int | None = None, output: str | None = None, evaluator: str = "exact"
+    ) -> None:
         """What was asked for."""
         (self.base / ".budeval").mkdir(exist_ok=True)
-        datasets = [{"abbr": task, "dataset_id": task, "rows": rows, "unit": "fraction"} for task in tasks]
+        each = {"rows": rows, "unit": "fraction", "evaluator": evaluator}
+        datasets = [{"abbr": task, "dataset_id": task, **each} for task in tasks]
         plan = {"schema": 1, "attempt": 1, "models": ["m"], "datasets": datasets, "output": output}
         (self.base / ".budeval" / "plan.json").write_text(json.dumps(plan))
 
@@ -174,6 +177,7 @@ def _sample(number: int, reply: str, accuracy: float) -> str:
         (["I cannot help."] * 10, "PREDICTIONS_EQUAL"),
         ([f"<think>{n}</think> 5" for n in range(10)], "REASONING_IN_PREDICTIONS"),
         ([f"reply {n}" for n in range(9)], "PREDICTIONS_FEWER"),
+        ([f"reply {n}" for n in range(11)], "PREDICTIONS_MORE"),
     ],
 )
 def test_scores_that_may_be_artefacts_are_warned_of(tree: Tree, replies: list[str], code: str) -> None:
@@ -187,6 +191,52 @@ def test_scores_that_may_be_artefacts_are_warned_of(tree: Tree, replies: list[st
 
     assert document["status"] == "success"
     assert [warning["code"] for warning in document["warnings"]] == [code]
+
+
+@pytest.mark.parametrize(("right", "codes"), [("ABCD", ["ANSWERS_EQUAL"]), ("AAAA", [])])
+def test_one_option_for_all_is_noticed(tree: Tree, right: str, codes: list[str]) -> None:
+    """As the evaluator reads replies."""
+    tree.plan("own-a", evaluator="choice")
+    tree.results({"results": {"own-a": {"accuracy,none": 0.0}}})
+    samples = [json.loads(_sample(number, f"I say A, {number}", 0.0)) for number in range(8)]
+    lines = [json.dumps({**item, "target": right[n % 4]}) for n, item in enumerate(samples)]
+    tree.results("\n".join(lines), "m/samples_own-a_2026-01-01.jsonl")
+
+    assert [warning["code"] for warning in tree.read()["warnings"]] == codes
+
+
+@pytest.mark.parametrize(
+    ("metric", "value", "marks", "unit"),
+    [
+        ("f1", 82.4, [], None),
+        ("em", 61.0, [], None),
+        ("f1", 0.8, [], "fraction"),
+        ("f1", 0.4, [1.0, 0.0], "fraction"),
+        ("acc", 0.4, [1.0, 0.0], None),
+    ],
+)
+def test_a_fraction_is_one(
+    tree: Tree, metric: str, value: float, marks: list[float], unit: str | None
+) -> None:
+    """SQuAD's metrics are percentages; F1 is no mean of its samples, accuracy is."""
+    tree.results({"results": {"a": {f"{metric},none": value}}})
+    lines = [json.dumps({**json.loads(_sample(n, f"{n}", 0)), metric: mark}) for n, mark in enumerate(marks)]
+    tree.results("\n".join(lines), "m/samples_a_2026-01-01.jsonl")
+
+    document = tree.read()
+
+    assert document["cells"][0]["unit"] == unit
+    assert [warning["code"] for warning in document["warnings"]] == (["SCORE_DOUBTFUL"] if not unit else [])
+
+
+def test_a_planned_task_is_no_group(tree: Tree) -> None:
+    """Whatever the file says of it: a cell that was asked for is not lost among groups."""
+    tree.plan("own-a")
+    tree.results({"results": {"own-a": {"accuracy,none": 0.5}}, "groups": {"own-a": {"accuracy,none": 0.5}}})
+
+    (cell,) = tree.read()["cells"]
+
+    assert (cell["group"], cell["primary"]) == (False, True)
 
 
 def test_verdicts_are_in_the_order_of_the_rows(tree: Tree) -> None:

@@ -60,11 +60,12 @@ def test_a_whole_run_ends_with_0(pod: Pod, capsys: pytest.CaptureFixture[str]) -
     assert plan["output"] == "start-1"
     assert plan["models"] == ["m"]
     (planned,) = plan["datasets"]
-    assert len(planned.pop("sha256")) == 64
+    assert len(planned.pop("sha256")) == len(planned.pop("rows_sha256")) == 64
     assert planned == {
         "abbr": "own-sums",
         "dataset_id": "sums",
         "rows": 1,
+        "rows_there": 1,
         "unit": "fraction",
         "evaluator": "exact",
     }
@@ -102,6 +103,19 @@ def test_an_endpoint_that_ended_the_engine_is_named(pod: Pod) -> None:
     assert "answers 503: busy" in _failure(pod)["message"]
 
 
+def test_an_attempt_that_dies_early_has_a_plan_of_its_own(pod: Pod, endpoint: FakeEndpoint) -> None:
+    """Which names an output that is not there: an earlier attempt's scores are not taken for its own."""
+    assert pod.main(run_in_pod.run, "good") == 0
+    endpoint.script = [(401, "no")]
+    pod.spec["attempt"] = 2
+
+    assert pod.main(run_in_pod.run, "good") == 3
+
+    plan = json.loads((pod.root / "run/.budeval/plan.json").read_text())
+    assert (plan["attempt"], plan["output"]) == (2, "start-2")
+    assert [item["abbr"] for item in plan["datasets"]] == ["own-sums"]
+
+
 def test_stock_datasets_are_refused(pod: Pod) -> None:
     """Their data are on a hub, which pods do not reach."""
     pod.spec["datasets"] = [{"dataset_id": "gsm8k", "abbr": "gsm8k", "kind": "stock"}]
@@ -127,7 +141,7 @@ def test_the_configuration_is_data(tmp_path: Path, name: str) -> None:
     assert (config["model_args"]["num_concurrent"], config["model_args"]["seed"]) == (4, 7)
     text = (tmp_path / "tasks" / "own-sums.yaml").read_text()
     task = yaml.safe_load(text.replace("!function ", ""))
-    assert task["process_results"] == "evaluators.exact"
+    assert (task["process_results"], task["custom_dataset"]) == ("evaluators.exact", "texts.rows")
     assert task["generation_kwargs"] == {
         "until": ["<|endoftext|>"],
         "max_gen_toks": 8,
@@ -135,6 +149,7 @@ def test_the_configuration_is_data(tmp_path: Path, name: str) -> None:
         "do_sample": True,
     }
     assert (tmp_path / "tasks" / "evaluators.py").exists()
+    assert (tmp_path / "tasks" / "texts.py").exists()
 
 
 @pytest.mark.parametrize(

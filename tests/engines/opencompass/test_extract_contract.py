@@ -94,6 +94,102 @@ def test_a_fallback_option_is_noticed(tree: Tree, right: str, codes: list[str]) 
     assert _codes(tree.read()) == codes
 
 
+@pytest.mark.parametrize(
+    ("evaluator", "read", "codes", "says"),
+    [
+        ("choice", "A", ["ANSWERS_EQUAL"], "each of 8 replies was read as A"),
+        ("choice", "", ["ANSWERS_EQUAL"], "read as no option"),
+        ("choice", "the whole reply", ["ANSWERS_EQUAL"], "read as the same"),
+        ("exact", "A", [], ""),
+    ],
+)
+def test_a_fallback_option_is_noticed_in_own_datasets(
+    tree: Tree, evaluator: str, read: str, codes: list[str], says: str
+) -> None:
+    """Their evaluator writes another key. No reply is quoted."""
+    details = [{"pred": read, "refr": "ABCD"[number % 4], "is_correct": False} for number in range(8)]
+    tree.plan({"abbr": "a", "evaluator": evaluator, "unit": "percent"})
+    tree.summary(f"{HEAD},m1", "a,111111,accuracy,gen,0.00")
+    tree.result("m1/a", {"accuracy": 0.0, "details": details})
+
+    document = tree.read()
+
+    assert _codes(document) == codes
+    assert says in str(document["warnings"])
+
+
+@pytest.mark.parametrize(
+    ("score", "details", "doubt"),
+    [
+        (90.0, [True, False], "90.0 is not the percent of its 2 verdicts, 1 of them right"),
+        (500.0, [], "500.0 is no percent"),
+        (-1.0, [], "-1.0 is no percent"),
+        (50.0, [True, False], None),
+    ],
+)
+def test_a_score_that_its_verdicts_or_its_unit_deny_is_doubted(
+    tree: Tree, score: float, details: list[bool], doubt: str | None
+) -> None:
+    """It stands, without a unit: nothing is made of it."""
+    tree.plan({"abbr": "a", "unit": "percent", "evaluator": "exact"})
+    tree.summary(f"{HEAD},m1", f"a,111111,accuracy,gen,{score:.2f}")
+    tree.result("m1/a", {"accuracy": score, "details": [{"is_correct": right} for right in details]})
+
+    document = tree.read()
+
+    (cell,) = document["cells"]
+    assert (cell["score"], cell["unit"], cell.get("doubt")) == (score, None if doubt else "percent", doubt)
+    assert _codes(document) == (["SCORE_DOUBTFUL"] if doubt else [])
+
+
+def test_verdicts_on_other_samples_than_the_replies_are_not_identified(tree: Tree) -> None:
+    """Three verdicts and two replies: which are they of?"""
+    tree.summary(f"{HEAD},m1", _A)
+    tree.result("m1/a", {"accuracy": 100 / 3, "details": [{"correct": n == 0} for n in range(3)]})
+    tree.write(f"{STAMP}/predictions/m1/a.json", _items("x", "y"))
+
+    assert "verdicts" not in tree.read()["cells"][0]
+
+
+@pytest.mark.parametrize(("total", "codes"), [(3, ["PREDICTIONS_FEWER"]), (2, []), ("x", [])])
+def test_fewer_replies_than_a_stock_dataset_has_rows_are_said(
+    tree: Tree, total: Any, codes: list[str]
+) -> None:
+    """No plan knows how many; OpenCompass' inference has noted it."""
+    tree.plan({"abbr": "a"})
+    tree.summary(f"{HEAD},m1", _A)
+    tree.write(f"{STAMP}/predictions/m1/a.json", _items("x", "y"))
+    tree.write(f"{STAMP}/infer_status/m1/a.json", {"status": "done", "total": total})
+
+    assert _codes(tree.read()) == codes
+
+
+def test_a_score_without_verdicts_tells_what_was_asked_too(tree: Tree) -> None:
+    """The digest of the items is that of the dataset as it was asked."""
+
+    def items(other: Tree, *replies: str) -> str:
+        other.summary(f"{HEAD},m1", "a,111111,bleu,gen,27.00")
+        other.write(f"{STAMP}/predictions/m1/a.json", _items(*replies))
+        (cell,) = other.read()["cells"]
+        return str(cell["items"])
+
+    assert len(items(tree, "x", "y")) == 64
+    assert items(tree, "x", "y") == items(tree, "p", "q") != items(tree, "x")
+
+
+@pytest.mark.parametrize(("replies", "codes"), [(2, ["PREDICTIONS_FEWER"]), (4, ["PREDICTIONS_MORE"])])
+def test_samples_are_those_that_are_there(tree: Tree, replies: int, codes: list[str]) -> None:
+    """And not those that were planned."""
+    tree.plan({"abbr": "a", "unit": "percent", "rows": 3})
+    tree.summary(f"{HEAD},m1", _A)
+    tree.result("m1/a", {"accuracy": 50.0})
+    tree.write(f"{STAMP}/predictions/m1/a.json", _items(*[f"reply {n}" for n in range(replies)]))
+
+    document = tree.read()
+
+    assert (document["cells"][0]["samples"], _codes(document)) == (replies, codes)
+
+
 def _verdicts(tree: Tree, prompt: str = "q") -> Any:
     details = [{"correct": [number % 2 == 0]} for number in range(10)]
     tree.summary(f"{HEAD},m1", _A)
@@ -126,7 +222,7 @@ def test_items_without_prompts_are_not_known_again(tree: Tree) -> None:
 def test_where_a_run_comes_from_is_told(tree: Tree) -> None:
     """As our own program noted it; a list of models that changed is a doubt."""
     tree.summary(f"{HEAD},m1", _A)
-    tree.plan({"abbr": "a", "rows": 2, "sha256": "ab"})
+    tree.plan({"abbr": "a", "rows": 2, "rows_there": 9, "sha256": "ab", "rows_sha256": "cd"})
     noted = {"engine_version": "0.5.4", "python": 3, "started": "s", "endpoint_models": ["m"], "odd": "x"}
     tree.write(".budeval/provenance.json", {**noted, "endpoint_models_after": ["m", "n"]})
 
@@ -139,7 +235,7 @@ def test_where_a_run_comes_from_is_told(tree: Tree) -> None:
         "ended": None,
         "endpoint_models": ["m"],
         "endpoint_models_after": ["m", "n"],
-        "datasets": [{"dataset": "a", "rows": 2, "sha256": "ab"}],
+        "datasets": [{"dataset": "a", "rows": 2, "rows_there": 9, "sha256": "ab", "rows_sha256": "cd"}],
     }
     assert "ENDPOINT_CHANGED" in _codes(document)
 

@@ -80,7 +80,7 @@ def test_run_json_holds_what_the_script_reads(tmp_path: Any) -> None:
         "seconds",
     }
     assert (document["schema"], document["eval_id"], document["run_id"]) == (1, "e-1", "R_1")
-    assert (document["attempt"], document["limit"]) == (2, 8)
+    assert (document["attempt"], document["limit"]) == (1, 8)
     assert document["run_dir"] == "/workspace/shared/results/e-1/opencompass-R_1"
     assert document["data_dir"] == "/workspace/shared"
     (tmp_path / "run.json").write_text(spec.files["run.json"])

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from budeval.engines.in_pod import endpoint as endpoint_module
 from budeval.engines.in_pod.progress import Progress
 from budeval.engines.opencompass import run_in_pod
 from tests.engines.pods import (
@@ -313,14 +314,14 @@ def test_a_whole_run_ends_with_0(pod: Pod, capsys: pytest.CaptureFixture[str]) -
     assert (told[0], told[-1]) == ((0, 0, "prepare"), (1, 1, "done"))
     assert not pod.termination.exists()
     plan = json.loads((pod.root / "run/.budeval/plan.json").read_text())
-    assert len(plan["datasets"][0].pop("sha256")) == 64
+    (planned,) = plan.pop("datasets")
+    assert len(planned.pop("sha256")) == len(planned.pop("rows_sha256")) == 64
+    told_of = {"dataset_id": "sums", "rows": 1, "rows_there": 1, "unit": "percent", "evaluator": "exact"}
+    assert planned == {"abbr": "sums", **told_of}
     assert plan == {
         "schema": 1,
         "attempt": 1,
         "models": ["m"],
-        "datasets": [
-            {"abbr": "sums", "dataset_id": "sums", "rows": 1, "unit": "percent", "evaluator": "exact"}
-        ],
     }
     assert pod.told()["arguments"][1:] == ["-w", str(pod.root / "run")]
     assert pod.told()["cache"] == str(pod.root / "data")
@@ -364,6 +365,27 @@ def test_a_run_without_scores_ends_with_3(pod: Pod, mode: str, code: str) -> Non
     document = json.loads(pod.termination.read_text())
     assert document["code"] == code
     assert "the engine says hello" in document["message"]
+
+
+def test_an_attempt_that_dies_early_has_a_plan_of_its_own(pod: Pod, endpoint: FakeEndpoint) -> None:
+    """It is younger than any summary of an earlier attempt, so the extractor does not take that."""
+    endpoint.script = [(401, "no")]
+    pod.spec["attempt"] = 2
+
+    assert pod.main(run_in_pod.run, "good") == 3
+
+    plan = json.loads((pod.root / "run/.budeval/plan.json").read_text())
+    assert (plan["attempt"], [item["abbr"] for item in plan["datasets"]]) == (2, ["sums"])
+
+
+def test_its_time_may_be_over_while_the_endpoint_is_asked(pod: Pod, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing on the way takes that for an answer, and goes on without a limit."""
+    monkeypatch.setattr(endpoint_module, "ask_endpoint", lambda *_: time.sleep(60))
+    pod.spec["seconds"] = 1
+
+    assert pod.main(run_in_pod.run, "good") == 3
+
+    assert json.loads(pod.termination.read_text())["code"] == "DEADLINE"
 
 
 def test_a_run_that_takes_too_long_is_ended(pod: Pod) -> None:
