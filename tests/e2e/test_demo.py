@@ -111,9 +111,35 @@ def test_the_demos_scores_are_those_of_opencompass(stack: Stack, demo_evaluation
     assert all(score > 0 for score in direct.values())
 
 
-def test_both_engines_give_the_same_scores(stack: Stack, demo_evaluation: dict[str, Any]) -> None:
+@pytest.fixture(scope="module")
+def by_lm_eval(stack: Stack) -> dict[str, Any]:
+    """The demo's request with the other engine."""
+    return _evaluated(stack, engine="lm-eval")
+
+
+def test_engines_are_compared_where_they_compare_alike(
+    service: httpx.Client, demo_evaluation: dict[str, Any], by_lm_eval: dict[str, Any]
+) -> None:
+    """Contained answers sample by sample, the items being the same; last numbers each reads by its own rule."""
+    asked = {"base": demo_evaluation["eval_id"], "candidate": by_lm_eval["eval_id"]}
+
+    report = service.get("/compare", params=asked).raise_for_status().json()
+
+    found = {item["dataset"]: (item["verdict"], item["method"]) for item in report["datasets"]}
+    assert found == {
+        "capitals": ("no_evidence", "mcnemar_exact"),
+        "reading": ("no_evidence", "mcnemar_exact"),
+        "sums": ("not_comparable", None),
+    }
+    assert report["verdict"] == "not_comparable"
+    assert report["differs"]["engine"] == ["opencompass", "lm-eval"]
+
+
+def test_both_engines_give_the_same_scores(
+    demo_evaluation: dict[str, Any], by_lm_eval: dict[str, Any]
+) -> None:
     """The same rows, the same model, the same comparison: lm-eval's shares are OpenCompass' percentages."""
-    other = _evaluated(stack, engine="lm-eval")
+    other = by_lm_eval
 
     percentages = {result["dataset_id"]: result["scores"][0] for result in demo_evaluation["results"]}
     shares = {result["dataset_id"]: result["scores"][0] for result in other["results"]}

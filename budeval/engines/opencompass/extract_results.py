@@ -947,14 +947,15 @@ class Judgement:
     def _marks(self, result: Result, replies: Replies | None, planned: Planned | None) -> Marks:
         """The verdicts on the samples. OpenCompass leaves none where replies shall contain the answer.
 
-        There they are read from the replies again, and count only if their mean is its score.
+        There (its details compare whole texts) they are read from the replies again, and count only if their
+        mean is its score.
         """
         if replies is None:
             return Marks(result.marks, None)
+        if planned and planned.evaluator == "contains":
+            return Marks(replies.containing, replies.items, rounded=True)
         if result.marks and len(result.marks) != replies.count:
             return Marks(result.marks, None)
-        if not result.marks and planned and planned.evaluator == "contains":
-            return Marks(replies.containing, replies.items, rounded=True)
         return Marks(result.marks, replies.items)
 
     def _of_group(self, name: str, metric: str, column: Column, text: str) -> Cell:

@@ -261,6 +261,20 @@ def test_replies_however_deep_cost_no_score(tree: Tree) -> None:
     assert tree.read()["status"] == "success"
 
 
+def test_a_real_run_of_contained_answers_has_its_verdicts(tree: Tree) -> None:
+    """42 of 64, which OpenCompass rounds to 65.62; its own details compare whole texts and say nothing."""
+    tree.fill("own_contains")
+
+    document = tree.read()
+
+    (cell,) = document["cells"]
+    assert (cell["score"], cell["unit"], cell["samples"]) == (65.62, "percent", 64)
+    assert cell["interval"] == pytest.approx([53.40, 76.08], abs=0.005)  # Wilson's
+    assert (cell["verdicts"]["count"], len(cell["verdicts"]["items"])) == (64, 64)
+    assert sum(bin(octet).count("1") for octet in base64.b64decode(cell["verdicts"]["bits"])) == 42
+    assert document["warnings"] == []
+
+
 @pytest.mark.parametrize(("score", "counted"), [(66.67, True), (66.6, False), (33.33, False)])
 def test_contained_answers_have_verdicts_where_they_make_the_score(
     tree: Tree, *, score: float, counted: bool
