@@ -11,7 +11,9 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from budeval import cli_lifecycle
 from budeval import cli_output as output
+from budeval.cli_base import INTERRUPTED, AsJson, EvalId, client_of, exit_unless, watch_to_the_end
 from budeval.cli_compare import gate, print_comparison
 from budeval.cli_request import DEFAULT_KEY_VARIABLE, Flags, request_document
 from budeval.client import ApiError, BudevalClient, ServiceUnreachableError, succeeded
@@ -41,7 +43,7 @@ Where the service asks for a token, it is taken from BUDEVAL_TOKEN."""
 _SERVER_FAULT = 500
 _TIMES = "ISO 8601, as 2026-11-23 or 2026-11-23T10:00:00Z."
 _PAGE = 200
-_WRONG, _REFUSED, _UNREACHED, _INTERRUPTED = 1, 2, 3, 130
+_REFUSED, _UNREACHED = 2, 3
 
 Connect = Callable[[str], BudevalClient]
 """URL -> a client."""
@@ -58,7 +60,7 @@ class _Group(TyperGroup):
             raise typer.Exit(_exit_code(error)) from error
         except KeyboardInterrupt as error:
             output.print_note("Interrupted.")
-            raise typer.Exit(_INTERRUPTED) from error
+            raise typer.Exit(INTERRUPTED) from error
 
 
 def _exit_code(error: BudevalError) -> int:
@@ -79,8 +81,6 @@ class Format(StrEnum):
     CSV = "csv"
 
 
-EvalId = Annotated[str, typer.Argument(metavar="EVAL_ID", help="Id of the evaluation.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 File = Annotated[
     str | None, typer.Argument(metavar="[FILE]", help="Request in JSON or YAML; - reads it from stdin.")
 ]
@@ -160,14 +160,14 @@ def submit(  # noqa: PLR0913, PLR0917 - one for each flag
     )  # fmt: skip
     document = request_document(file, flags)
     try:
-        _of(context).start(document)
+        client_of(context).start(document)
     except ServiceUnreachableError:
         again = f"The same again with --eval-id {document['eval_id']} starts it only once."
         output.print_note(f"Whether the evaluation was started is not known. {again}")
         raise
     typer.echo(document["eval_id"])
     if watch:
-        _watch(context, document["eval_id"])
+        watch_to_the_end(context, document["eval_id"])
 
 
 @app.command()
@@ -193,26 +193,26 @@ def validate(  # noqa: PLR0913, PLR0917 - one for each flag
         model, endpoint, api_key_env, tuple(dataset or ()), prompt, answer, evaluator, limit, cluster,
         namespace, temperature, engine, eval_id,
     )  # fmt: skip
-    report = _of(context).validate(request_document(file, flags))
+    report = client_of(context).validate(request_document(file, flags))
     output.print_checks(report.checks)
-    _exit_unless(report.ok)
+    exit_unless(report.ok)
 
 
 @app.command()
 def watch(context: typer.Context, eval_id: EvalId) -> None:
     """Show an evaluation as it goes on, and its scores when it has ended."""
-    _watch(context, eval_id)
+    watch_to_the_end(context, eval_id)
 
 
 @app.command()
 def status(context: typer.Context, eval_id: EvalId, *, as_json: AsJson = False) -> None:
     """How far an evaluation is; exits 1 if it has ended without all its scores."""
-    state = _of(context).state(eval_id)
+    state = client_of(context).state(eval_id)
     if as_json:
         typer.echo(state.model_dump_json(indent=2))
     else:
         output.print_state(state)
-    _exit_unless(succeeded(state.outcome) or (state.outcome is None and state.status not in ENDED))
+    exit_unless(succeeded(state.outcome) or (state.outcome is None and state.status not in ENDED))
 
 
 @app.command()
@@ -223,7 +223,7 @@ def results(
     file: Annotated[Path | None, typer.Option("--output", help="Write them to a file.")] = None,
 ) -> None:
     """The scores of every run; exits 1 if one of them has failed."""
-    found = _of(context).results(eval_id)
+    found = client_of(context).results(eval_id)
     texts: dict[Format, Callable[[], str]] = {
         Format.TABLE: lambda: output.results_table(found),
         Format.JSON: lambda: found.model_dump_json(indent=2) + "\n",
@@ -235,7 +235,7 @@ def results(
         output.print_results(found)
     else:
         sys.stdout.write(texts[form]())
-    _exit_unless(succeeded(found.outcome))
+    exit_unless(succeeded(found.outcome))
 
 
 @app.command()
@@ -252,7 +252,7 @@ def compare(
     as_json: Annotated[bool, typer.Option("--json", help="Print the whole report as JSON.")] = False,
 ) -> None:
     """Whether CANDIDATE is better or worse than BASE by more than chance, dataset by dataset."""
-    report = _of(context).compare(base, candidate, alpha)
+    report = client_of(context).compare(base, candidate, alpha)
     if as_json:
         typer.echo(report.model_dump_json(indent=2))
     else:
@@ -271,7 +271,7 @@ def events(
     as_json: Annotated[bool, typer.Option("--json", help="Print each as a line of JSON.")] = False,
 ) -> None:
     """What was announced on the notification topic."""
-    client = _of(context)
+    client = client_of(context)
     followed = client.follow(eval_id, after, output.print_trouble)
     for event in followed if follow else client.events(eval_id, after).events:
         if as_json:
@@ -292,7 +292,7 @@ def list_(
 ) -> None:
     """The evaluations, newest first."""
     wanted = {"status": status.value if status else None, "since": since, "until": until}
-    lines = list(islice(_summaries(_of(context), limit, wanted), limit))
+    lines = list(islice(_summaries(client_of(context), limit, wanted), limit))
     if as_json:
         typer.echo(f"[{','.join(line.model_dump_json() for line in lines)}]")
     else:
@@ -306,7 +306,7 @@ def logs(
     run_id: Annotated[str, typer.Argument(metavar="RUN_ID", help="Id of the run; `status` tells it.")],
 ) -> None:
     """The end of a run's log, also after its pod is gone. Control characters are left out."""
-    typer.echo(output.clean(_of(context).log(eval_id, run_id).log).rstrip("\n"))
+    typer.echo(output.clean(client_of(context).log(eval_id, run_id).log).rstrip("\n"))
 
 
 @app.command()
@@ -314,7 +314,7 @@ def engines(context: typer.Context) -> None:
     """The engines of the service."""
     rows = [
         (engine.name, engine.image, engine.stock_datasets, ", ".join(engine.evaluators))
-        for engine in _of(context).engines()
+        for engine in client_of(context).engines()
     ]
     output.print_table(("engine", "image", "stock datasets", "evaluators"), rows)
 
@@ -326,7 +326,7 @@ def datasets(
     contains: Annotated[str, typer.Option(metavar="TEXT", help="Only names that contain it.")] = "",
 ) -> None:
     """The stock datasets of an engine, a name a line. Their data must be on the cluster's claim."""
-    for name in _of(context).datasets(engine, contains).datasets:
+    for name in client_of(context).datasets(engine, contains).datasets:
         typer.echo(output.one_line(name))
 
 
@@ -335,9 +335,9 @@ def doctor(context: typer.Context, cluster: ClusterName = None, namespace: Names
     """Look whether evaluations can run, part by part, with what to do; exits 1 if something is wrong."""
     from budeval.cli_doctor import examine  # noqa: PLC0415 - only here
 
-    checks = list(examine(_of(context), cluster, namespace))
+    checks = list(examine(client_of(context), cluster, namespace))
     output.print_checks(checks)
-    _exit_unless(all(check.ok for check in checks))
+    exit_unless(all(check.ok for check in checks))
 
 
 @app.command(name="new-key")
@@ -348,26 +348,12 @@ def new_key() -> None:
     typer.echo(sealing.new_key())
 
 
+cli_lifecycle.add_commands(app)
+
+
 def main() -> None:
     """The console script."""
     app(prog_name="budeval")
-
-
-def _of(context: typer.Context) -> BudevalClient:
-    client: BudevalClient = context.obj
-    return client
-
-
-def _watch(context: typer.Context, eval_id: str) -> None:
-    from budeval.cli_watch import watch as show  # noqa: PLC0415 - rich's bars only where they are drawn
-
-    try:
-        done = show(_of(context), eval_id)
-    except KeyboardInterrupt as error:
-        goes_on = f"The evaluation goes on; `budeval watch {eval_id}` shows it again."
-        output.print_note(f"Stopped watching only. {goes_on}")
-        raise typer.Exit(_INTERRUPTED) from error
-    _exit_unless(done)
 
 
 def _summaries(
@@ -388,8 +374,3 @@ def _write(file: Path, text: str) -> None:
     except OSError as error:
         raise RequestError(f"{file} cannot be written: {error.strerror}.", param="--output") from error
     output.print_note(f"written to {file}")
-
-
-def _exit_unless(ok: bool) -> None:  # noqa: FBT001 - reads as a sentence
-    if not ok:
-        raise typer.Exit(_WRONG)

@@ -22,6 +22,7 @@ from budeval.evals.answers import (
     EvaluationResults,
     EvaluationState,
     EvaluationSummary,
+    Receipt,
 )
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
@@ -146,6 +147,15 @@ def print_state(state: EvaluationState) -> None:
         print_line(_whole(state.completeness, state.headline))
     if state.error:
         print_line("error", state.error)
+
+
+def print_receipt(receipt: Receipt) -> None:
+    """A line per object, and whether anything is left."""
+    rows = [(item.kind, item.name, item.outcome) for item in receipt.objects]
+    print_table(("object", "name", "outcome"), rows)
+    if not receipt.ended:
+        print_line("The evaluation has not ended: the receipt is not whole yet.")
+    print_line("Nothing of it is left." if receipt.clean else "Something is left: see its outcome.")
 
 
 def remaining(state: EvaluationState) -> str:

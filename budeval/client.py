@@ -32,6 +32,7 @@ from budeval.evals.answers import (
     EvaluationState,
     EventPage,
     Readiness,
+    Receipt,
     RunLog,
     ValidationReport,
     WorkflowStarted,
@@ -133,6 +134,14 @@ class BudevalClient:
     def results(self, eval_id: str) -> EvaluationResults:
         """The results of every run; ApiError RESULTS_NOT_READY while there are none."""
         return self._get(f"{_path(eval_id)}/results", EvaluationResults)
+
+    def cancel(self, eval_id: str, *, extract: bool = False) -> EvaluationState:
+        """Ask an evaluation to end; `extract` reads the scores that are there. May be repeated."""
+        return self._post(f"{_path(eval_id)}/cancel", {"extract": extract}, EvaluationState)
+
+    def receipt(self, eval_id: str) -> Receipt:
+        """What became of an evaluation's objects on the cluster."""
+        return self._get(f"{_path(eval_id)}/receipt", Receipt)
 
     def compare(self, base: str, candidate: str, alpha: float = 0.05) -> ComparisonReport:
         """Whether a candidate is better or worse than a base by more than chance."""

@@ -25,8 +25,14 @@ from budeval.evals.ansible_orchestrator import AnsibleOrchestrator
 from budeval.evals.clusters import Clusters
 from budeval.evals.comparing import Comparisons
 from budeval.evals.evaluate import Course
-from budeval.evals.evaluation_routes import comparison_routes, engine_routes, evaluation_routes
+from budeval.evals.evaluation_routes import (
+    comparison_routes,
+    engine_routes,
+    evaluation_routes,
+    lifecycle_routes,
+)
 from budeval.evals.intake import Intake
+from budeval.evals.lifecycle import Lifecycle
 from budeval.evals.messages import message_routes
 from budeval.evals.reconciler import Reconciler
 from budeval.evals.store import EvaluationStore
@@ -132,6 +138,7 @@ class Service:
             routes.health_routes(ReadinessCheck(self.sidecar, self.engine)),
             routes.workflow_routes(self.settings, self.engine, self.sidecar, self.clusters),
             evaluation_routes(self.intake, validation, views),
+            lifecycle_routes(Lifecycle(self.store, self.engine), views),
             comparison_routes(Comparisons(self.store)),
             engine_routes(self.engines),
             message_routes(self.settings, self.intake, self.sidecar),

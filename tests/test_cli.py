@@ -154,6 +154,40 @@ def test_watch_without_results_says_why(fake: FakeService) -> None:
     assert "QUOTA_EXCEEDED: full" in result.stdout
 
 
+@pytest.mark.parametrize(("flags", "body"), [((), {"extract": False}), (("--extract",), {"extract": True})])
+def test_cancel(fake: FakeService, flags: tuple[str, ...], body: Any) -> None:
+    """It is asked for, and what to do next is said; --watch shows its end, which is no success."""
+    path = f"POST /evals/{EVAL_ID}/cancel"
+    fake.put(path, evaluation("RUNNING", cancelling=True))
+    fake.put(_STATE, evaluation("TERMINATED", "CANCELLED"))
+    fake.put(_RESULTS, refusal(409, "RESULTS_NOT_READY", "none"))
+
+    asked = run_budeval(fake, "cancel", EVAL_ID, *flags)
+    watched = run_budeval(fake, "cancel", EVAL_ID, "--watch")
+
+    assert (asked.exit_code, watched.exit_code) == (0, 1)
+    assert "`status` tells when it is" in asked.stderr
+    assert json.loads(fake.requests[0].content) == body
+
+
+@pytest.mark.parametrize(
+    ("ended", "outcome", "exit_code"),
+    [(True, "deleted", 0), (True, "still ending", 1), (False, "still ending", 0)],
+)
+def test_receipt(fake: FakeService, outcome: str, exit_code: int, *, ended: bool) -> None:
+    """For people, and as JSON; 1 only if something of what has ended is left."""
+    objects = [{"kind": "Job", "name": "sums-1", "outcome": outcome}]
+    receipt = {"eval_id": EVAL_ID, "ended": ended, "clean": outcome == "deleted", "objects": objects}
+    fake.put(f"GET /evals/{EVAL_ID}/receipt", receipt)
+
+    shown, as_json = (run_budeval(fake, "receipt", EVAL_ID, *flags) for flags in ((), ("--json",)))
+
+    assert (shown.exit_code, as_json.exit_code) == (exit_code, exit_code)
+    assert "sums-1" in shown.stdout
+    assert ("not whole yet" in shown.stdout) is not ended
+    assert json.loads(as_json.stdout) == {"object": "receipt"} | receipt
+
+
 def test_interrupting_stops_watching_only(fake: FakeService) -> None:
     """And says so, with how to go on; trouble in between was told on stderr."""
     fake.put(_STATE, evaluation("RUNNING"), httpx.ConnectError("x"), KeyboardInterrupt())

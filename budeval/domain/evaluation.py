@@ -159,6 +159,15 @@ class EvaluationBrief(_Frozen):
     labels: dict[str, str] = Field(default_factory=dict)
 
 
+class Cancellation(_Frozen):
+    """That an evaluation shall end before its own end."""
+
+    requested: str
+    """UTC, ISO 8601."""
+    extract: bool = False
+    """Read the scores that are there."""
+
+
 class EvaluationRecord(BaseModel):
     """What the state store keeps of an evaluation under `eval-<eval_id>`; the events tell how far it is."""
 
@@ -172,6 +181,7 @@ class EvaluationRecord(BaseModel):
     """UTC, ISO 8601."""
     ended: str | None = None
     outcome: Outcome | None = None
+    cancellation: Cancellation | None = None
     extraction_status: Literal["completed", "failed"] | None = None
     extraction_results: list[dict[str, Any]] | None = None
     """As the guide has it: the results of all runs."""

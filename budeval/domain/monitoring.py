@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from pydantic import BaseModel, Field
 
 from budeval.domain.evaluation import DEPLOYMENTS, Timeouts
-from budeval.domain.observation import TERMINAL, RunObservation, RunState
+from budeval.domain.observation import TERMINAL, RunObservation, RunState, cancelled
 from budeval.domain.progress import estimate_end, whole_minutes
 
 _IMAGE_PATIENCE = timedelta(seconds=60)
@@ -121,6 +121,14 @@ class MonitorState(BaseModel):
             story = self.runs[run_id]
             change = {"redeployed": True, "missing": 0, "given_up": story.seen.uid}
             self.runs[run_id] = story.model_copy(update=change)
+
+    def cancel(self, run_ids: list[str], message: str) -> None:
+        """All runs that have not ended are ended on request; `run_ids` also names those never looked at."""
+        for run_id in run_ids:
+            story = self.runs.get(run_id)
+            if story is None or story.seen.state not in TERMINAL:
+                seen = cancelled(run_id, story.seen if story else None, message)
+                self.runs[run_id] = (story or RunStory(seen=seen)).model_copy(update={"seen": seen})
 
     def news(self, now: datetime) -> dict[str, object] | None:
         """What is worth an event, or None: 5 % more, a run in another state or phase, or another end."""

@@ -9,6 +9,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from budeval.domain.evaluation import Outcome
+
 SOURCE = "budeval"
 
 
@@ -27,6 +29,12 @@ class WorkflowStatus(StrEnum):
 
 ENDED = {WorkflowStatus.COMPLETED, WorkflowStatus.FAILED, WorkflowStatus.TERMINATED}
 """The states that are the last."""
+
+
+def last_status(outcome: Outcome) -> WorkflowStatus:
+    """How an evaluation's end is told: a part of the scores is an end like a whole."""
+    ends = {Outcome.FAILED: WorkflowStatus.FAILED, Outcome.CANCELLED: WorkflowStatus.TERMINATED}
+    return ends.get(outcome, WorkflowStatus.COMPLETED)
 
 
 class NotificationContent(BaseModel):

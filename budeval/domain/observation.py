@@ -28,9 +28,13 @@ class RunState(StrEnum):
     FAILED = "failed"
     GONE = "gone"
     """There is no such Job."""
+    CANCELLED = "cancelled"
+    """It was ended on request."""
 
 
-TERMINAL = {RunState.SUCCEEDED, RunState.FAILED}
+TERMINAL = {RunState.SUCCEEDED, RunState.FAILED, RunState.CANCELLED}
+CANCELLED = "CANCELLED"
+"""The code of what was ended on request."""
 
 
 class ContainerFacts(BaseModel):
@@ -107,6 +111,12 @@ def refused(run_id: str, code: str, message: str) -> RunObservation:
     """A run of which no Job could be made: a quota may become free, everything else has failed."""
     state = RunState.BLOCKED if code == "QUOTA_EXCEEDED" else RunState.FAILED
     return RunObservation(run_id=run_id, state=state, code=code, message=message[:_MESSAGE_LIMIT])
+
+
+def cancelled(run_id: str, before: RunObservation | None, message: str) -> RunObservation:
+    """A run that was ended on request, with what was seen of it before."""
+    seen = before or RunObservation(run_id=run_id, state=RunState.CANCELLED)
+    return seen.model_copy(update={"state": RunState.CANCELLED, "code": CANCELLED, "message": message})
 
 
 def observe(run_id: str, facts: JobFacts | None) -> RunObservation:

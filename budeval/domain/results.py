@@ -10,7 +10,7 @@ from typing import Any
 
 from budeval.domain import cells
 from budeval.domain.evaluation import Evaluation, Outcome, Run
-from budeval.domain.observation import RunObservation, RunState
+from budeval.domain.observation import CANCELLED, RunObservation, RunState
 
 Result = dict[str, Any]
 
@@ -49,7 +49,7 @@ def run_result(
     result["warnings"] = [*result.get("warnings", []), *_limited(run, result["provenance"])]
     result["outcome"] = _outcome(result).value
     if not result.get("cells"):
-        failed = seen.state is not RunState.SUCCEEDED
+        failed = code != CANCELLED and seen.state is not RunState.SUCCEEDED
         result["cells"] = [cells.unscored(run.dataset_id, code or "RESULT_MISSING", failed=failed)]
         result["planned"] = True
     result["completeness"] = cells.completeness(result["cells"], planned=result.get("planned", True))
@@ -82,7 +82,9 @@ def _of_this_attempt(
 def _provenance(evaluation: Evaluation, run: Run, seen: RunObservation) -> dict[str, Any]:
     """What the service knows of where a score comes from; the run itself has noted the rest."""
     model = evaluation.model.model_dump(mode="json")
-    own = run.own.model_dump(mode="json", include={"digest", "path", "evaluator"}) if run.own else {}
+    own = (
+        run.own.model_dump(mode="json", include={"digest", "path", "answer", "evaluator"}) if run.own else {}
+    )
     prompt = hashlib.sha256(run.own.prompt.encode()).hexdigest() if run.own else None
     return {
         "engine": evaluation.engine,
@@ -124,20 +126,25 @@ def _error(
 def _outcome(result: Result) -> Outcome:
     if result["status"] == "success":
         return Outcome.COMPLETED
+    if result["code"] == CANCELLED:
+        return Outcome.CANCELLED
     return Outcome.PARTIAL if result["scores"] else Outcome.FAILED
 
 
 def evaluation_outcome(results: list[Result]) -> Outcome:
-    """COMPLETED if all runs are, FAILED if no Job succeeded or no run has a score, else PARTIAL.
+    """The outcome of all runs together.
 
+    CANCELLED if a run is; COMPLETED if all are; FAILED if no Job succeeded or no run has a score; or PARTIAL.
     With all Jobs failed, monitoring has told that it failed: scores that they left do not turn that around.
     """
     outcomes = {result["outcome"] for result in results}
+    if Outcome.CANCELLED in outcomes:
+        return Outcome.CANCELLED
     if all(result["job_state"] != RunState.SUCCEEDED for result in results):
         return Outcome.FAILED
     if outcomes == {Outcome.COMPLETED}:
         return Outcome.COMPLETED
-    return Outcome.FAILED if outcomes <= {Outcome.FAILED, Outcome.CANCELLED} else Outcome.PARTIAL
+    return Outcome.FAILED if outcomes <= {Outcome.FAILED} else Outcome.PARTIAL
 
 
 def first_error(results: list[Result]) -> tuple[str, str]:
@@ -150,7 +157,8 @@ def first_error(results: list[Result]) -> tuple[str, str]:
 
 def failed_result(evaluation: Evaluation, run_id: str, code: str, message: str) -> Result:
     """The result of a run that never got to its Job."""
-    seen = RunObservation(run_id=run_id, state=RunState.FAILED, code=code, message=message)
+    state = RunState.CANCELLED if code == CANCELLED else RunState.FAILED
+    seen = RunObservation(run_id=run_id, state=state, code=code, message=message)
     return run_result(evaluation, seen, None, None)
 
 

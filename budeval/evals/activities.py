@@ -12,7 +12,7 @@ from typing import Any
 from budeval.domain.cluster import ClusterTarget, ClusterVerification
 from budeval.domain.evaluation import Evaluation, EvaluationRecord, Outcome, Run, workflow_id
 from budeval.domain.notification import Announcement
-from budeval.domain.observation import RunObservation, RunState, refused
+from budeval.domain.observation import CANCELLED, TERMINAL, RunObservation, refused
 from budeval.domain.redaction import redacted
 from budeval.domain.results import (
     Result,
@@ -111,6 +111,7 @@ class EvaluationActivities:
                 self.read_snapshot,
                 self.extract_eval_results,
                 self.record_failure,
+                self.read_cancellation,
                 self.report_results,
                 self.cleanup_evaluation,
                 self.record_leftovers,
@@ -154,13 +155,14 @@ class EvaluationActivities:
         return announcement.model_copy(update={"notification": changed})
 
     def verify_evaluation_cluster(self, order: dict[str, Any]) -> dict[str, Any]:
-        """{target, claim} -> ClusterVerification. Raises ClusterError where another try may help."""
+        """{eval_id, target, claim} -> ClusterVerification. Raises ClusterError where another try may help."""
+        self._going_on(order)
         target = ClusterTarget.model_validate(order["target"])
         return self._orchestrator.verify(target, order["claim"]).model_dump(mode="json")
 
     def prepare_engine(self, order: dict[str, Any]) -> str:
         """{eval_id} -> what will run. Builds every Job once, so that what cannot be built fails here."""
-        record = self._store.load(order["eval_id"])
+        record = self._going_on(order)
         evaluation = record.evaluation
         specs = self._specs(record, evaluation.runs, attempt=1)
         images = sorted({spec.image for spec in specs})
@@ -185,7 +187,7 @@ class EvaluationActivities:
 
     def deploy_eval_job(self, order: dict[str, Any]) -> list[dict[str, Any]]:
         """{eval_id, run_ids, attempt} -> [{run_id, job, code, message}], code where a run was refused."""
-        record = self._store.load(order["eval_id"])
+        record = self._going_on(order)
         evaluation = record.evaluation
         runs = [run for run in evaluation.runs if run.run_id in set(order["run_ids"])]
         specs = self._specs(record, runs, order["attempt"])
@@ -200,7 +202,7 @@ class EvaluationActivities:
 
     def check_jobs_status(self, order: dict[str, Any]) -> dict[str, Any]:
         """{eval_id} -> {tick, runs: [RunObservation]}: looks, and keeps the snapshot and the logs."""
-        eval_id, record = order["eval_id"], self._store.load(order["eval_id"])
+        eval_id, record = order["eval_id"], self._going_on(order)
         settled = self._snapshots.settled(eval_id)
         begun = datetime.now(UTC)
         found = self._orchestrator.check_jobs_status(record.evaluation.target, [eval_id], settled)
@@ -208,6 +210,7 @@ class EvaluationActivities:
 
     def read_snapshot(self, order: dict[str, Any]) -> dict[str, Any]:
         """{eval_id} -> {tick, runs}: the newest look that anybody kept, tick 0 where there is none."""
+        self._going_on(order)
         return self._snapshots.newest(order["eval_id"])
 
     def extract_eval_results(self, order: dict[str, Any]) -> str:
@@ -230,7 +233,7 @@ class EvaluationActivities:
         problem = f"{order['code']}: {order['message']}"
         results = [
             run_result(evaluation, seen[run.run_id], None, problem)
-            if run.run_id in seen and seen[run.run_id].state in {RunState.FAILED, RunState.SUCCEEDED}
+            if run.run_id in seen and seen[run.run_id].state in TERMINAL
             else failed_result(evaluation, run.run_id, order["code"], order["message"])
             for run in evaluation.runs
         ]
@@ -313,6 +316,25 @@ class EvaluationActivities:
             "extraction_results": _in_event(*found),
             **totals(found[0]),
         }
+
+    def read_cancellation(self, order: dict[str, Any]) -> dict[str, Any]:
+        """{eval_id} -> {extract, runs}: whether scores shall be read, and what was seen last."""
+        cancellation = self._store.load(order["eval_id"]).cancellation
+        runs = self._snapshots.newest(order["eval_id"])["runs"]
+        return {"extract": bool(cancellation and cancellation.extract), "runs": runs}
+
+    def _going_on(self, order: dict[str, Any]) -> EvaluationRecord:
+        """The record of an evaluation that nobody wants to end: else what has begun goes no further.
+
+        Raises:
+            EvaluationError: CANCELLED.
+        """
+        record = self._store.load(order["eval_id"])
+        if record.cancellation:
+            raise EvaluationError(
+                f"It was cancelled on request at {record.cancellation.requested}.", code=CANCELLED
+            )
+        return record
 
     def _evaluation(self, order: dict[str, Any]) -> Evaluation:
         return self._store.load(order["eval_id"]).evaluation

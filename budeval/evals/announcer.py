@@ -38,6 +38,7 @@ class Announcer:
             WorkflowStatus.STARTED: "Evaluation Started",
             WorkflowStatus.COMPLETED: "Evaluation Completed Successfully",
             WorkflowStatus.FAILED: "Evaluation Failed",
+            WorkflowStatus.TERMINATED: "Evaluation Cancelled",
         }[status]
         return self._event(STATUS_EVENT, title, message, status, attach=attach)
 

@@ -62,6 +62,7 @@ class EvaluationState(BaseModel):
     labels: dict[str, str]
     created: str
     ended: str | None = None
+    cancelling: bool = Field(default=False, description="A cancellation was asked for and is under way.")
     steps: list[StepState]
     progress_percent: int = Field(description="Over all runs, 0 to 100.")
     eta_minutes: int | None = Field(None, description="Whole minutes that are left; null while unknown.")
@@ -73,6 +74,24 @@ class EvaluationState(BaseModel):
     headline: dict[str, Any] | None = Field(None, description="As in the results.")
     error: str | None = Field(None, description="`CODE: message` when it failed.")
     events: int = Field(description="Number of the newest event.")
+
+
+class ReceiptItem(BaseModel):
+    """An object on the cluster."""
+
+    kind: str
+    name: str
+    outcome: str = Field(description="`deleted`, or why it is still there.")
+
+
+class Receipt(BaseModel):
+    """What became of an evaluation's objects. Its results on the claim stay, and are in no receipt."""
+
+    object: str = "receipt"
+    eval_id: str
+    ended: bool = Field(description="The evaluation has ended; before, the receipt is not whole.")
+    clean: bool = Field(description="Nothing is left of what is listed.")
+    objects: list[ReceiptItem]
 
 
 class EvaluationSummary(BaseModel):

@@ -15,6 +15,7 @@ from budeval.evals.store import EvaluationStore
 _SHOWN_OF_RUN = (
     "engine",
     "engine_version",
+    "evaluators_sha256",
     "image",
     "image_id",
     "model",
@@ -24,7 +25,7 @@ _SHOWN_OF_RUN = (
 )
 _SAME_EVERYWHERE = {Evaluator.EXACT, Evaluator.CONTAINS}
 """What engines read replies for in the same way; numbers and options each finds by rules of its own."""
-_SHOWN_OF_SOURCE = ("digest", "path", "evaluator", "limit", "prompt_sha256")
+_SHOWN_OF_SOURCE = ("digest", "path", "answer", "evaluator", "limit", "prompt_sha256")
 
 
 @dataclass(frozen=True)
@@ -110,15 +111,20 @@ def _measure(cell: Cell, run: Run, provenance: dict[str, Any]) -> Measure:
     """Of stock datasets the rows are known by the items alone: their digests are with the verdicts."""
     if run.own is None:
         return Measure(cell=cell, measured_by=cell["metric"], binary="interval" in cell)
-    evaluator = run.own.evaluator
-    by = (
-        evaluator.value
-        if evaluator in _SAME_EVERYWHERE
-        else f"{provenance.get('engine')}'s {evaluator.value}"
-    )
-    digests = {item["dataset"]: item.get("rows_sha256") for item in provenance.get("datasets") or []}
+    read = [item for item in provenance.get("datasets") or [] if item["dataset"] == cell["dataset"]]
+    # Where not every row was scored, it is not known which were.
+    whole = [item.get("rows_sha256") for item in read if item.get("rows") == cell.get("samples")]
     # All evaluators of own datasets judge each sample right or wrong.
-    return Measure(cell=cell, measured_by=by, rows=digests.get(cell["dataset"]), binary=True)
+    by = _measured_by(run.own.evaluator, provenance)
+    return Measure(cell=cell, measured_by=by, rows=whole[0] if whole else None, binary=True)
+
+
+def _measured_by(evaluator: Evaluator, provenance: dict[str, Any]) -> str:
+    """What two scores have in common that were measured alike."""
+    if evaluator in _SAME_EVERYWHERE:
+        return evaluator.value
+    rules = provenance.get("evaluators_sha256")  # our own, which change with this service
+    return f"{provenance.get('engine')}'s {evaluator.value}" + (f" ({rules[:8]})" if rules else "")
 
 
 def _called(name: _Name) -> str:

@@ -15,8 +15,8 @@ from pydantic import BaseModel
 from budeval.domain import steps
 from budeval.domain.evaluation import DEPLOYMENTS, Evaluation, Outcome
 from budeval.domain.monitoring import MonitorState
-from budeval.domain.notification import WorkflowStatus
-from budeval.domain.observation import RunObservation, refused
+from budeval.domain.notification import WorkflowStatus, last_status
+from budeval.domain.observation import CANCELLED, RunObservation, refused
 from budeval.errors import EvaluationError
 from budeval.evals.announcer import Announcer, failure_result
 
@@ -59,9 +59,6 @@ class Turn(Protocol):
     def wait(self, event: str, limit: timedelta) -> Step:
         """The event's data, None where it did not come in time."""
 
-    def pause(self, time: timedelta) -> Step:
-        """Let time pass, whatever is raised meanwhile."""
-
     def say(self, status: str) -> None:
         """What Dapr's own workflow API shows as custom status."""
 
@@ -100,7 +97,7 @@ class EvaluationCourse:
                 return self._next_generation()
             yield from self._extract()
         except StepError as error:
-            yield from self._fail(error)
+            yield from (self._stop(error) if error.code == CANCELLED else self._fail(error))
         return (yield from self._end())
 
     def _begin(self) -> Step:
@@ -126,6 +123,7 @@ class EvaluationCourse:
 
     def _verify(self) -> Step:
         target = {
+            "eval_id": self._evaluation.eval_id,
             "target": self._evaluation.target.model_dump(mode="json"),
             "claim": self._evaluation.claim,
         }
@@ -244,7 +242,8 @@ class EvaluationCourse:
                 if not told:
                     yield from self._tell_trouble(error)
             told = True
-            yield from self._turn.pause(timedelta(seconds=pause))
+            # A cancellation shall not wait for the end of an outage; the watcher's hints are no loss here.
+            yield from self._turn.wait(RUNS_CHANGED, timedelta(seconds=pause))
             pause = min(pause * 2, _LONGEST_CHECK_SECONDS)
 
     def _out_of_patience(self, since: datetime) -> bool:
@@ -303,6 +302,32 @@ class EvaluationCourse:
         }
         yield from self._turn.call("record_failure", order)
 
+    def _stop(self, error: StepError) -> Step:
+        """Cancelled: what runs is ended at once, and its scores are read if that was asked for."""
+        yield from self._tell(self._announcer.step(self._step, WorkflowStatus.TERMINATED, error.message))
+        eval_id, state = self._evaluation.eval_id, self._course.monitor
+        order: dict[str, Any] = {"eval_id": eval_id, "code": error.code, "message": error.message, "runs": []}
+        if state:
+            wish = yield from self._turn.call("read_cancellation", {"eval_id": eval_id})
+            yield from self._clean_up()
+            # What had ended by the last look has ended by itself.
+            seen = [RunObservation.model_validate(item) for item in wish["runs"]]
+            state.fold(seen, self._turn.now, self._evaluation.timeouts)
+            state.cancel([run.run_id for run in self._evaluation.runs], error.message)
+            order["runs"] = self._seen()
+            if wish["extract"] and (yield from self._read_what_is_there(order)):
+                return
+        yield from self._turn.call("record_failure", order)
+
+    def _read_what_is_there(self, order: dict[str, Any]) -> Step:
+        """Whether the scores of a cancelled evaluation could be read."""
+        try:
+            yield from self._patiently("extract_eval_results", order)
+        except StepError as error:
+            order["message"] = f"{order['message']} Its scores could not be read: {error}"
+            return False
+        return True
+
     def _failure(self, error: StepError) -> dict[str, Any]:
         runs = [(run.run_id, error.code, error.message) for run in self._evaluation.runs]
         return failure_result(self._evaluation, runs)
@@ -316,7 +341,7 @@ class EvaluationCourse:
             yield from self._turn.call("leave_watcher", {"eval_id": eval_id})
             yield from self._clean_up()
         failed = report["outcome"] == Outcome.FAILED
-        status = WorkflowStatus.FAILED if failed else WorkflowStatus.COMPLETED
+        status = last_status(Outcome(report["outcome"]))
         text = report["error"] if failed else report["summary"]
         # Before the last word: whoever hears it finds the record ended.
         yield from self._turn.call("end_evaluation", {"eval_id": eval_id, "outcome": report["outcome"]})

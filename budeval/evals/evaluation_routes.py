@@ -19,14 +19,16 @@ from budeval.evals.answers import (
     EvaluationResults,
     EvaluationState,
     EventPage,
+    Receipt,
     RunLog,
     ValidationReport,
     WorkflowStarted,
 )
 from budeval.evals.comparing import Comparisons
 from budeval.evals.intake import Intake
+from budeval.evals.lifecycle import Lifecycle
 from budeval.evals.routes import ERRORS
-from budeval.evals.schema import EvaluationRequest
+from budeval.evals.schema import CancelRequest, EvaluationRequest
 from budeval.evals.validation import Validation
 from budeval.evals.views import EvaluationViews, Wanted
 
@@ -88,6 +90,24 @@ def evaluation_routes(intake: Intake, validation: Validation, views: EvaluationV
     def logs(eval_id: str, run_id: str) -> RunLog:
         """The end of a run's log as it was last seen, also after the pod is gone."""
         return views.log(eval_id, run_id)
+
+    return router
+
+
+def lifecycle_routes(lifecycle: Lifecycle, views: EvaluationViews) -> APIRouter:
+    """End evaluations, and what is left of them."""
+    router = APIRouter(responses=ERRORS, tags=["evaluations"])
+
+    @router.post("/evals/{eval_id}/cancel", status_code=202)
+    def cancel(eval_id: str, request: CancelRequest | None = None) -> EvaluationState:
+        """End an evaluation: its pods go at once. May be repeated; `status` is TERMINATED when it is done."""
+        lifecycle.cancel(eval_id, extract=request is not None and request.extract)
+        return views.state(eval_id)
+
+    @router.get("/evals/{eval_id}/receipt")
+    def receipt(eval_id: str) -> Receipt:
+        """What was made on the cluster and became of it; whole once the evaluation has ended."""
+        return views.receipt(eval_id)
 
     return router
 

@@ -61,6 +61,12 @@ class SecretRef(_Request):
     key: Text | None = Field(None, description="Key in the secret; its name where it has only one.")
 
 
+class CancelRequest(_Request):
+    """How an evaluation shall be ended."""
+
+    extract: bool = Field(default=False, description="Read the scores that are there.")
+
+
 class EvalModelInfo(_Request):
     """The model and how it is reached."""
 

@@ -34,6 +34,10 @@ def _active_key(eval_id: str) -> str:
     return f"active-{int(hashlib.sha256(eval_id.encode()).hexdigest(), 16) % _ACTIVE_PAGES:x}"
 
 
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
 class EvaluationStore:
     """Evaluations in the state store, through the sidecar. Nothing queries, so any Dapr store serves."""
 
@@ -94,12 +98,23 @@ class EvaluationStore:
                 return stored
             return {
                 **stored,
-                "ended": datetime.now(UTC).isoformat(timespec="seconds"),
+                "ended": _now(),
                 "outcome": outcome.value,
             }
 
         stored = self._sidecar.update_state(workflow_id(eval_id), ended)
         self._save_brief(EvaluationRecord.model_validate(stored))
+
+    def cancel(self, eval_id: str, *, extract: bool) -> EvaluationRecord:
+        """Note in the record that it shall end, unless it has. Returns the record as it is then."""
+
+        def asked(stored: Any) -> Any:
+            if stored["ended"]:
+                return stored
+            before = stored.get("cancellation") or {"requested": _now(), "extract": False}
+            return {**stored, "cancellation": {**before, "extract": before["extract"] or extract}}
+
+        return EvaluationRecord.model_validate(self._sidecar.update_state(workflow_id(eval_id), asked))
 
     def update_workflow_data_in_statestore(self, workflow: str, data: dict[str, Any]) -> None:
         """Merge data into a workflow's record, as the guide has it. May be repeated without harm."""
@@ -199,6 +214,12 @@ class EvaluationStore:
             return {"schema": 1, "objects": list({**old, **new}.values())}
 
         self._sidecar.update_state(f"receipt-{eval_id}", merged)
+
+    def receipt(self, eval_id: str) -> list[dict[str, str]]:
+        """What clean-up has done so far: {kind, name, outcome} of each object."""
+        stored = self._sidecar.get_state(f"receipt-{eval_id}")
+        objects: list[dict[str, str]] = stored["objects"] if stored else []
+        return objects
 
     def note_leftovers(self, eval_id: str, problem: str) -> None:
         """Keep why clean-up could not be completed, beside what it has removed."""

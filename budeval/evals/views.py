@@ -9,7 +9,7 @@ from typing import Any
 
 from budeval.domain.evaluation import EvaluationBrief, EvaluationRecord, Outcome
 from budeval.domain.monitoring import fraction_of, run_view
-from budeval.domain.notification import ENDED, Announcement, NotificationContent, WorkflowStatus
+from budeval.domain.notification import ENDED, Announcement, NotificationContent, WorkflowStatus, last_status
 from budeval.domain.observation import RunObservation
 from budeval.domain.results import evaluation_outcome, first_error, totals
 from budeval.domain.steps import ETA_EVENT, EVALUATION_STEPS
@@ -20,6 +20,8 @@ from budeval.evals.answers import (
     EvaluationState,
     EvaluationSummary,
     EventPage,
+    Receipt,
+    ReceiptItem,
     RunLog,
     StepState,
 )
@@ -87,6 +89,17 @@ class EvaluationViews:
             raise RequestError(text, status=404, code="LOG_NOT_READY", param="run_id")
         return RunLog(eval_id=eval_id, run_id=run_id, log=log)
 
+    def receipt(self, eval_id: str) -> Receipt:
+        """What became of an evaluation's objects on the cluster.
+
+        Raises:
+            RequestError: EVALUATION_UNKNOWN.
+        """
+        record = self._store.load(eval_id)
+        items = [ReceiptItem.model_validate(item) for item in self._store.receipt(eval_id)]
+        clean = all(item.outcome == "deleted" for item in items)
+        return Receipt(eval_id=eval_id, ended=record.ended is not None, clean=clean, objects=items)
+
     def page(self, cursor: str | None, limit: int, wanted: "Wanted | None" = None) -> EvaluationPage:
         """Evaluations, newest first.
 
@@ -136,9 +149,7 @@ def _summary(brief: EvaluationBrief) -> EvaluationSummary:
 
 def _status(outcome: Outcome | None) -> WorkflowStatus:
     """RUNNING until the record has an outcome: list and single view say the same at the same time."""
-    if outcome is None:
-        return WorkflowStatus.RUNNING
-    return WorkflowStatus.FAILED if outcome is Outcome.FAILED else WorkflowStatus.COMPLETED
+    return WorkflowStatus.RUNNING if outcome is None else last_status(outcome)
 
 
 def _state(
@@ -161,6 +172,7 @@ def _state(
         labels=evaluation.labels,
         created=record.created,
         ended=record.ended,
+        cancelling=record.cancellation is not None and record.ended is None,
         steps=_steps(said),
         progress_percent=int(_WHOLE * fraction_of(seen)),
         eta_minutes=None if status in ENDED else _minutes(said),

@@ -83,9 +83,6 @@ class _Turn:
             return (yield self._ctx.wait_for_external_event(event, timeout=limit)) or {}
         return None
 
-    def pause(self, time: timedelta) -> Step:
-        yield self._ctx.create_timer(time)
-
     def say(self, status: str) -> None:
         self._ctx.set_custom_status(status)
 

@@ -614,7 +614,7 @@ def test_the_playbooks_hand_over_what_the_plugins_find(runner: PlaybookRunner, a
 
     assert [run["job"] for run in deployed["runs"]] == ["r-1"]
     assert [job["log"] for job in observed["jobs"]] == [log]
-    assert [item["kind"] for item in removed["receipt"]] == ["Job", "Secret", "ConfigMap"]
+    assert [item["kind"] for item in removed["receipt"]] == ["Secret", "ConfigMap", "Job"]
     assert _made(api) == [[], [], []]
 
 

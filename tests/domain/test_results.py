@@ -227,24 +227,24 @@ def test_totals_are_over_all_runs() -> None:
         ("COMPLETED", "COMPLETED"),
         ("PARTIAL", "PARTIAL"),
         ("FAILED", "FAILED"),
-        ("CANCELLED", "FAILED"),
+        ("CANCELLED", "CANCELLED"),
         ("COMPLETED COMPLETED", "COMPLETED"),
         ("COMPLETED PARTIAL", "PARTIAL"),
         ("COMPLETED FAILED", "PARTIAL"),
-        ("COMPLETED CANCELLED", "PARTIAL"),
+        ("COMPLETED CANCELLED", "CANCELLED"),
         ("PARTIAL FAILED", "PARTIAL"),
-        ("PARTIAL CANCELLED", "PARTIAL"),
-        ("FAILED CANCELLED", "FAILED"),
+        ("PARTIAL CANCELLED", "CANCELLED"),
+        ("FAILED CANCELLED", "CANCELLED"),
         ("FAILED COMPLETED FAILED", "PARTIAL"),
         ("COMPLETED PARTIAL FAILED", "PARTIAL"),
-        ("COMPLETED PARTIAL CANCELLED", "PARTIAL"),
-        ("COMPLETED FAILED CANCELLED", "PARTIAL"),
-        ("PARTIAL FAILED CANCELLED", "PARTIAL"),
-        ("COMPLETED PARTIAL FAILED CANCELLED", "PARTIAL"),
+        ("COMPLETED PARTIAL CANCELLED", "CANCELLED"),
+        ("COMPLETED FAILED CANCELLED", "CANCELLED"),
+        ("PARTIAL FAILED CANCELLED", "CANCELLED"),
+        ("COMPLETED PARTIAL FAILED CANCELLED", "CANCELLED"),
     ],
 )
 def test_an_evaluation_is_as_good_as_its_runs(outcomes: str, whole: str) -> None:
-    """COMPLETED if all are, FAILED if none has a score, else PARTIAL."""
+    """CANCELLED if one is, COMPLETED if all are, FAILED if none has a score, else PARTIAL."""
     results = [{"outcome": outcome, "job_state": "succeeded"} for outcome in outcomes.split()]
 
     assert evaluation_outcome(results) is Outcome(whole)

@@ -120,7 +120,7 @@ def by_lm_eval(stack: Stack) -> dict[str, Any]:
 def test_engines_are_compared_where_they_compare_alike(
     service: httpx.Client, demo_evaluation: dict[str, Any], by_lm_eval: dict[str, Any]
 ) -> None:
-    """Contained answers sample by sample, the items being the same; last numbers each reads by its own rule."""
+    """Contained answers sample by sample, the items being the same; numbers each reads by its own rule."""
     asked = {"base": demo_evaluation["eval_id"], "candidate": by_lm_eval["eval_id"]}
 
     report = service.get("/compare", params=asked).raise_for_status().json()

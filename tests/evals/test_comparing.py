@@ -34,7 +34,7 @@ class Desk:
         self, eval_id: str, runs: list[tuple[dict[str, Any], list[dict[str, Any]]]], **provenance: Any
     ) -> None:
         """An evaluation whose runs left these cells, from the same rows unless it says otherwise."""
-        own = {"dataset": "own-sums", "rows_sha256": "rows"}
+        own = {"dataset": "own-sums", "rows": 100, "rows_sha256": "rows"}
         provenance = {"engine": "opencompass", "datasets": [own], **provenance}
         evaluation = samples.evaluation(
             eval_id, runs=[{"run_id": f"r-{n}", **run} for n, (run, _) in enumerate(runs)]
@@ -159,7 +159,7 @@ def test_other_items_are_compared_only_where_the_rows_are_the_same(
     desk.has("a", [({"dataset_id": "sums", "own": path}, [_cell("own-sums", 60)])])
     other = _cell("own-sums", 60)
     other["verdicts"]["items"] = "cd" * 32
-    of = [{"dataset": "own-sums", "rows_sha256": rows}]
+    of = [{"dataset": "own-sums", "rows": 100, "rows_sha256": rows}]
     desk.has("b", [({"dataset_id": "sums", "own": path}, [other])], datasets=of)
 
     (dataset,) = desk.comparisons.report("a", "b", 0.05).datasets
@@ -181,6 +181,33 @@ def test_engines_read_numbers_and_options_by_rules_of_their_own(
     (dataset,) = desk.comparisons.report("a", "b", 0.05).datasets
 
     assert (dataset.p_value is not None) is compared
+
+
+def test_rows_that_were_scored_in_part_are_not_known(desk: Desk) -> None:
+    """Of each evaluation other ones may be missing."""
+    for name, items in (("a", "ab"), ("b", "cd")):
+        cell = _cell("own-sums", 60)
+        cell["verdicts"]["items"] = items * 32
+        of = [{"dataset": "own-sums", "rows": 200, "rows_sha256": "rows"}]
+        desk.has(name, [({"dataset_id": "sums", "own": _OWN}, [cell])], datasets=of)
+
+    (dataset,) = desk.comparisons.report("a", "b", 0.05).datasets
+
+    assert "not known to be the same" in (dataset.reason or "")
+
+
+def test_our_own_rules_may_change_with_the_service(desk: Desk) -> None:
+    """What reads options otherwise makes another score of the same replies."""
+    desk.has("a", [_sums(60, evaluator="choice")], engine="lm-eval", evaluators_sha256="1" * 64)
+    desk.has("b", [_sums(60, evaluator="choice")], engine="lm-eval", evaluators_sha256="2" * 64)
+
+    report = desk.comparisons.report("a", "b", 0.05)
+
+    assert (
+        report.datasets[0].reason
+        == "measured by lm-eval's choice (11111111) and by lm-eval's choice (22222222)"
+    )
+    assert "evaluators_sha256" in report.differs
 
 
 def test_a_stock_dataset_asked_in_part_is_not_compared_with_the_whole(desk: Desk) -> None:

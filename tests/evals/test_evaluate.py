@@ -296,6 +296,104 @@ def test_a_clean_up_that_fails_changes_nothing_but_the_receipt() -> None:
     assert turn.orders["record_leftovers"] == [{"eval_id": "e-1", "problem": "FORBIDDEN: not any more"}]
 
 
+_CANCELLED = StepError("CANCELLED", "on request")
+
+
+def _cancelled(turn: FakeTurn, activity: str, *, extract: bool = False) -> Any:
+    turn.failing[activity] = _CANCELLED
+    turn.answers["read_cancellation"] = {"extract": extract, "runs": []}
+    turn.answers["report_results"] = {**turn.answers["report_results"], "outcome": "CANCELLED"}
+    return turn.run(Course(evaluation=_evaluation()))
+
+
+def test_a_cancelled_evaluation_frees_its_pods_before_anything_else() -> None:
+    """Then every run says so, and the last word is TERMINATED; Dapr's workflow has an output."""
+    turn = FakeTurn([_all("running")])
+
+    output = _cancelled(turn, "check_jobs_status")
+
+    assert turn.told() == [
+        *_STARTED,
+        ("monitor_eval_job_progress", "TERMINATED"),
+        ("results", "COMPLETED"),
+        ("evaluate_model_status", "TERMINATED"),
+    ]
+    after = turn.calls[turn.calls.index("check_jobs_status") + 1 :]
+    assert [call for call in after if call != "announce_event"] == [
+        "read_cancellation",
+        "cleanup_evaluation",
+        "record_failure",
+        "report_results",
+        "leave_watcher",
+        "cleanup_evaluation",
+        "end_evaluation",
+        "workflow_output",
+    ]
+    (order,) = turn.orders["record_failure"]
+    assert {run["state"] for run in order["runs"]} == {"cancelled"}
+    assert output == {"extraction_results": []}
+
+
+def test_the_scores_of_a_cancelled_evaluation_are_read_if_asked_for() -> None:
+    """Of what had ended by the last look, and of what had not."""
+    turn = FakeTurn([_all("running")])
+    turn.failing["check_jobs_status"] = _CANCELLED
+    runs = [{"run_id": _RUNS[0], **_seen("succeeded")}, {"run_id": _RUNS[1], **_seen("running")}]
+    turn.answers["read_cancellation"] = {"extract": True, "runs": runs}
+    turn.answers["report_results"] = {**turn.answers["report_results"], "outcome": "CANCELLED"}
+
+    turn.run(Course(evaluation=_evaluation()))
+
+    (order,) = turn.orders["extract_eval_results"]
+    assert [run["state"] for run in order["runs"]] == ["succeeded", "cancelled"]
+    assert "record_failure" not in turn.calls
+
+
+def test_scores_of_a_cancelled_evaluation_that_cannot_be_read_are_told() -> None:
+    """It ends all the same."""
+    turn = FakeTurn([_all("running")])
+    turn.failing["extract_eval_results"] = StepError("LOG_CORRUPT", "torn")
+
+    _cancelled(turn, "check_jobs_status", extract=True)
+
+    (order,) = turn.orders["record_failure"]
+    assert order["code"] == "CANCELLED"
+    assert order["message"].endswith("Its scores could not be read: LOG_CORRUPT: torn")
+
+
+@pytest.mark.parametrize("activity", ["verify_evaluation_cluster", "prepare_engine"])
+def test_an_evaluation_cancelled_early_has_nothing_to_clean_up(activity: str) -> None:
+    """Nothing was made."""
+    turn = FakeTurn([_all("running")])
+
+    _cancelled(turn, activity)
+
+    assert "cleanup_evaluation" not in turn.calls
+    assert turn.told()[-1] == ("evaluate_model_status", "TERMINATED")
+
+
+def test_a_cancellation_does_not_wait_for_an_outage_to_end() -> None:
+    """An event ends the pause between two tries; the next one learns why."""
+    turn = FakeTurn([_all("running")])
+    turn.failing["deploy_eval_job"] = StepError("CLUSTER_UNREACHABLE", "nobody answers")
+    waits: list[timedelta] = []
+
+    def woken(_event: str, limit: timedelta) -> Step:
+        waits.append(limit)
+        turn.failing["deploy_eval_job"] = _CANCELLED
+        yield from ()
+        return {"cancel": True}
+
+    turn.wait = woken  # type: ignore[method-assign]
+    turn.answers["read_cancellation"] = {"extract": False, "runs": []}
+    turn.answers["report_results"] = {**turn.answers["report_results"], "outcome": "CANCELLED"}
+
+    turn.run(Course(evaluation=_evaluation()))
+
+    assert len(waits) == 1
+    assert ("deploy_eval_job", "TERMINATED") in turn.told()
+
+
 def test_a_cluster_that_is_away_for_a_while_ends_nothing() -> None:
     """Its Jobs go on without us; the trouble is told once."""
     turn = FakeTurn([_all("succeeded")])

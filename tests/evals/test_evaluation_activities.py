@@ -195,13 +195,78 @@ def test_the_cluster_is_verified_with_the_credential_of_the_request(case: Case) 
     evaluation = _evaluation()
 
     verified = case.activities.verify_evaluation_cluster(
-        {"target": evaluation.target.model_dump(mode="json"), "claim": evaluation.claim}
+        {**_ORDER, "target": evaluation.target.model_dump(mode="json"), "claim": evaluation.claim}
     )
 
     ((_, data, credential),) = case.runner.runs
     assert verified["ok"]
     assert (data["namespace"], data["claim"]) == ("team-a", "a-claim")
     assert _TOKEN in credential
+
+
+@pytest.mark.parametrize(
+    "activity",
+    [
+        "verify_evaluation_cluster",
+        "prepare_engine",
+        "deploy_eval_job",
+        "check_jobs_status",
+        "read_snapshot",
+    ],
+)
+def test_what_is_cancelled_goes_no_further(case: Case, activity: str) -> None:
+    """Whatever it is at; no cluster is asked. Retrying would not help."""
+    case.store.cancel("e-1", extract=False)
+
+    with pytest.raises(EvaluationError, match="CANCELLED: It was cancelled on request at 20") as refused:
+        getattr(case.activities, activity)({**_ORDER, "run_ids": ["r-1"], "attempt": 1})
+
+    assert (refused.value.retryable, case.runner.runs) == (False, [])
+
+
+def test_what_is_wanted_of_a_cancelled_evaluation_is_kept(case: Case) -> None:
+    """Whoever asked for its scores gets them, also if others did not; what has ended is not cancelled."""
+    assert case.activities.read_cancellation(_ORDER) == {"extract": False, "runs": []}
+    first = case.store.cancel("e-1", extract=True)
+    again = case.store.cancel("e-1", extract=False)
+
+    assert first.cancellation == again.cancellation
+    assert case.activities.read_cancellation(_ORDER) == {"extract": True, "runs": []}
+
+
+def test_an_end_comes_before_a_cancellation(case: Case) -> None:
+    """Nothing is noted in what has ended."""
+    case.finished()
+    case.activities.end_evaluation({**_ORDER, "outcome": "COMPLETED"})
+
+    record = case.store.cancel("e-1", extract=False)
+
+    assert (record.outcome, record.cancellation) == ("COMPLETED", None)
+
+
+def test_cancelled_runs_have_results_of_their_own(case: Case) -> None:
+    """What ended before keeps its scores, if they were read; the rest says CANCELLED."""
+    case.extracted(_document("r-1", "success"), {**_document("r-2", "error"), "scores": []})
+    cancelled = {**_seen("r-2"), "state": "cancelled", "code": "CANCELLED", "message": "on request"}
+
+    case.activities.extract_eval_results({**_ORDER, "runs": [_seen("r-1"), cancelled]})
+
+    assert (case.result("r-1")["outcome"], case.result("r-2")["outcome"]) == ("COMPLETED", "CANCELLED")
+    assert (case.result("r-2")["code"], case.result("r-2")["error"]) == ("CANCELLED", "on request")
+    report = case.activities.report_results(_ORDER)
+    assert report["outcome"] == "CANCELLED"
+
+
+def test_a_cancellation_without_extraction_says_so_of_every_run(case: Case) -> None:
+    """Also of one whose Job had ended, and of one that never had a Job."""
+    order = {**_ORDER, "code": "CANCELLED", "message": "on request"}
+
+    case.activities.record_failure({**order, "runs": [_seen("r-1")]})
+
+    found = [case.result(run_id) for run_id in ("r-1", "r-2")]
+    assert [(one["code"], one["outcome"], one["cells"][0]["state"]) for one in found] == [
+        ("CANCELLED", "CANCELLED", "missing")
+    ] * 2
 
 
 # Building and deploying

@@ -9,13 +9,14 @@ import pytest
 from fastapi import FastAPI
 
 from budeval.config import Settings
-from budeval.domain.evaluation import EvaluationRecord
+from budeval.domain.evaluation import EvaluationRecord, Outcome
 from budeval.engines.opencompass.jobs import OpenCompass
 from budeval.evals import http_errors
 from budeval.evals.ansible_orchestrator import AnsibleOrchestrator
 from budeval.evals.clusters import Clusters
-from budeval.evals.evaluation_routes import engine_routes, evaluation_routes
+from budeval.evals.evaluation_routes import engine_routes, evaluation_routes, lifecycle_routes
 from budeval.evals.intake import Intake
+from budeval.evals.lifecycle import Lifecycle
 from budeval.evals.store import EvaluationStore
 from budeval.evals.validation import Validation
 from budeval.evals.views import EvaluationViews
@@ -62,9 +63,14 @@ class Service:
         application.include_router(
             evaluation_routes(intake, validation, EvaluationViews(self.store, sidecar))
         )
+        views = EvaluationViews(self.store, sidecar)
+        application.include_router(lifecycle_routes(Lifecycle(self.store, self), views))
         application.include_router(engine_routes(engines))
         http_errors.install(application)
         self.caller = Caller(application)
+
+    def raise_event(self, workflow_id: str, event: str, data: object) -> None:
+        """Nobody waits for it here."""
 
     def start(self, **changes: Any) -> Any:
         """Send a request."""
@@ -265,6 +271,36 @@ def test_without_dapr_the_caller_is_told_to_come_again(
     answer = ask(service)
 
     assert (answer.status_code, answer.json()["code"]) == (503, "SIDECAR_UNAVAILABLE")
+
+
+@pytest.mark.parametrize("body", [None, {}, {"extract": True}])
+def test_a_cancellation_is_answered_with_the_state(service: Service, body: Json | None) -> None:
+    """Accepted, not done; the body may be left out."""
+    service.start()
+
+    answer = service.caller.post(f"/evals/{_ID}/cancel", json=body)
+
+    assert answer.status_code == 202
+    assert (answer.json()["status"], answer.json()["cancelling"]) == ("RUNNING", True)
+    cancellation = service.store.load(_ID).cancellation
+    assert cancellation
+    assert cancellation.extract is bool(body)
+
+
+def test_a_receipt_tells_what_became_of_each_object(service: Service) -> None:
+    """Empty where nothing was made yet; not clean where something is left."""
+    service.start()
+    path = f"/evals/{_ID}/receipt"
+    before = service.caller.get(path).json()
+    service.store.save_receipt(_ID, [{"kind": "Job", "name": "r-1", "outcome": "deleted"}])
+    service.store.end(_ID, Outcome.FAILED)
+    after = service.caller.get(path).json()
+    service.store.note_leftovers(_ID, "FORBIDDEN: not any more")
+
+    assert (before["ended"], before["clean"], before["objects"]) == (False, True, [])
+    assert (after["ended"], after["clean"]) == (True, True)
+    assert after["objects"] == [{"kind": "Job", "name": "r-1", "outcome": "deleted"}]
+    assert service.caller.get(path).json()["clean"] is False
 
 
 def test_engines_tell_what_they_can_be_asked_for(service: Service) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import mmap
 import os
 from typing import Any
@@ -14,7 +15,16 @@ SHORTEST_SECRET = 8  # what is shorter protects nothing (EMPTY, none) and stands
 
 def without_key(text: str, key: str) -> str:
     """Servers echo what they refuse."""
-    return text.replace(key, "***") if len(key) >= SHORTEST_SECRET else text
+    if len(key) < SHORTEST_SECRET:
+        return text
+    for form in forms_of(key):
+        text = text.replace(form, "***")
+    return text
+
+
+def forms_of(key: str) -> list[str]:
+    """A key as it is, and as it stands in JSON."""
+    return list(dict.fromkeys([key, json.dumps(key)[1:-1]]))
 
 
 def mask(run_dir: str, key: str) -> None:
@@ -25,24 +35,26 @@ def mask(run_dir: str, key: str) -> None:
         for name in names:
             path = os.path.join(directory, name)
             if os.path.isfile(path) and not os.path.islink(path) and os.path.getsize(path):
-                mask_file(path, key.encode())
+                mask_file(path, [form.encode() for form in forms_of(key)])
 
 
-def mask_file(path: str, key: bytes) -> None:
+def mask_file(path: str, keys: list[bytes]) -> None:
     """Rewrite a file that has the key in it, whatever else is in it.
 
     A database cannot be rewritten so: it is removed. Engines fill such a cache of replies again.
     """
     try:
         if is_database(path):
-            if database_holds(path, key):
+            if database_holds(path, keys):
                 say(f"removing {path}: it holds the key")
                 os.remove(path)
             return
         with open(path, "r+b") as file, mmap.mmap(file.fileno(), 0) as content:
-            if content.find(key) < 0:  # as nearly always: nothing is copied then
+            if all(content.find(key) < 0 for key in keys):  # as nearly always: nothing is copied then
                 return
-            masked = content[:].replace(key, b"***")
+            masked = content[:]
+        for key in keys:
+            masked = masked.replace(key, b"***")
         with open(path, "wb") as whole:
             whole.write(masked)
     except OSError as error:
@@ -55,7 +67,7 @@ def is_database(path: str) -> bool:
         return file.read(len(DATABASE)) == DATABASE
 
 
-def database_holds(path: str, key: bytes) -> bool:
+def database_holds(path: str, keys: list[bytes]) -> bool:
     """Whether a value of any row has the key in it; long values are not in one piece in the file.
 
     Also true of a database that cannot be read: nobody else could read it either.
@@ -69,7 +81,7 @@ def database_holds(path: str, key: bytes) -> bool:
                 name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
             ]
             return any(
-                key in as_bytes(value)
+                any(key in as_bytes(value) for key in keys)
                 for table in tables
                 for row in connection.execute('SELECT * FROM "{}"'.format(table.replace('"', '""')))  # noqa: S608
                 for value in row

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import platform
@@ -12,16 +13,22 @@ from typing import Any
 
 from budeval.engines.in_pod.endpoint import NoRedirects
 from budeval.engines.in_pod.files import read_json, write
+from budeval.engines.in_pod.masking import without_key
 
 MODELS_SECONDS = 10.0
 MOST_MODELS = 100
 LONGEST_ANSWER = 1024 * 1024
 
 
-def begin(spec: dict[str, Any], package: str, key: str) -> None:
-    """Write what is known before the engine starts. `package`: the engine's, installed beside this Python."""
+def begin(spec: dict[str, Any], package: str, key: str, evaluators: str | None = None) -> None:
+    """Write what is known before the engine starts.
+
+    `package` is the engine's, installed beside this Python; `evaluators` the text of our own evaluators,
+    where not the engine's are used.
+    """
     keep(
         spec["run_dir"],
+        evaluators_sha256=hashlib.sha256(evaluators.encode()).hexdigest() if evaluators else None,
         engine_version=installed(package),
         python=platform.python_version(),
         started=now(),
@@ -69,6 +76,6 @@ def endpoint_models(model: dict[str, Any], key: str) -> list[str] | None:
         request = urllib.request.Request(url, headers={"Authorization": f"Bearer {key}"})  # noqa: S310
         with opener.open(request, timeout=MODELS_SECONDS) as answer:
             listed = json.loads(answer.read(LONGEST_ANSWER))["data"]
-        return sorted({str(item["id"]) for item in listed})[:MOST_MODELS]
+        return sorted({without_key(str(item["id"]), key) for item in listed})[:MOST_MODELS]
     except Exception:  # noqa: BLE001 - whatever an endpoint answers, a run does not fail of it
         return None

@@ -33,7 +33,7 @@ def prepare_rows(
 
     Prompts are filled in here: engines would also replace what in a row's text looks like a template.
     `answer_for` is how the engine wants an answer. `sha256` is of what every engine gets, prompts and
-    answers; `rows_sha256` of the rows themselves, which another prompt leaves as they are.
+    answers; `rows_sha256` of the rows themselves with their answers, which another prompt leaves as they are.
     """
     there = list(read_rows(dataset))
     rows = there[:limit]
@@ -43,7 +43,7 @@ def prepare_rows(
     pairs = [prompt_and_answer(dataset, number, row) for number, row in enumerate(rows, 1)]
     lines = [json.dumps({PROMPT: prompt, ANSWER: answer_for(answer)}) for prompt, answer in pairs]
     write(target, "\n".join(lines) + "\n")
-    digests = {"sha256": digest_of(pairs), "rows_sha256": digest_of(rows)}
+    digests = {"sha256": digest_of(pairs), "rows_sha256": digest_of([rows, [answer for _, answer in pairs]])}
     return {**dataset, "file": target, "rows": len(rows), "rows_there": len(there), **digests}
 
 

@@ -10,18 +10,24 @@ import re
 from decimal import Decimal
 
 ANSWER = "budeval_answer"
-NUMBER = re.compile(r"-?\d+(?:,\d{3})*(?:\.\d+)?")
+THOUGHT = re.compile(r"<think>.*?</think>", re.DOTALL)
+# A hyphen after a digit, a letter or a bracket is no sign: "pages 3-5".
+NUMBER = re.compile(r"(?:(?<![\w.)])[-\u2212])?(?:(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?|(?<!\d)\.\d+)")
+NEXT_QUESTION = re.compile(r"\n\s*Question:")
 NEAR = Decimal("1e-6")
-# "the answer is (C)", "Answer: **B**", "\\boxed{D}"; the last one counts, as a model may argue first.
-CONCLUDED = re.compile(
-    r"(?:(?i:answer|choice|option)\s*(?i:is|would\s+be|must\s+be|[:=])\s*(?i:option|choice)?[\s:]*"
-    r"|boxed)\s*[({\[*\"'`]*([A-J])(?![\w'\u2019])"
-)
-# A letter on its own. "A" and "I" before an ordinary word are words: "A car", "I think", "I'm".
-LONE = re.compile(
-    r"(?<![\w'\u2019])(?:([B-HJ])(?![\w'\u2019])"
+# "A" and "I" before an ordinary word are words: "A car", "I think", "I'm".
+LETTER = (
+    r"(?:([B-HJ])(?![\w'\u2019])"
     r"|([AI])(?![\w'\u2019])(?!\s+(?!(?:is|because|since|as|and|or)\b)[a-z]))"
 )
+WRAPPING = r"(?:[\s({\[*\"'`$\u201c\u2018]|</?\w{1,10}>|\\(?:text|mathrm|mathbf|boxed)\{)*"
+# "the answer is (C)", "Answer: **B**", "\boxed{D}"; the last one counts, as a model may argue first.
+CONCLUDED = re.compile(
+    r"(?:(?i:answer|choice|option)\s*(?i:is|would\s+be|must\s+be|[:=])\s*(?i:option|choice)?:?|\\boxed\{)"
+    + WRAPPING
+    + LETTER
+)
+LONE = re.compile(r"(?<![\w'\u2019])" + LETTER)
 
 
 def exact(row: dict[str, str], replies: list[str]) -> dict[str, float]:
@@ -36,7 +42,7 @@ def contains(row: dict[str, str], replies: list[str]) -> dict[str, float]:
 
 def last_number(row: dict[str, str], replies: list[str]) -> dict[str, float]:
     """The last number of the reply equals the answer, as with GSM8K."""
-    numbers = NUMBER.findall(said(replies).split("Question:")[0])
+    numbers = NUMBER.findall(NEXT_QUESTION.split(said(replies))[0])
     return {"accuracy": float(bool(numbers) and same_number(numbers[-1], row[ANSWER]))}
 
 
@@ -47,21 +53,22 @@ def choice(row: dict[str, str], replies: list[str]) -> dict[str, float]:
 
 def option(text: str) -> str | None:
     """The letter that a text concludes with ("the answer is C"), else the first that stands alone."""
-    concluded = CONCLUDED.findall(text)
-    if concluded:
-        return str(concluded[-1])
-    lone = LONE.search(text)
-    return lone.group(1) or lone.group(2) if lone else None
+    found = [*CONCLUDED.finditer(text)][-1:] or [*LONE.finditer(text)][:1]
+    return found[0].group(1) or found[0].group(2) if found else None
 
 
 def said(replies: list[str]) -> str:
-    """The reply without the reasoning before it."""
-    return replies[0].rpartition("</think>")[2].strip()
+    """The reply without its reasoning, by OpenCompass' rule (`extract-non-reasoning-content`)."""
+    reply = replies[0]
+    if "<think>" not in reply:
+        return reply.rpartition("</think>")[2].strip()
+    return THOUGHT.sub("", reply).strip()
 
 
 def same_number(number: str, answer: str) -> bool:
     """Whether both are the same number, however it is written; up to a millionth, as with GSM8K."""
     try:
-        return abs(Decimal(number.replace(",", "")) - Decimal(answer)) < NEAR
+        plain = number.replace(",", "").replace("\u2212", "-")
+        return abs(Decimal(plain) - Decimal(answer)) < NEAR
     except ArithmeticError:  # no number, or one beyond all bounds
         return False

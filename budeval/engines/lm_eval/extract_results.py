@@ -39,6 +39,7 @@ from budeval.engines.opencompass.extract_results import (
     as_list,
     blank_cell,
     clip,
+    doubled_names,
     files_below,
     finite,
     int_or_none,
@@ -49,7 +50,6 @@ from budeval.engines.opencompass.extract_results import (
     one_for_many,
     only,
     own_logs,
-    plain_text,
     read_json,
     read_json_lines,
     read_plan,
@@ -113,6 +113,7 @@ class Judgement:
         self._path = path
         self._warnings = warnings
         self._planned = {item.abbr: item for item in plan.datasets} if plan else {}
+        doubled_names(plan, warnings)
         document = read_json(path)
         if not isinstance(document, dict) or not isinstance(document.get("results"), dict):
             raise Unreadable("the result file has no results")
@@ -169,11 +170,12 @@ class Judgement:
         try:
             for sample in self._samples(task):
                 if sample.get("filter") == metric.filter:
-                    place = int_or_none(sample.get("doc_id")) or 0
+                    place = int_or_none(sample.get("doc_id"))
                     reply = only(only(sample.get("resps", UNKNOWN)))
-                    replies.add(prompt_of(sample), sample.get("target"), reply, place)
-                    readings.append((option(said([plain_text(reply)])) or "", str(sample.get("target"))))
-                    marks.append((place, sample.get(metric.name)))
+                    replies.add((0, place or 0), prompt_of(sample), sample.get("target"), reply)
+                    if isinstance(reply, str):
+                        readings.append((option(said([reply])) or "", str(sample.get("target"))))
+                    marks.append((place or 0, sample.get(metric.name)))
         except TooLarge as error:
             self._warnings.add("PREDICTIONS_UNCHECKED", f"{clip(task)}: {error}")
             return NO_MARKS
@@ -189,7 +191,7 @@ class Judgement:
             self._warnings.add("ANSWERS_EQUAL", f"{clip(task)}: {fallback}")
         if metric.name == F1 or not all(is_number(mark) and mark in {0, 1} for _, mark in marks):
             return Marks([], replies.items)
-        return Marks([mark == 1 for _, mark in sorted(marks)], replies.items)
+        return Marks([mark == 1 for _, mark in sorted(marks, key=lambda item: item[0])], replies.items)
 
     def _samples(self, task: str) -> Iterator[dict[str, Any]]:
         """What was logged of each sample; nothing where nothing was logged."""

@@ -60,7 +60,8 @@ def run(spec: dict[str, Any], environment: Mapping[str, str], engine: tuple[str,
     check_endpoint(spec["model"], environment.get("OPENAI_API_KEY", ""))
     write_plan(spec, models, planned, output=output)
     key = environment.get("OPENAI_API_KEY", "")
-    provenance.begin(spec, "lm_eval", key)
+    with open(os.path.join(HERE, "evaluators.py"), encoding="utf-8") as source:
+        provenance.begin(spec, "lm_eval", key, source.read())
     mask(run_dir, key)  # what an attempt that was killed has left
     config = write_config(spec, planned, scratch, os.path.join(run_dir, output))
     begin = log_size(run_dir)

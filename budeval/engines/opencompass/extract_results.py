@@ -49,6 +49,7 @@ PROFILES = re.compile(r"summary_([0-9]{8}_[0-9]{6})")
 TITLE = re.compile(r"(-{3,}|#{3,}|={3,}).*", re.DOTALL)
 PART = re.compile(r"(.+)_[0-9]+", re.DOTALL)
 REPLICA = re.compile(r".*_replica[0-9]+", re.DOTALL)
+THOUGHT = re.compile(r"<think>.*?</think>", re.DOTALL)
 REASONING = re.compile(r"</?(?:think|thinking|reasoning)>", re.IGNORECASE)
 NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 
@@ -82,7 +83,7 @@ AGGREGATES = frozenset({"naive_average", "weighted_average", "harmonic_mean", *G
 NORMAL_95 = 1.959963984540054  # two-sided 95 % quantile of the normal distribution
 
 # Limits that no honest run meets; a hostile one must not use up the pod's memory or time.
-MAX_JSON = 12 * 1024 * 1024
+MAX_JSON = 64 * 1024 * 1024  # parsed it is some 200 MB, of the pod's 512
 MAX_TEXT = 1024 * 1024
 MAX_CONFIGURATION = 512 * 1024
 MAX_ENTRIES = 50_000
@@ -91,20 +92,23 @@ MAX_CELLS = 5000
 MAX_DOCUMENT = 32 * 1024 * 1024
 MAX_WARNINGS = 200
 MAX_NAME = 300
+LONGEST_ROW = 12  # digits
 LOG_TAIL = 2000
 HALF_A_DIGIT = 0.00501  # of two
 MANY = 8  # as many equal replies are no chance
-PROVENANCE_TEXTS = ("engine_version", "python", "started", "ended")
+PROVENANCE_TEXTS = ("engine_version", "evaluators_sha256", "python", "started", "ended")
 CLOCK_STEP = 2.0  # seconds; the coarsest time stamps of a file system
 
 GUIDE_KEYS = ("dataset", "version", "metric", "mode", "score")
 RANGES = {"percent": 100.0, "fraction": 1.0}
 UNITS = {*RANGES, "count"}
-OWN_KEYS = ("dataset_id", "model", "unit", "primary", "group", "kind", "exact", "judge", "profile")
+OWN_KEYS = ("dataset_id", "model", "unit", "primary", "group", "kind", "exact", "judge", "profile", "doubt")
 SAMPLE_KEYS = ("samples", "stderr", "interval")
 
 UNKNOWN = object()
 """A reply that the engine does not tell."""
+Place = tuple[int, int]
+"""Where an item is in a dataset: the part of the dataset, and the row in it."""
 
 Cell = dict[str, Any]
 
@@ -143,26 +147,25 @@ class Replies:
         self._reasoned = 0
         self._first: str | None = None
         self._equal = True
-        self._digests: list[tuple[int, bytes]] = []
-        self.containing: list[bool] = []
-        """Whether each reply contains its reference, in the order in which they came."""
+        self._digests: dict[Place, bytes] = {}
+        self._containing: dict[Place, bool] = {}
         self._identified = True
 
-    def add(self, prompt: Any, reference: Any, reply: Any = UNKNOWN, place: int | None = None) -> None:
-        """One more, at a place in the dataset; they come in order where it is not told.
+    def add(self, place: Place, prompt: Any, reference: Any, reply: Any = UNKNOWN) -> None:
+        """One more, at its place in the dataset: engines write replies down as they come in.
 
-        Without its prompt an item is not known again. Texts are not kept.
+        Without its prompt, or at the place of another, an item is not known again. Texts are not kept.
         """
-        self._identified = self._identified and prompt is not None
+        self._identified = self._identified and prompt is not None and place not in self._digests
         item = json.dumps([plain_text(prompt), plain_text(reference)]).encode("ascii")
-        self._digests.append((self.count if place is None else place, hashlib.sha256(item).digest()))
+        self._digests[place] = hashlib.sha256(item).digest()
         self.count += 1
         if reply is UNKNOWN or isinstance(reply, dict):
             return
         text = plain_text(reply)
-        answer = text.rpartition("</think>")[2].lower()
+        answer = without_reasoning(text).lower()
         references = reference if isinstance(reference, list) else [reference]
-        self.containing.append(any(plain_text(wanted).lower() in answer for wanted in references))
+        self._containing[place] = any(plain_text(wanted).lower() in answer for wanted in references)
         self._told += 1
         self._empty += is_empty(reply)
         self._reasoned += bool(REASONING.search(text))
@@ -174,7 +177,12 @@ class Replies:
         """SHA-256 over the SHA-256 of each item (prompt and reference): equal where the same was asked."""
         if not self._identified:
             return None
-        return hashlib.sha256(b"".join(digest for _, digest in sorted(self._digests))).hexdigest()
+        return hashlib.sha256(b"".join(self._digests[place] for place in sorted(self._digests))).hexdigest()
+
+    @property
+    def containing(self) -> list[bool]:
+        """Whether each reply contains its reference, in the order of the dataset."""
+        return [self._containing[place] for place in sorted(self._containing)]
 
     def doubts(self, planned: int | None) -> Iterator[tuple[str, str]]:
         """Why a score made of them may be an artefact. `planned`: how many there should be."""
@@ -346,8 +354,11 @@ def extract_run(engine: Engine, root: str, eval_id: str, run_id: str) -> dict[st
     try:
         return within_limit({**answer, **engine.judge(base)})
     except Exception as error:  # noqa: BLE001 - one run's surprise must not cost the others their answers
-        text = str(error) if isinstance(error, Unreadable) else type(error).__name__
-        return {**answer, "error": f"Results cannot be read: {clip(text)}", "code": "RESULTS_UNREADABLE"}
+        reason = str(error) if isinstance(error, Unreadable) else type(error).__name__
+        text = f"Results cannot be read: {clip(reason)}"
+        plan = plan_if_readable(base)
+        told = without_scores(plan, "RESULTS_UNREADABLE", text, lambda: None)
+        return {**answer, "planned": plan is not None, **told}
 
 
 def within_limit(document: dict[str, Any]) -> dict[str, Any]:
@@ -452,7 +463,11 @@ def blank_cell(dataset: str, metric: str, model: str, planned: Planned | None) -
 
 
 def verdict(cells: list[Cell], newest_log: Callable[[], str | None]) -> dict[str, Any]:
-    """Success only where nothing that was asked for lacks a score. Groups follow from their datasets."""
+    """Success only where nothing that was asked for lacks a score. Groups follow from their datasets.
+
+    What nobody asked for is in the cells alone: it is no score of the run, and costs it none.
+    """
+    cells = [cell for cell in cells if not cell.get("unexpected")]
     scores = [score_of(cell) for cell in primary_last(cells) if cell["state"] == "scored"]
     unscored = [cell for cell in cells if cell["state"] != "scored" and not cell["group"]]
     if not scores:
@@ -552,7 +567,7 @@ def read_plan(path: str) -> Plan | None:
             str(item["abbr"]),
             text_or_none(item.get("dataset_id")),
             int_or_none(item.get("rows")),
-            item.get("unit") if item.get("unit") in UNITS else None,
+            item["unit"] if text_or_none(item.get("unit")) in UNITS else None,
             text_or_none(item.get("sha256")),
             text_or_none(item.get("rows_sha256")),
             int_or_none(item.get("rows_there")),
@@ -562,6 +577,14 @@ def read_plan(path: str) -> Plan | None:
     ]
     output = text_or_none(plan.get("output"))
     return Plan(int_or_none(attempt), planned, [str(model) for model in models], output, modified(path))
+
+
+def plan_if_readable(base: str) -> Plan | None:
+    """The plan of a run of which something else could not be read."""
+    try:
+        return read_plan(os.path.join(base, ".budeval", "plan.json"))
+    except Unreadable:
+        return None
 
 
 def text_or_none(value: Any) -> str | None:
@@ -728,7 +751,11 @@ class Table:
         for line in lines:
             cells = "\n".join([*pending, line]).split(",")
             if len(cells) < self._width:
-                pending.append(line)
+                if self._may_go_on("\n".join([*pending, line])):
+                    pending.append(line)
+                    continue
+                self._warnings.add("ROW_RAGGED", "\n".join([*pending, line]))
+                pending = []
                 continue
             alone = line.split(",")
             if (
@@ -748,6 +775,10 @@ class Table:
         if pending:
             self._warnings.add("ROW_RAGGED", "\n".join(pending))
 
+    def _may_go_on(self, text: str) -> bool:
+        """Whether a short line may be the begin of a name with a newline in it: a name has no comma."""
+        return "," not in text or any(name.startswith(f"{text}\n") for name in self._known)
+
     def _whole(self, cells: list[str]) -> Row | None:
         """A row with too many cells is right only where the first ones make up a dataset's name."""
         extra = len(cells) - self._width
@@ -766,8 +797,10 @@ class Judgement:
         self._warnings = warnings
         self._experiment = summaries[0].experiment
         self._judge = summaries[0].judge
-        self._planned = {as_in_csv(item.abbr): item for item in run.plan.datasets} if run.plan else {}
+        datasets = run.plan.datasets if run.plan else []
+        self._planned = {as_in_csv(item.abbr): item for item in reversed(datasets)}
         asked = self._asked()
+        self._doubled = doubled_names(run.plan, warnings)
         self._asked_names = set(asked)
         known = {*asked, *(name.rpartition("/")[2] for name in self._experiment.results)}
         known |= set(map(as_in_csv, known))
@@ -864,6 +897,10 @@ class Judgement:
             for column in self._columns:
                 if (name, clip(column.name)) not in named:
                     cells += self._unlisted(name, column)
+        for item in self._doubled:
+            for column in self._columns:
+                blank = {"_row": "", **blank_cell(item.abbr, ABSENT, column.name, item)}
+                cells.append({**blank, "state": "missing", "reason": "NAME_AMBIGUOUS"})
         mark_groups(cells, self._experiment.configuration.deviations)
         for cell in cells:
             del cell["_row"]
@@ -1049,7 +1086,7 @@ class Judgement:
     def _read_predictions(self, folder: str, name: str) -> str | None:
         paths = self._prediction_files(folder, name)
         replies = Replies()
-        for path in paths:
+        for part, path in enumerate(paths):
             try:
                 document = read_json(path)
             except TooLarge as error:
@@ -1059,10 +1096,11 @@ class Judgement:
                 return f"{os.path.basename(path)}: {error}"
             if not isinstance(document, dict):
                 return f"{os.path.basename(path)}: not a JSON object"
-            for item in document.values():
+            for number, (key, item) in enumerate(document.items()):
                 known = item if isinstance(item, dict) else {}
                 prompt, reference = known.get("origin_prompt"), known.get("gold")
-                replies.add(prompt, reference, known.get("prediction", UNKNOWN))
+                row = int(key) if key.isdecimal() and len(key) <= LONGEST_ROW else number
+                replies.add((part, row), prompt, reference, known.get("prediction", UNKNOWN))
         if paths:
             self._replies[folder, name] = replies
             for code, text in replies.doubts(self._rows_asked(folder, name)):
@@ -1114,6 +1152,19 @@ class Judgement:
         if fallback:
             self._warnings.add("ANSWERS_EQUAL", f"{clip(name)} of {clip(folder)}: {fallback}")
         return result
+
+
+def doubled_names(plan: Plan | None, warnings: Warnings) -> list[Planned]:
+    """What was asked for under a name that reads as an earlier one's, which alone can be told apart."""
+    doubled, seen = [], set()
+    for item in plan.datasets if plan else []:
+        if as_in_csv(item.abbr) in seen:
+            doubled.append(item)
+            warnings.add(
+                "DUPLICATE_DATASET", f"{clip(item.abbr)} is asked for twice, or reads as another name"
+            )
+        seen.add(as_in_csv(item.abbr))
+    return doubled
 
 
 def own_names(asked: list[str], *found: Iterable[str]) -> dict[str, str]:
@@ -1198,6 +1249,13 @@ def one_for_many(pairs: list[tuple[str, str]]) -> str | None:
     (reading,) = read
     shown = reading if len(reading) == 1 else "no option" if not reading else "the same"
     return f"each of {len(pairs)} replies was read as {shown}"
+
+
+def without_reasoning(reply: str) -> str:
+    """What OpenCompass' `extract-non-reasoning-content` leaves of a reply."""
+    if "<think>" not in reply:
+        return reply.rpartition("</think>")[2].strip()
+    return THOUGHT.sub("", reply).strip()
 
 
 def plain_text(value: Any, depth: int = 0) -> str:

@@ -1,12 +1,13 @@
 """The key is in no file that a run leaves."""
 
+import json
 import pickle
 import sqlite3
 from pathlib import Path
 
 import pytest
 
-from budeval.engines.in_pod.masking import mask
+from budeval.engines.in_pod.masking import mask, without_key
 
 
 def test_a_word_is_not_a_secret(tmp_path: Path) -> None:
@@ -37,6 +38,17 @@ def test_a_database_with_the_key_is_removed(tmp_path: Path, before: int) -> None
     mask(str(tmp_path), _KEY)
 
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_key_is_found_in_json(tmp_path: Path) -> None:
+    """Where it is written in another way."""
+    key = 'sk-"quoted"\\back'
+    (tmp_path / "a.json").write_text(json.dumps({"said": f"Bearer {key}"}))
+
+    mask(str(tmp_path), key)
+
+    assert json.loads((tmp_path / "a.json").read_text()) == {"said": "Bearer ***"}
+    assert without_key(f"{key} {json.dumps(key)}", key) == '*** "***"'
 
 
 def test_a_database_without_the_key_stays(tmp_path: Path) -> None:

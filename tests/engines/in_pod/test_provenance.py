@@ -30,6 +30,18 @@ def test_versions_times_and_models_are_noted(tmp_path: Path, endpoint: FakeEndpo
     assert endpoint.asked[0][1] == f"Bearer {KEY}"
 
 
+def test_an_endpoint_that_echoes_the_key_is_not_quoted(tmp_path: Path, endpoint: FakeEndpoint) -> None:
+    """And has not changed because of it."""
+    spec = run_spec(tmp_path, model=model_entry(endpoint.url))
+    endpoint.script = [(200, json.dumps({"data": [{"id": f"for {KEY}"}]}))] * 2
+
+    provenance.begin(spec, "pytest", KEY, "def exact(): ...")
+    provenance.end(spec, KEY)
+
+    assert _noted(tmp_path)["endpoint_models"] == _noted(tmp_path)["endpoint_models_after"] == ["for ***"]
+    assert len(_noted(tmp_path)["evaluators_sha256"]) == 64
+
+
 @pytest.mark.parametrize(
     "answer", [(404, "no"), (200, "{"), (200, "[]"), (200, '{"data": 3}'), (200, '{"data": [{}]}'), (302, "")]
 )

@@ -113,9 +113,11 @@ def test_another_prompt_leaves_the_digest_of_the_rows(tmp_path: Path) -> None:
         return prepare_rows(dataset_entry(tmp_path / "rows.jsonl", **changes), limit, str(tmp_path))
 
     whole, asked, part = prepared(), prepared(prompt="{question}"), prepared(1)
+    other_answers = prepared(answer="question")
 
     assert whole["rows_sha256"] == asked["rows_sha256"] != part["rows_sha256"]
     assert len({whole["sha256"], asked["sha256"], part["sha256"]}) == 3
+    assert other_answers["rows_sha256"] != whole["rows_sha256"]
     assert (part["rows"], part["rows_there"]) == (1, 2)
 
 

@@ -229,6 +229,28 @@ def test_a_fraction_is_one(
     assert [warning["code"] for warning in document["warnings"]] == (["SCORE_DOUBTFUL"] if not unit else [])
 
 
+def test_a_sample_without_its_reply_costs_no_score(tree: Tree) -> None:
+    """It was not logged."""
+    tree.plan("own-a", evaluator="choice")
+    tree.results({"results": {"own-a": {"accuracy,none": 0.5}}})
+    tree.results('{"doc_id": 0, "filter": "none", "accuracy": 1.0}', "m/samples_own-a_2026-01-01.jsonl")
+
+    assert _cells(tree.read()) == [("own-a", "accuracy", "scored", 0.5)]
+
+
+@pytest.mark.parametrize("place", ["x", 0])
+def test_samples_at_one_place_are_not_identified(tree: Tree, place: Any) -> None:
+    """Which verdict is whose is not known."""
+    tree.results({"results": {"a": {"accuracy,none": 0.5}}})
+    samples = [json.loads(_sample(number, "r", float(number % 2))) for number in range(4)]
+    lines = [json.dumps({**sample, "doc_id": place}) for sample in samples]
+    tree.results("\n".join(lines), "m/samples_a_2026-01-01.jsonl")
+
+    (cell,) = tree.read()["cells"]
+
+    assert (cell["samples"], "verdicts" in cell) == (4, False)
+
+
 def test_a_planned_task_is_no_group(tree: Tree) -> None:
     """Whatever the file says of it: a cell that was asked for is not lost among groups."""
     tree.plan("own-a")

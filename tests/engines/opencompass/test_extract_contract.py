@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from tests.engines.opencompass.trees import HEAD, STAMP, Tree
+from budeval.engines.opencompass import extract_results as extractor
+from tests.engines.opencompass.trees import EVAL, HEAD, STAMP, Tree
 from tests.engines.opencompass.trees import codes as _codes
 
 _A = "a,111111,accuracy,gen,50.00"
@@ -55,6 +56,7 @@ def test_what_nobody_asked_for_is_marked(tree: Tree) -> None:
 
     unexpected = [(c["dataset"], c["model"]) for c in document["cells"] if c.get("unexpected")]
     assert unexpected == [("a", "other"), ("b", "m1"), ("b", "other")]
+    assert [score["score"] for score in document["scores"]] == [50.0]
     assert _codes(document).count("UNEXPECTED") == 2
 
 
@@ -164,6 +166,105 @@ def test_fewer_replies_than_a_stock_dataset_has_rows_are_said(
     assert _codes(tree.read()) == codes
 
 
+@pytest.mark.parametrize("scored", [True, False])
+def test_what_nobody_asked_for_costs_nothing_and_counts_for_nothing(tree: Tree, *, scored: bool) -> None:
+    """A dataset beside the planned one: neither its failure nor its score is the run's."""
+    tree.plan({"abbr": "a"})
+    asked, other = ("-", "99.00") if scored else ("50.00", "-")
+    tree.summary(f"{HEAD},m1", f"a,111111,accuracy,gen,{asked}", f"b,111111,accuracy,gen,{other}")
+
+    document = tree.read()
+
+    assert document["status"] == ("error" if scored else "success")
+    assert document.get("code") == ("NOTHING_SCORED" if scored else None)
+    assert [score["dataset"] for score in document["scores"]] == ([] if scored else ["a"])
+
+
+@pytest.mark.parametrize("parts", [1, 2])
+def test_items_are_the_same_in_whatever_order_replies_came_in(tree: Tree, tmp_path: Path, parts: int) -> None:
+    """Engines ask several at once; a dataset may be cut into parts, whose rows are counted from 0 again."""
+    items = _items(*[f"reply {n} of 8" for n in range(8)])
+    for number, item in items.items():
+        item.update(origin_prompt=f"q{number}", gold=f"reply {number}" if int(number) < 3 else "no")
+
+    def digest(other: Tree, order: list[str]) -> Any:
+        other.plan({"abbr": "a", "evaluator": "contains", "unit": "percent"})
+        other.summary(f"{HEAD},m1", "a,111111,score,gen,37.50")
+        size = len(items) // parts
+        for part in range(parts):
+            mine = [key for key in order if int(key) // size == part]
+            name = "a" if parts == 1 else f"a_{part}"
+            content = {str(int(key) % size): items[key] for key in mine}
+            other.write(f"{STAMP}/predictions/m1/{name}.json", content)
+        return other.read()["cells"][0]["verdicts"]
+
+    assert digest(tree, list(items)) == digest(Tree(tmp_path / "other"), list(reversed(items)))
+    assert base64.b64decode(digest(tree, list(items))["bits"]) == bytes([0b11100000])
+
+
+@pytest.mark.parametrize(
+    ("lines", "scored", "codes"),
+    [
+        (["m1,m2", "a,v", "b,359d58,accuracy,gen,75.00,85.00"], [("b", 75.0), ("b", 85.0)], 1),
+        (["m1", "a,1", "2,3,4,5", "b,359d58,accuracy,gen,75.00"], [("b", 75.0)], 2),
+        (
+            [
+                "m1,m2",
+                "a,359d58,accuracy,gen,10.00",
+                "b,359d58,accuracy,gen,20.00,30.00",
+                "b2,v,x,gen,1.00,2.00",
+            ],
+            [("b", 20.0), ("b", 30.0)],
+            1,
+        ),
+    ],
+)
+def test_a_ragged_row_takes_nothing_from_the_next(
+    tree: Tree, lines: list[str], scored: list[tuple[str, float]], codes: int
+) -> None:
+    """It is no name that goes on in the next line: names have no comma."""
+    tree.plan({"abbr": "a"}, {"abbr": "b"}, models=tuple(lines[0].split(",")))
+    tree.summary(f"{HEAD},{lines[0]}", *lines[1:])
+
+    document = tree.read()
+
+    found = [(cell["dataset"], cell["score"]) for cell in document["cells"] if cell["state"] == "scored"]
+    assert [one for one in found if one[0] != "b2"] == scored
+    assert {cell["dataset"] for cell in document["cells"] if cell["state"] != "scored"} == {"a"}
+    assert _codes(document).count("ROW_RAGGED") == codes
+
+
+def test_names_that_read_the_same_are_two_cells(tree: Tree) -> None:
+    """A comma is a space in the summary: one of them cannot be told."""
+    tree.plan({"abbr": "a,b"}, {"abbr": "a b"})
+    tree.summary(f"{HEAD},m1", "a b,111111,accuracy,gen,50.00")
+    tree.result("m1/a,b", {"accuracy": 50})
+
+    document = tree.read()
+
+    assert [(cell["state"], cell.get("reason")) for cell in document["cells"]] == [
+        ("scored", None),
+        ("missing", "NAME_AMBIGUOUS"),
+    ]
+    assert "DUPLICATE_DATASET" in _codes(document)
+
+
+def test_a_surprise_costs_no_planned_cell(tree: Tree) -> None:
+    """Whatever goes wrong here: what was asked for is missing, not forgotten."""
+    tree.plan({"abbr": "a", "dataset_id": "team/a", "unit": []})
+    tree.summary(f"{HEAD},m1", _A)
+    assert tree.read()["status"] == "success"
+
+    engine = extractor.Engine("opencompass", lambda _base: 1 / 0)  # type: ignore[arg-type, return-value]
+    document = extractor.extract_run(engine, str(tree.root), EVAL, tree.run_id)
+
+    assert (document["code"], document["error"]) == (
+        "RESULTS_UNREADABLE",
+        "Results cannot be read: ZeroDivisionError",
+    )
+    assert [(cell["dataset_id"], cell["state"]) for cell in document["cells"]] == [("team/a", "missing")]
+
+
 def test_a_score_without_verdicts_tells_what_was_asked_too(tree: Tree) -> None:
     """The digest of the items is that of the dataset as it was asked."""
 
@@ -230,6 +331,7 @@ def test_where_a_run_comes_from_is_told(tree: Tree) -> None:
 
     assert document["provenance"] == {
         "engine_version": "0.5.4",
+        "evaluators_sha256": None,
         "python": None,
         "started": "s",
         "ended": None,
@@ -271,7 +373,7 @@ def test_a_real_run_of_contained_answers_has_its_verdicts(tree: Tree) -> None:
     assert (cell["score"], cell["unit"], cell["samples"]) == (65.62, "percent", 64)
     assert cell["interval"] == pytest.approx([53.40, 76.08], abs=0.005)  # Wilson's
     assert (cell["verdicts"]["count"], len(cell["verdicts"]["items"])) == (64, 64)
-    assert sum(bin(octet).count("1") for octet in base64.b64decode(cell["verdicts"]["bits"])) == 42
+    assert sum(octet.bit_count() for octet in base64.b64decode(cell["verdicts"]["bits"])) == 42
     assert document["warnings"] == []
 
 

@@ -79,7 +79,8 @@ def check(document: Document) -> None:
     )
     assert {"run_id", "eval_id", "status", "scores", "csv_file"} <= document.keys()
     assert ("error" in document) == ("code" in document) == (document["status"] == "error")
-    scored = [cell for cell in document["cells"] if cell["state"] == "scored"]
+    asked = [cell for cell in document["cells"] if not cell.get("unexpected")]
+    scored = [cell for cell in asked if cell["state"] == "scored"]
     assert len(scored) == len(document["scores"])
     assert all(isinstance(score["score"], float) for score in document["scores"])
     for cell in document["cells"]:

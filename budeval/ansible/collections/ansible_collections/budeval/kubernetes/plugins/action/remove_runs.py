@@ -34,12 +34,17 @@ def _remove(cluster: Cluster, order: Object) -> Object:
     namespace, selector = order["namespace"], {"labelSelector": order["selector"]}
     jobs = [item["metadata"]["name"] for item in cluster.list_all(jobs_path(namespace), selector)]
     maps = _names(cluster, namespace, "configmaps", selector)
-    # Secrets and ConfigMaps belong to Jobs and would go with them; nothing waits for the garbage collector.
-    objects = [("Job", jobs_path(namespace, name), name) for name in jobs]
-    objects += [("Secret", core_path(namespace, "secrets", name), name) for name in order["secrets"]]
-    objects += [("ConfigMap", core_path(namespace, "configmaps", name), name) for name in maps]
+    # Secrets and ConfigMaps belong to Jobs, and the garbage collector would take them with those: they come
+    # first, so that the receipt can say of each that it was deleted.
+    parts = [("Secret", core_path(namespace, "secrets", name), name) for name in order["secrets"]]
+    parts += [("ConfigMap", core_path(namespace, "configmaps", name), name) for name in maps]
+    owners = [("Job", jobs_path(namespace, name), name) for name in jobs]
     with ThreadPoolExecutor(_AT_ONCE) as removers:
-        receipt = list(removers.map(lambda item: _delete(cluster, *item), objects))
+        receipt = [
+            found
+            for objects in (parts, owners)
+            for found in removers.map(lambda item: _delete(cluster, *item), objects)
+        ]
     receipt += _wait_for_pods(cluster, namespace, selector)
     return {"changed": True, "receipt": [item for item in receipt if item["outcome"] != "gone"]}
 

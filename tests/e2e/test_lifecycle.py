@@ -1,0 +1,123 @@
+"""Evaluations that are ended before their time, on the real stack."""
+
+import json
+from typing import Any
+
+import httpx
+import pytest
+
+from dev.stack import Stack
+from tests.e2e import evaluations
+from tests.e2e.evaluations import Json, dataset, request
+from tests.e2e.observe import Subscriber, wait_for
+
+pytestmark = pytest.mark.e2e
+
+_ENDLESS = 2000
+
+
+def _endless(name: str = "sums") -> Json:
+    return dataset(name, source={"inline": evaluations.sums(_ENDLESS)})
+
+
+def _lm_eval(*datasets: Json) -> Json:
+    return request(*datasets, engine="lm-eval")
+
+
+def _has_run(service: httpx.Client, eval_id: str, run_id: str, state: str) -> Any:
+    def reached() -> Json | None:
+        seen: Json = service.get(f"/evals/{eval_id}").raise_for_status().json()["runs"].get(run_id, {})
+        return seen if seen.get("state") == state and (seen.get("done") or state == "succeeded") else None
+
+    return wait_for(reached, f"run {run_id} to be {state}", 300)
+
+
+def _cancel(service: httpx.Client, eval_id: str, **how: bool) -> Json:
+    answer = service.post(f"/evals/{eval_id}/cancel", json=how)
+    assert answer.status_code == 202, answer.text
+    state: Json = answer.json()
+    return state
+
+
+def _objects(stack: Stack, eval_id: str) -> list[str]:
+    selector = f"--selector=budeval.dev/eval-id={eval_id}"
+    kinds = "jobs,pods,configmaps,secrets"
+    return stack.kubectl(1, "get", kinds, "-n", "budeval", selector, "-o", "name").split()
+
+
+def test_a_cancelled_evaluation_ends_and_leaves_nothing(
+    stack: Stack, service: httpx.Client, subscriber: Subscriber
+) -> None:
+    """While its engine runs; its log stays, its last word is TERMINATED, and the same again is no error."""
+    body = _lm_eval(_endless())
+    run_id = body["eval_datasets"][0]["run_id"]
+    eval_id = evaluations.start(service, body)
+    _has_run(service, eval_id, run_id, "running")
+
+    asked = _cancel(service, eval_id)
+    again = _cancel(service, eval_id)
+    state = evaluations.wait_for_end(service, eval_id)
+
+    assert (asked["status"], asked["cancelling"], again["cancelling"]) == ("RUNNING", True, True)
+    assert (state["status"], state["outcome"], state["cancelling"]) == ("TERMINATED", "CANCELLED", False)
+    assert _objects(stack, eval_id) == []
+    receipt = service.get(f"/evals/{eval_id}/receipt").raise_for_status().json()
+    assert (receipt["ended"], receipt["clean"]) == (True, True)
+    assert {item["kind"] for item in receipt["objects"]} >= {"Job", "Pod", "ConfigMap", "Secret"}
+    (result,) = evaluations.results(service, eval_id)["results"]
+    assert (result["code"], result["outcome"], result["scores"]) == ("CANCELLED", "CANCELLED", [])
+    assert "start" in service.get(f"/evals/{eval_id}/logs", params={"run_id": run_id}).json()["log"]
+    events = evaluations.told(subscriber, eval_id)
+    assert [number for number, _, _ in events] == list(range(1, len(events) + 1))
+    assert evaluations.without_progress(events)[-4:] == [
+        ("monitor_eval_job_progress", "RUNNING"),
+        ("monitor_eval_job_progress", "TERMINATED"),
+        ("results", "COMPLETED"),
+        ("evaluate_model_status", "TERMINATED"),
+    ]
+    assert _cancel(service, eval_id)["outcome"] == "CANCELLED"
+    assert evaluations.ended_workflow(eval_id)["runtimeStatus"] == "COMPLETED"
+
+
+def test_the_scores_that_are_there_are_read_if_asked_for(service: httpx.Client) -> None:
+    """Of the run that had ended; the other one says that it was cancelled."""
+    body = _lm_eval(dataset("few", source={"inline": evaluations.sums(2)}), _endless("many"))
+    few, many = (item["run_id"] for item in body["eval_datasets"])
+    eval_id = evaluations.start(service, body)
+    _has_run(service, eval_id, few, "succeeded")
+
+    _cancel(service, eval_id, extract=True)
+    evaluations.wait_for_end(service, eval_id)
+
+    found = evaluations.results(service, eval_id)
+    outcomes = {result["run_id"]: (result["outcome"], len(result["scores"])) for result in found["results"]}
+    assert found["outcome"] == "CANCELLED"
+    assert outcomes == {few: ("COMPLETED", 1), many: ("CANCELLED", 0)}
+    assert found["completeness"]["ratio"] == 0.5
+
+
+def test_an_evaluation_is_cancelled_before_it_has_begun(
+    stack: Stack, service: httpx.Client, subscriber: Subscriber
+) -> None:
+    """Wherever it is by then, it ends, says so once, and nothing is left."""
+    eval_id = evaluations.start(service, _lm_eval(_endless()))
+
+    _cancel(service, eval_id)
+    state = evaluations.wait_for_end(service, eval_id)
+
+    assert state["outcome"] == "CANCELLED"
+    assert _objects(stack, eval_id) == []
+    last = evaluations.told(subscriber, eval_id)[-1]
+    assert last[1:] == ("evaluate_model_status", "TERMINATED")
+
+
+def test_what_has_ended_cannot_be_cancelled(service: httpx.Client) -> None:
+    """It says how it ended."""
+    eval_id = evaluations.start(service, _lm_eval(dataset(source={"inline": evaluations.sums(1)})))
+    evaluations.wait_for_end(service, eval_id)
+
+    answer = service.post(f"/evals/{eval_id}/cancel")
+
+    assert answer.status_code == 409
+    assert answer.json()["code"] == "EVALUATION_ENDED"
+    assert json.loads(answer.text)["param"] == "eval_id"
