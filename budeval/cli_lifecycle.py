@@ -1,16 +1,19 @@
-"""Commands that end evaluations, and tell what is left of them."""
+"""Commands that end evaluations, repeat them, and tell what is left of them."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from budeval import cli_output as output
 from budeval.cli_base import AsJson, EvalId, client_of, exit_unless, watch_to_the_end
+from budeval.cli_request import DEFAULT_KEY_VARIABLE, api_key_of
+from budeval.errors import RequestError
 
 
 def add_commands(app: typer.Typer) -> None:
     """Make them commands of an application."""
-    for command in (cancel, receipt):
+    for command in (cancel, retry, receipt):
         app.command()(command)
 
 
@@ -27,6 +30,33 @@ def cancel(
     output.print_note(done)
     if watch:
         watch_to_the_end(context, eval_id)
+
+
+def retry(
+    context: typer.Context,
+    eval_id: EvalId,
+    api_key_env: Annotated[
+        str, typer.Option(metavar="NAME", help="Environment variable with the API key.")
+    ] = DEFAULT_KEY_VARIABLE,
+    kubeconfig: Annotated[
+        Path | None, typer.Option(help="File with the kubeconfig, if the evaluation brought its own.")
+    ] = None,
+    *,
+    watch: Annotated[bool, typer.Option("--watch", help="Watch it until it has ended.")] = False,
+) -> None:
+    """Repeat the runs of an evaluation that have no whole result; each goes on with what it had."""
+    state = client_of(context).retry(eval_id, api_key_of(api_key_env), _text(kubeconfig))
+    pending = sum(run.get("state") == "pending" for run in state.runs.values())
+    output.print_note(f"Attempt {state.attempt} has begun with {pending} of {len(state.runs)} runs.")
+    if watch:
+        watch_to_the_end(context, eval_id)
+
+
+def _text(file: Path | None) -> str | None:
+    try:
+        return file.read_text(encoding="utf-8") if file else None
+    except (OSError, UnicodeDecodeError) as error:
+        raise RequestError(f"{file} cannot be read: {error}.", param="--kubeconfig") from error
 
 
 def receipt(context: typer.Context, eval_id: EvalId, *, as_json: AsJson = False) -> None:

@@ -162,15 +162,22 @@ def _add_key(flags: Flags, document: Document) -> None:
     model = document.get("eval_model_info")
     if not isinstance(model, dict) or model.get("api_key") or model.get("secret_ref"):
         return
-    key = os.environ.get(flags.api_key_env, "").strip()
+    model["api_key"] = api_key_of(flags.api_key_env)
+
+
+def api_key_of(variable: str) -> str:
+    """The API key in an environment variable.
+
+    Raises:
+        RequestError: there is none.
+    """
+    key = os.environ.get(variable, "").strip()
     if not key:
         # The name is not quoted: somebody may have typed the key itself.
-        named = (
-            DEFAULT_KEY_VARIABLE if flags.api_key_env == DEFAULT_KEY_VARIABLE else "that --api-key-env names"
-        )
+        named = DEFAULT_KEY_VARIABLE if variable == DEFAULT_KEY_VARIABLE else "that --api-key-env names"
         text = f"No API key: the environment variable {named} is not set. Any text will do if none is needed."
         raise RequestError(text, param="--api-key-env")
-    model["api_key"] = key
+    return key
 
 
 def _add_ids(document: Document) -> None:

@@ -139,6 +139,21 @@ class BudevalClient:
         """Ask an evaluation to end; `extract` reads the scores that are there. May be repeated."""
         return self._post(f"{_path(eval_id)}/cancel", {"extract": extract}, EvaluationState)
 
+    def retry(
+        self, eval_id: str, api_key: str | None = None, kubeconfig: str | None = None, **more: Any
+    ) -> EvaluationState:
+        """Begin another attempt with the runs that have no whole result.
+
+        Args:
+            eval_id: of an evaluation that has ended.
+            api_key: of the model's endpoint; the last one was destroyed.
+            kubeconfig: where the evaluation brought its own.
+            more: `secret_ref` instead of `api_key`.
+        """
+        given = {"api_key": api_key, "kubeconfig": kubeconfig, **more}
+        body = {name: value for name, value in given.items() if value is not None}
+        return self._post(f"{_path(eval_id)}/retry", body, EvaluationState)
+
     def receipt(self, eval_id: str) -> Receipt:
         """What became of an evaluation's objects on the cluster."""
         return self._get(f"{_path(eval_id)}/receipt", Receipt)

@@ -116,13 +116,13 @@ class Service:
 
     def _start_evaluation(self, record: EvaluationRecord) -> None:
         """Schedule its workflow unless it has been: Dapr would run an ended instance again."""
-        workflow_id = record.evaluation.workflow_id
-        if record.ended is None and self.engine.find(workflow_id) is None:
-            course = Course(evaluation=record.evaluation)
+        instance = record.evaluation.instance_id
+        if record.ended is None and self.engine.find(instance) is None:
+            course = Course(evaluation=record.current, announced=record.announced)
             try:
-                self.engine.schedule(workflows.evaluate_model, workflow_id, course.model_dump(mode="json"))
+                self.engine.schedule(workflows.evaluate_model, instance, course.model_dump(mode="json"))
             except SidecarError:
-                if self.engine.find(workflow_id) is None:
+                if self.engine.find(instance) is None:
                     raise
                 # The same request came twice at once, and the other one was faster.
 
@@ -134,11 +134,14 @@ class Service:
         """The whole HTTP API."""
         validation = Validation(self.intake, self.orchestrator)
         views = EvaluationViews(self.store, self.sidecar)
+        lifecycle = Lifecycle(
+            self.store, self.engine, self.sidecar, self.intake, self.vault, self._start_evaluation
+        )
         return [
             routes.health_routes(ReadinessCheck(self.sidecar, self.engine)),
             routes.workflow_routes(self.settings, self.engine, self.sidecar, self.clusters),
             evaluation_routes(self.intake, validation, views),
-            lifecycle_routes(Lifecycle(self.store, self.engine), views),
+            lifecycle_routes(lifecycle, views),
             comparison_routes(Comparisons(self.store)),
             engine_routes(self.engines),
             message_routes(self.settings, self.intake, self.sidecar),

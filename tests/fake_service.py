@@ -42,6 +42,7 @@ def evaluation(status: str, outcome: str | None = None, **more: Any) -> dict[str
         "workflow_id": f"eval-{EVAL_ID}",
         "status": status,
         "outcome": outcome,
+        "attempt": 1,
         "engine": "opencompass",
         "model": "small [bold]",
         "cluster": "local",

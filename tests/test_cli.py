@@ -170,6 +170,23 @@ def test_cancel(fake: FakeService, flags: tuple[str, ...], body: Any) -> None:
     assert json.loads(fake.requests[0].content) == body
 
 
+def test_retry(fake: FakeService, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """With the key of the environment, and a kubeconfig where one is given; how many runs begin is said."""
+    monkeypatch.setenv("MY_KEY", "sk-again")
+    (tmp_path / "kube").write_text("a: kubeconfig")
+    runs = {"a": {"state": "pending"}, "b": {"state": "succeeded"}}
+    fake.put(f"POST /evals/{EVAL_ID}/retry", evaluation("RUNNING", attempt=2, runs=runs))
+
+    without = run_budeval(fake, "retry", EVAL_ID, "--api-key-env", "MY_KEY_IS_NOT_SET")
+    unread = run_budeval(fake, "retry", EVAL_ID, "--api-key-env", "MY_KEY", "--kubeconfig", "/nowhere")
+    kubeconfig = str(tmp_path / "kube")
+    done = run_budeval(fake, "retry", EVAL_ID, "--api-key-env", "MY_KEY", "--kubeconfig", kubeconfig)
+
+    assert (without.exit_code, unread.exit_code, done.exit_code) == (2, 2, 0)
+    assert "Attempt 2 has begun with 1 of 2 runs." in done.stderr
+    assert fake.body == {"api_key": "sk-again", "kubeconfig": "a: kubeconfig"}
+
+
 @pytest.mark.parametrize(
     ("ended", "outcome", "exit_code"),
     [(True, "deleted", 0), (True, "still ending", 1), (False, "still ending", 0)],
@@ -300,7 +317,7 @@ def test_events(fake: FakeService) -> None:
 def test_list_takes_as_many_pages_as_it_needs(fake: FakeService) -> None:
     """--limit is of evaluations, not of a page; JSON is one array."""
     summary: dict[str, Any] = {
-        "eval_id": EVAL_ID, "status": "RUNNING", "outcome": None, "model": "m", "runs": 1,
+        "eval_id": EVAL_ID, "status": "RUNNING", "outcome": None, "attempt": 1, "model": "m", "runs": 1,
         "created": "2026-01-02", "ended": None, "labels": {},
     }  # fmt: skip
     page = {"evaluations": [summary] * 2, "cursor": "next"}

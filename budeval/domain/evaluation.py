@@ -138,12 +138,17 @@ class Evaluation(_Frozen):
 
     @property
     def workflow_id(self) -> str:
-        """The workflow's instance id."""
+        """What callers know it by: the key of its record, and the subject of its events."""
         return workflow_id(self.eval_id)
+
+    @property
+    def instance_id(self) -> str:
+        """The instance of its workflow: Dapr would forget an earlier attempt's history under the same id."""
+        return self.workflow_id + (f"-a{self.attempt}" if self.attempt > 1 else "")
 
 
 def workflow_id(eval_id: str) -> str:
-    """The instance id of an evaluation's workflow, and the key of its record."""
+    """What an evaluation is known by, and the key of its record."""
     return f"eval-{eval_id}"
 
 
@@ -156,6 +161,7 @@ class EvaluationBrief(_Frozen):
     created: str
     ended: str | None = None
     outcome: Outcome | None = None
+    attempt: int = 1
     labels: dict[str, str] = Field(default_factory=dict)
 
 
@@ -182,11 +188,23 @@ class EvaluationRecord(BaseModel):
     ended: str | None = None
     outcome: Outcome | None = None
     cancellation: Cancellation | None = None
+    retried: list[str] | None = None
+    """Run ids of the newest attempt, where it is not the first; the others keep their results."""
+    announced: int = 0
+    """Number of the last event before this attempt."""
     extraction_status: Literal["completed", "failed"] | None = None
     extraction_results: list[dict[str, Any]] | None = None
     """As the guide has it: the results of all runs."""
     completeness: dict[str, Any] | None = None
     headline: dict[str, Any] | None = None
+
+    @property
+    def current(self) -> Evaluation:
+        """The evaluation with the runs of this attempt only."""
+        if self.retried is None:
+            return self.evaluation
+        runs = [run for run in self.evaluation.runs if run.run_id in self.retried]
+        return self.evaluation.model_copy(update={"runs": runs})
 
     @property
     def brief(self) -> EvaluationBrief:
@@ -198,6 +216,7 @@ class EvaluationRecord(BaseModel):
             created=self.created,
             ended=self.ended,
             outcome=self.outcome,
+            attempt=self.evaluation.attempt,
             labels=self.evaluation.labels,
         )
 

@@ -163,7 +163,7 @@ class EvaluationActivities:
     def prepare_engine(self, order: dict[str, Any]) -> str:
         """{eval_id} -> what will run. Builds every Job once, so that what cannot be built fails here."""
         record = self._going_on(order)
-        evaluation = record.evaluation
+        evaluation = record.current
         specs = self._specs(record, evaluation.runs, attempt=1)
         images = sorted({spec.image for spec in specs})
         return f"{evaluation.engine} with image {', '.join(images)}"
@@ -223,12 +223,12 @@ class EvaluationActivities:
         documents = self._orchestrator.extract_job_results(evaluation, run_ids) if run_ids else {}
         documents = redacted(documents, [self._vault.open(record.sealed_as)["api_key"]])
         results = [run_result(evaluation, item, documents.get(item.run_id), None) for item in seen]
-        self._keep_results(evaluation, results, "completed")
-        return summary_of(results)
+        return summary_of(self._keep_results(record, results, "completed"))
 
     def record_failure(self, order: dict[str, Any]) -> None:
         """{eval_id, code, message, runs} -> every run gets a result with that reason, if it has no other."""
-        evaluation = self._evaluation(order)
+        record = self._store.load(order["eval_id"])
+        evaluation = record.current
         seen = {item["run_id"]: RunObservation.model_validate(item) for item in order["runs"]}
         problem = f"{order['code']}: {order['message']}"
         results = [
@@ -237,10 +237,11 @@ class EvaluationActivities:
             else failed_result(evaluation, run.run_id, order["code"], order["message"])
             for run in evaluation.runs
         ]
-        self._keep_results(evaluation, results, "failed")
+        self._keep_results(record, results, "failed")
 
-    def _keep_results(self, evaluation: Evaluation, results: list[Result], status: str) -> None:
-        for result in results:
+    def _keep_results(self, record: EvaluationRecord, found: list[Result], status: str) -> list[Result]:
+        """Those of this attempt, and of the runs that it did not repeat; all, in the order of the request."""
+        for result in found:
             _log.info(
                 "result run_id=%s status=%s code=%s scores=%d",
                 result["run_id"],
@@ -248,10 +249,15 @@ class EvaluationActivities:
                 result["code"],
                 len(result["scores"]),
             )
+        evaluation = record.evaluation
+        before, _ = (self._store.results(evaluation.eval_id) if record.retried else None) or ([], {})
+        by_run = {result["run_id"]: result for result in [*before, *found]}
+        results = [by_run[run.run_id] for run in evaluation.runs if run.run_id in by_run]
         index = self._store.save_results(evaluation.eval_id, results)
         data = {"extraction_results": _in_event(results, index), "extraction_status": status}
         data |= totals(results)
-        self._store.update_workflow_data_in_statestore(workflow_id(evaluation.eval_id), data)
+        self._store.update_workflow_data_in_statestore(evaluation.workflow_id, data)
+        return results
 
     def report_results(self, order: dict[str, Any]) -> dict[str, Any]:
         """{eval_id} -> {summary, outcome, error, code, message, shown}: how the evaluation ended."""
@@ -283,8 +289,9 @@ class EvaluationActivities:
         _log.error("left over problem=%s", order["problem"])
 
     def end_evaluation(self, order: dict[str, Any]) -> None:
-        """{eval_id, outcome} -> the record says that it has ended; its secrets are destroyed."""
-        self._store.end(order["eval_id"], Outcome(order["outcome"]))
+        """{eval_id, outcome, attempt?} -> the record says that it has ended; its secrets are destroyed."""
+        if not self._store.end(order["eval_id"], Outcome(order["outcome"]), order.get("attempt")):
+            return  # it is being retried
         self._vault.destroy(self._store.load(order["eval_id"]).sealed_as)
         self._store.deactivate(order["eval_id"])
         _log.info("ended outcome=%s", order["outcome"])
@@ -296,7 +303,7 @@ class EvaluationActivities:
         """
         eval_id = record.evaluation.eval_id
         code, message = code_and_message(reason)
-        if self._store.results(eval_id) is None:
+        if record.extraction_status is None:
             runs = self._snapshots.newest(eval_id)["runs"]
             self.record_failure({"eval_id": eval_id, "code": code, "message": message, "runs": runs})
         try:

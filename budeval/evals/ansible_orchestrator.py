@@ -182,7 +182,7 @@ class AnsibleOrchestrator:
             "secrets": [
                 parts_name(evaluation.eval_id, run.run_id, attempt)
                 for run in evaluation.runs
-                for attempt in range(1, DEPLOYMENTS + 1)
+                for attempt in range(1, DEPLOYMENTS * evaluation.attempt + 1)
             ],
         }
         receipt: list[dict[str, str]] = self._run(

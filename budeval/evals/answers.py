@@ -55,6 +55,7 @@ class EvaluationState(BaseModel):
     workflow_id: str
     status: WorkflowStatus
     outcome: Outcome | None = None
+    attempt: int = Field(1, description="One more with each retry.")
     engine: str
     model: str
     cluster: str
@@ -100,6 +101,7 @@ class EvaluationSummary(BaseModel):
     eval_id: str
     status: WorkflowStatus
     outcome: Outcome | None = None
+    attempt: int = 1
     model: str
     runs: int
     created: str

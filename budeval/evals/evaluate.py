@@ -148,8 +148,12 @@ class EvaluationCourse:
         return f"{deployed} of {len(self._evaluation.runs)} Jobs deployed"
 
     def _deploy_runs(self, state: MonitorState, run_ids: list[str], attempt: int) -> Step:
-        """Runs that are refused have failed, or wait for a quota; the others go on."""
-        order = {"eval_id": self._evaluation.eval_id, "run_ids": run_ids, "attempt": attempt}
+        """Runs that are refused have failed, or wait for a quota; the others go on.
+
+        `attempt` is 1, or 2 for what is deployed again; Jobs are numbered through all attempts.
+        """
+        number = (self._evaluation.attempt - 1) * DEPLOYMENTS + attempt
+        order = {"eval_id": self._evaluation.eval_id, "run_ids": run_ids, "attempt": number}
         deployed = yield from self._patiently("deploy_eval_job", order)
         refusals = [
             refused(item["run_id"], item["code"], item["message"]) for item in deployed if item["code"]

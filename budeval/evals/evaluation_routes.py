@@ -28,7 +28,7 @@ from budeval.evals.comparing import Comparisons
 from budeval.evals.intake import Intake
 from budeval.evals.lifecycle import Lifecycle
 from budeval.evals.routes import ERRORS
-from budeval.evals.schema import CancelRequest, EvaluationRequest
+from budeval.evals.schema import CancelRequest, EvaluationRequest, RetryRequest
 from budeval.evals.validation import Validation
 from budeval.evals.views import EvaluationViews, Wanted
 
@@ -102,6 +102,12 @@ def lifecycle_routes(lifecycle: Lifecycle, views: EvaluationViews) -> APIRouter:
     def cancel(eval_id: str, request: CancelRequest | None = None) -> EvaluationState:
         """End an evaluation: its pods go at once. May be repeated; `status` is TERMINATED when it is done."""
         lifecycle.cancel(eval_id, extract=request is not None and request.extract)
+        return views.state(eval_id)
+
+    @router.post("/evals/{eval_id}/retry", status_code=202)
+    def retry(eval_id: str, request: RetryRequest) -> EvaluationState:
+        """Begin another attempt with the runs that have no whole result; the others keep theirs."""
+        lifecycle.retry(eval_id, request)
         return views.state(eval_id)
 
     @router.get("/evals/{eval_id}/receipt")

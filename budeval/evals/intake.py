@@ -25,7 +25,7 @@ from budeval.domain.evaluation import (
 from budeval.engines.base import Engine
 from budeval.errors import ClusterError, RequestError
 from budeval.evals.clusters import Clusters
-from budeval.evals.schema import EvalDataset, EvaluationRequest, SecretRef
+from budeval.evals.schema import EvalDataset, EvaluationRequest, ModelKey, RetryRequest, SecretRef
 from budeval.evals.store import EvaluationStore, rows_digest
 from budeval.runtime.logs import about
 from budeval.runtime.vault import Vault
@@ -74,7 +74,7 @@ class Intake:
         existing = self._store.find(evaluation.eval_id)
         if existing is None:
             sealed = sealed_as(evaluation.eval_id, digest)
-            self._vault.put(sealed, self.secrets(request))
+            self._vault.put(sealed, self.secrets(request.eval_model_info, request.kubeconfig_text))
             self._keep_rows(request)
             created = datetime.now(UTC).isoformat(timespec="seconds")
             # Before the record: what is on the list without one is passed over, one without a list is lost.
@@ -118,20 +118,20 @@ class Intake:
             labels=request.labels,
         )
 
-    def secrets(self, request: EvaluationRequest) -> dict[str, str]:
-        """API key and kubeconfig of a request, references followed.
+    def secrets(self, model: ModelKey, kubeconfig: str | None) -> dict[str, str]:
+        """API key and kubeconfig as they are sealed, references followed.
 
         Raises:
             RequestError: SECRET_UNKNOWN.
         """
-        model = request.eval_model_info
         if model.secret_ref:
             values = self._read_secret(model.secret_ref.name)
-            secrets = {"api_key": _referred(model.secret_ref, values)}
+            within = "" if isinstance(model, RetryRequest) else "eval_model_info."
+            secrets = {"api_key": _referred(model.secret_ref, values, f"{within}secret_ref")}
         else:
             secrets = {"api_key": model.api_key.get_secret_value() if model.api_key else ""}
-        if request.kubeconfig_text:
-            secrets["kubeconfig"] = request.kubeconfig_text
+        if kubeconfig:
+            secrets["kubeconfig"] = kubeconfig
         return secrets
 
     def _keep_rows(self, request: EvaluationRequest) -> None:
@@ -150,7 +150,7 @@ class Intake:
     def _target(self, request: EvaluationRequest) -> ClusterTarget:
         namespace = request.namespace or self._settings.namespace
         if request.kubeconfig_text:
-            self._check_kubeconfig(request.kubeconfig_text)
+            self.check_kubeconfig(request.kubeconfig_text)
             return ClusterTarget(cluster=FROM_REQUEST, namespace=namespace, eval_id=str(request.eval_id))
         cluster = request.cluster or self._settings.default_cluster
         if cluster is None:
@@ -162,7 +162,12 @@ class Intake:
         self._clusters.require_known(cluster)
         return ClusterTarget(cluster=cluster, namespace=namespace)
 
-    def _check_kubeconfig(self, text: str) -> None:
+    def check_kubeconfig(self, text: str) -> None:
+        """Whether it may be used here.
+
+        Raises:
+            RequestError: KUBECONFIG_INVALID.
+        """
         try:
             self._clusters.check(text)
         except ClusterError as error:
@@ -188,9 +193,8 @@ def request_digest(request: EvaluationRequest) -> str:
     return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
 
 
-def _referred(reference: SecretRef, values: Mapping[str, str]) -> str:
+def _referred(reference: SecretRef, values: Mapping[str, str], param: str) -> str:
     """The value that a reference means, held to the same rules as a key in the clear."""
-    param = "eval_model_info.secret_ref"
     if reference.key is None and len(values) > 1:
         text = f"The secret {reference.name!r} has several keys: name one of {', '.join(sorted(values))}."
         raise RequestError(text, code="SECRET_UNKNOWN", param=f"{param}.key")

@@ -1,30 +1,52 @@
 """What callers do to evaluations that are there. The state store has the order; events only hurry it."""
 
 import logging
-from typing import Protocol
+from typing import Any, Protocol
 
-from budeval.domain.evaluation import Outcome
+from budeval.domain.cluster import FROM_REQUEST
+from budeval.domain.evaluation import EvaluationRecord, Outcome
+from budeval.domain.notification import ENDED
 from budeval.errors import RequestError, SidecarError
 from budeval.evals.evaluate import RUNS_CHANGED
-from budeval.evals.store import EvaluationStore
+from budeval.evals.intake import Intake, Start
+from budeval.evals.schema import RetryRequest
+from budeval.evals.store import EvaluationStore, running
 from budeval.runtime.logs import about
+from budeval.runtime.sidecar import Sidecar
+from budeval.runtime.vault import Vault
+from budeval.runtime.workflow_engine import WorkflowSnapshot
 
 _log = logging.getLogger(__name__)
 
 
-class WakesWorkflows(Protocol):
+class KnowsWorkflows(Protocol):
     """What of the workflow engine is used here; tests put a fake in its place."""
 
-    def raise_event(self, workflow_id: str, event: str, data: object) -> None:
+    def find(self, workflow_id: str) -> WorkflowSnapshot | None:
+        """What is known of an instance, None where there is none."""
+
+    def raise_event(self, workflow_id: str, event: str, data: Any) -> None:
         """Raise an event to an instance."""
 
 
 class Lifecycle:
-    """Ends evaluations before their time."""
+    """Ends evaluations before their time, and begins them anew."""
 
-    def __init__(self, store: EvaluationStore, engine: WakesWorkflows) -> None:
+    def __init__(
+        self,
+        store: EvaluationStore,
+        engine: KnowsWorkflows,
+        sidecar: Sidecar,
+        intake: Intake,
+        vault: Vault,
+        start: Start,
+    ) -> None:
         self._store = store
         self._engine = engine
+        self._sidecar = sidecar
+        self._intake = intake
+        self._vault = vault
+        self._start = start
 
     def cancel(self, eval_id: str, *, extract: bool) -> None:
         """Ask an evaluation to end. Its workflow does it: at once where it waits, else after what it is at.
@@ -42,7 +64,7 @@ class Lifecycle:
             text = f"Evaluation {eval_id} has ended: {record.outcome}. There is nothing to cancel."
             raise RequestError(text, status=409, code="EVALUATION_ENDED", param="eval_id")
         if record.outcome is None:
-            self._wake(eval_id, record.evaluation.workflow_id)
+            self._wake(eval_id, record.evaluation.instance_id)
 
     def _wake(self, eval_id: str, workflow_id: str) -> None:
         with about(eval_id=eval_id, workflow_id=workflow_id):
@@ -52,3 +74,51 @@ class Lifecycle:
             except SidecarError as error:
                 # It looks for itself within two minutes; one that is not started yet will not go far.
                 _log.warning("the workflow could not be woken: %s", error)
+
+    def retry(self, eval_id: str, request: RetryRequest) -> None:
+        """Begin another attempt with the runs that have no whole result; each goes on with what it had.
+
+        Args:
+            eval_id: of an evaluation that has ended.
+            request: its secrets, which were destroyed at its end.
+
+        Raises:
+            RequestError: EVALUATION_UNKNOWN; EVALUATION_RUNNING or NOTHING_TO_RETRY (409);
+                KUBECONFIG_REQUIRED; what `Intake` says of the secrets.
+            SidecarError: it could not be stored. It is safe to ask again: what was begun is RUNNING.
+        """
+        record = self._store.load(eval_id)
+        run_ids = self._to_retry(record)
+        secrets = self._secrets(record, request)
+        announced = self._sidecar.announcements(record.evaluation.workflow_id, 0)
+        self._vault.put(record.sealed_as, secrets)
+        begun = self._store.retry(eval_id, run_ids, announced[-1].number if announced else 0)
+        with about(eval_id=eval_id, workflow_id=begun.evaluation.instance_id):
+            _log.info("retry attempt=%d runs=%d", begun.evaluation.attempt, len(run_ids))
+            self._start(begun)
+
+    def _to_retry(self, record: EvaluationRecord) -> list[str]:
+        eval_id = record.evaluation.eval_id
+        workflow = self._engine.find(record.evaluation.instance_id)
+        # The record ends before the last word is said.
+        if record.ended is None or (workflow is not None and workflow.status not in ENDED):
+            raise running(eval_id)
+        results, _ = self._store.results(eval_id) or ([], {})
+        done = {result["run_id"] for result in results if result["outcome"] == Outcome.COMPLETED}
+        run_ids = [run.run_id for run in record.evaluation.runs if run.run_id not in done]
+        if not run_ids:
+            text = f"Every run of evaluation {eval_id} has its scores."
+            raise RequestError(text, status=409, code="NOTHING_TO_RETRY", param="eval_id")
+        return run_ids
+
+    def _secrets(self, record: EvaluationRecord, request: RetryRequest) -> dict[str, str]:
+        brought = record.evaluation.target.cluster == FROM_REQUEST
+        if brought and not request.kubeconfig_text:
+            text = "The evaluation brought its own kubeconfig, which was destroyed at its end: give it again."
+            raise RequestError(text, code="KUBECONFIG_REQUIRED", param="kubeconfig")
+        if not brought and request.kubeconfig_text:
+            text = f"The evaluation runs on the configured cluster {record.evaluation.target.cluster!r}."
+            raise RequestError(text, param="kubeconfig")
+        if request.kubeconfig_text:
+            self._intake.check_kubeconfig(request.kubeconfig_text)
+        return self._intake.secrets(request, request.kubeconfig_text)

@@ -76,7 +76,7 @@ class Reconciler:
             self._try(record.evaluation.eval_id, partial(self._settle, record))
         for brief in briefs:
             if brief.ended is not None:
-                order = {"eval_id": brief.eval_id, "outcome": brief.outcome}
+                order = {"eval_id": brief.eval_id, "outcome": brief.outcome, "attempt": brief.attempt}
                 self._try(brief.eval_id, partial(self._ends.end_evaluation, order))
         self._forget_unrecorded(set(active) - {brief.eval_id for brief in briefs})
 
@@ -97,7 +97,7 @@ class Reconciler:
             _log.exception("it could not be settled")
 
     def _settle(self, record: EvaluationRecord) -> None:
-        workflow = self._engine.find(record.evaluation.workflow_id)
+        workflow = self._engine.find(record.evaluation.instance_id)
         if workflow is None:
             self._start(record)
         elif workflow.status in ENDED and self._is_open(record):

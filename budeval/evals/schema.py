@@ -1,7 +1,7 @@
 """What callers send: validated strictly, and wrong input named by its field."""
 
 import re
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 from uuid import UUID
 
@@ -67,7 +67,46 @@ class CancelRequest(_Request):
     extract: bool = Field(default=False, description="Read the scores that are there.")
 
 
-class EvalModelInfo(_Request):
+class ModelKey(_Request):
+    """What the model's endpoint wants to see."""
+
+    api_key: SecretStr | None = Field(None, description="Kept sealed; never in histories, logs or events.")
+    secret_ref: SecretRef | None = Field(None, description="Instead of `api_key`.")
+
+    @model_validator(mode="after")
+    def _one_key(self) -> Self:
+        if (self.api_key is None) == (self.secret_ref is None):
+            raise ValueError("give either api_key or secret_ref")
+        return self
+
+    @field_validator("api_key")
+    @classmethod
+    def _sendable(cls, key: SecretStr | None) -> SecretStr | None:
+        """A key goes into an HTTP header; a newline at its end comes from files."""
+        if key is None:
+            return None
+        text = key.get_secret_value().strip()
+        if not text:
+            raise ValueError("must not be empty; an endpoint without keys takes any word, as EMPTY")
+        if not text.isascii() or not text.isprintable():
+            raise ValueError("must be printable ASCII on one line")
+        return SecretStr(text)
+
+
+class RetryRequest(ModelKey):
+    """The secrets of another attempt: those of the last one were destroyed at its end."""
+
+    kubeconfig: SecretStr | None = Field(
+        None, description="Where the evaluation brought its own: of the same cluster, JSON or YAML."
+    )
+
+    @property
+    def kubeconfig_text(self) -> str | None:
+        """The kubeconfig, None where it is missing or empty."""
+        return (self.kubeconfig.get_secret_value() or None) if self.kubeconfig else None
+
+
+class EvalModelInfo(ModelKey):
     """The model and how it is reached."""
 
     model_name: Text = Field(description="As the endpoint calls it.")
@@ -76,15 +115,7 @@ class EvalModelInfo(_Request):
             description="Base URL of an OpenAI-compatible API, as the pods reach it: `http://10.0.0.7:8000/v1`."
         )
     )
-    api_key: SecretStr | None = Field(None, description="Kept sealed; never in histories, logs or events.")
-    secret_ref: SecretRef | None = Field(None, description="Instead of `api_key`.")
     extra_args: ExtraArgs = ExtraArgs()
-
-    @model_validator(mode="after")
-    def _one_key(self) -> "EvalModelInfo":
-        if (self.api_key is None) == (self.secret_ref is None):
-            raise ValueError("give either api_key or secret_ref")
-        return self
 
     @field_validator("endpoint")
     @classmethod
@@ -109,19 +140,6 @@ class EvalModelInfo(_Request):
         if "{{" in text:
             raise ValueError("must not contain '{{'")
         return text
-
-    @field_validator("api_key")
-    @classmethod
-    def _sendable(cls, key: SecretStr | None) -> SecretStr | None:
-        """A key goes into an HTTP header; a newline at its end comes from files."""
-        if key is None:
-            return None
-        text = key.get_secret_value().strip()
-        if not text:
-            raise ValueError("must not be empty; an endpoint without keys takes any word, as EMPTY")
-        if not text.isascii() or not text.isprintable():
-            raise ValueError("must be printable ASCII on one line")
-        return SecretStr(text)
 
 
 class DatasetSource(_Request):

@@ -48,8 +48,7 @@ class Snapshots:
         # Before anything is cut from it: half a key is still one.
         shown = {run_id: _without(key, item) for run_id, item in facts.items()}
         runs = [
-            observe(run.run_id, shown.get(run.run_id)).model_dump(mode="json")
-            for run in record.evaluation.runs
+            observe(run.run_id, shown.get(run.run_id)).model_dump(mode="json") for run in record.current.runs
         ]
         snapshot = self._store.save_snapshot(eval_id, begun, lambda before: _with_what_stays(before, runs))
         if snapshot["at"] == begun.isoformat():  # otherwise the logs of a later look are there

@@ -34,6 +34,12 @@ def _active_key(eval_id: str) -> str:
     return f"active-{int(hashlib.sha256(eval_id.encode()).hexdigest(), 16) % _ACTIVE_PAGES:x}"
 
 
+def running(eval_id: str) -> RequestError:
+    """What can be done only to an evaluation that has ended."""
+    text = f"Evaluation {eval_id} has not ended. Wait for its end, or cancel it."
+    return RequestError(text, status=409, code="EVALUATION_RUNNING", param="eval_id")
+
+
 def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
@@ -90,11 +96,15 @@ class EvaluationStore:
         ]
         return [line for line in lines if line]
 
-    def end(self, eval_id: str, outcome: Outcome) -> None:
-        """The record says that the evaluation has ended. What has ended stays as it ended."""
+    def end(self, eval_id: str, outcome: Outcome, attempt: int | None = None) -> bool:
+        """The record says that the evaluation has ended. What has ended stays as it ended.
+
+        Returns:
+            False where it is at another attempt by now than the one that ended: then nothing is changed.
+        """
 
         def ended(stored: Any) -> Any:
-            if stored["ended"]:
+            if stored["ended"] or attempt not in {None, stored["evaluation"]["attempt"]}:
                 return stored
             return {
                 **stored,
@@ -102,8 +112,9 @@ class EvaluationStore:
                 "outcome": outcome.value,
             }
 
-        stored = self._sidecar.update_state(workflow_id(eval_id), ended)
-        self._save_brief(EvaluationRecord.model_validate(stored))
+        record = EvaluationRecord.model_validate(self._sidecar.update_state(workflow_id(eval_id), ended))
+        self._save_brief(record)
+        return record.ended is not None
 
     def cancel(self, eval_id: str, *, extract: bool) -> EvaluationRecord:
         """Note in the record that it shall end, unless it has. Returns the record as it is then."""
@@ -115,6 +126,36 @@ class EvaluationStore:
             return {**stored, "cancellation": {**before, "extract": before["extract"] or extract}}
 
         return EvaluationRecord.model_validate(self._sidecar.update_state(workflow_id(eval_id), asked))
+
+    def retry(self, eval_id: str, run_ids: list[str], announced: int) -> EvaluationRecord:
+        """Begin another attempt with some runs; the results of the others stay.
+
+        Args:
+            eval_id: of an evaluation that has ended.
+            run_ids: which runs.
+            announced: number of the last event so far.
+
+        Raises:
+            RequestError: EVALUATION_RUNNING (409): somebody else has begun one.
+        """
+
+        def begun(stored: Any) -> Any:
+            if not stored["ended"]:
+                raise running(eval_id)
+            kept = [item for item in stored["extraction_results"] or [] if item["run_id"] not in run_ids]
+            fresh = dict.fromkeys(
+                ("ended", "outcome", "cancellation", "extraction_status", "completeness", "headline")
+            )
+            evaluation = {**stored["evaluation"], "attempt": stored["evaluation"]["attempt"] + 1}
+            attempt = {"retried": run_ids, "announced": announced, "extraction_results": kept}
+            return {**stored, **fresh, **attempt, "evaluation": evaluation}
+
+        # Before the record: looks of the last attempt are none of this one's, and what began is looked after.
+        self._sidecar.delete_state(f"observed-{eval_id}")
+        self._sidecar.update_state(_active_key(eval_id), lambda ids: sorted({*(ids or []), eval_id}))
+        record = EvaluationRecord.model_validate(self._sidecar.update_state(workflow_id(eval_id), begun))
+        self._save_brief(record)
+        return record
 
     def update_workflow_data_in_statestore(self, workflow: str, data: dict[str, Any]) -> None:
         """Merge data into a workflow's record, as the guide has it. May be repeated without harm."""

@@ -165,6 +165,7 @@ def _state(
         workflow_id=evaluation.workflow_id,
         status=status,
         outcome=record.outcome,
+        attempt=evaluation.attempt,
         engine=evaluation.engine,
         model=evaluation.model.name,
         cluster=evaluation.target.cluster,

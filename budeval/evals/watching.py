@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from typing import Any, Protocol
 
 from budeval.domain.cluster import ClusterTarget
-from budeval.domain.evaluation import EvaluationRecord, workflow_id
+from budeval.domain.evaluation import EvaluationRecord
 from budeval.domain.observation import JobFacts
 from budeval.errors import BudevalError, ClusterError, SidecarError
 from budeval.evals.ansible_orchestrator import AnsibleOrchestrator
@@ -140,7 +140,8 @@ class WatchActivities:
             return {"closed": True, "changed": False, "trouble": None}
         records = self._present(registry["members"])
         trouble, seen = self._sight(records) if records else (None, {})
-        changed = self._wake_changed(watch_id, seen, check=trouble is not None)
+        instances = {eval_id: record.evaluation.instance_id for eval_id, record in records.items()}
+        changed = self._wake_changed(watch_id, seen, instances, check=trouble is not None)
         return {"closed": False, "changed": changed, "trouble": trouble}
 
     def _present(self, members: dict[str, Any]) -> dict[str, EvaluationRecord]:
@@ -182,12 +183,14 @@ class WatchActivities:
             return None
         return hashlib.sha256(json.dumps(snapshot["runs"], sort_keys=True).encode()).hexdigest()[:12]
 
-    def _wake_changed(self, watch_id: str, seen: dict[str, str], *, check: bool) -> bool:
+    def _wake_changed(
+        self, watch_id: str, seen: dict[str, str], instances: dict[str, str], *, check: bool
+    ) -> bool:
         """Wake those that were not yet woken for what was seen; with `check` they look for themselves."""
         woken: dict[str, str] = self._sidecar.get_state(_woken_key(watch_id)) or {}
         changed = [eval_id for eval_id, mark in seen.items() if woken.get(eval_id) != mark]
         for eval_id in changed:
-            self._wake(eval_id, {"check": check})
+            self._wake(instances[eval_id], {"check": check})
         if changed:
             self._sidecar.save_state(_woken_key(watch_id), {**woken, **seen})
         return bool(changed) and not check
@@ -217,11 +220,11 @@ class WatchActivities:
                 problem = error
         raise problem
 
-    def _wake(self, eval_id: str, data: dict[str, Any]) -> None:
+    def _wake(self, instance: str, data: dict[str, Any]) -> None:
         try:
-            self._engine.raise_event(workflow_id(eval_id), RUNS_CHANGED, data)
+            self._engine.raise_event(instance, RUNS_CHANGED, data)
         except SidecarError as error:
-            _log.warning("could not wake eval_id=%s: %s", eval_id, error)  # it looks for itself in time
+            _log.warning("could not wake workflow_id=%s: %s", instance, error)  # it looks for itself in time
 
     def _watch_id(self, target: ClusterTarget) -> str:
         """The same for those with the same credential only: nobody reads with another's rights."""

@@ -1,6 +1,7 @@
-"""Evaluations that are ended before their time, on the real stack."""
+"""Evaluations that are ended before their time, and repeated, on the real stack."""
 
 import json
+import re
 from typing import Any
 
 import httpx
@@ -18,6 +19,11 @@ _ENDLESS = 2000
 
 def _endless(name: str = "sums") -> Json:
     return dataset(name, source={"inline": evaluations.sums(_ENDLESS)})
+
+
+def _many() -> Json:
+    """Enough to be cancelled in their middle."""
+    return dataset("many", source={"inline": evaluations.sums(60)})
 
 
 def _lm_eval(*datasets: Json) -> Json:
@@ -121,3 +127,54 @@ def test_what_has_ended_cannot_be_cancelled(service: httpx.Client) -> None:
     assert answer.status_code == 409
     assert answer.json()["code"] == "EVALUATION_ENDED"
     assert json.loads(answer.text)["param"] == "eval_id"
+
+
+def _first_done(service: httpx.Client, eval_id: str, run_id: str) -> int:
+    """How many samples the engine had when it told of them first."""
+    log = service.get(f"/evals/{eval_id}/logs", params={"run_id": run_id}).raise_for_status().json()["log"]
+    told = [json.loads(line) for line in re.findall(r"BUDEVAL1-PROGRESS (\{.*\})", log)]
+    return int(next(line["done"] for line in told if line["phase"] == "infer"))
+
+
+def test_a_retry_repeats_what_was_not_whole_and_goes_on_where_it_was(
+    stack: Stack, service: httpx.Client, subscriber: Subscriber
+) -> None:
+    """One more attempt of the same evaluation: its events are numbered on, and tell its results once more."""
+    body = _lm_eval(dataset("few", source={"inline": evaluations.sums(2)}), _many())
+    few, many = (item["run_id"] for item in body["eval_datasets"])
+    eval_id = evaluations.start(service, body)
+    _has_run(service, eval_id, few, "succeeded")
+    before = _has_run(service, eval_id, many, "running")["done"]
+    _cancel(service, eval_id, extract=True)
+    evaluations.wait_for_end(service, eval_id)
+    evaluations.told(subscriber, eval_id)
+    evaluations.ended_workflow(eval_id)
+
+    answer = service.post(f"/evals/{eval_id}/retry", json={"api_key": "sk-e2e-another"})
+    again = service.post(f"/evals/{eval_id}/retry", json={"api_key": "sk-e2e-another"})
+    state = evaluations.wait_for_end(service, eval_id)
+
+    assert (answer.status_code, answer.json()["attempt"], answer.json()["status"]) == (202, 2, "RUNNING")
+    assert (again.status_code, again.json()["code"]) == (409, "EVALUATION_RUNNING")
+    assert (state["outcome"], state["attempt"], state["completeness"]["ratio"]) == ("COMPLETED", 2, 1.0)
+    found = {result["run_id"]: result for result in evaluations.results(service, eval_id)["results"]}
+    assert {run_id: result["attempt"] for run_id, result in found.items()} == {few: 1, many: 2}
+    assert _first_done(service, eval_id, many) >= before > 0
+    events = wait_for(lambda: _told_twice(subscriber, eval_id), "the last event of the second attempt")
+    assert [number for number, _, _ in events] == list(range(1, len(events) + 1))
+    assert [status for _, event, status in events if event == "evaluate_model_status"] == [
+        "STARTED",
+        "TERMINATED",
+        "STARTED",
+        "COMPLETED",
+    ]
+    assert len([event for _, event, _ in events if event == "results"]) == 2
+    assert _objects(stack, eval_id) == []
+    nothing = service.post(f"/evals/{eval_id}/retry", json={"api_key": "sk-e2e-another"})
+    assert nothing.json()["code"] in {"NOTHING_TO_RETRY", "EVALUATION_RUNNING"}  # its last word is being said
+
+
+def _told_twice(subscriber: Subscriber, eval_id: str) -> list[tuple[int, str, str]] | None:
+    events = evaluations.told(subscriber, eval_id)
+    ends = [status for _, event, status in events if event == "evaluate_model_status"]
+    return events if len(ends) == 4 else None

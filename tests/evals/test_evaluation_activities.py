@@ -269,6 +269,29 @@ def test_a_cancellation_without_extraction_says_so_of_every_run(case: Case) -> N
     ] * 2
 
 
+def test_a_retry_keeps_the_results_of_the_other_runs(case: Case) -> None:
+    """In the order of the request, and only the repeated one is looked at, extracted and stored anew."""
+    case.extracted(_document("r-1", "error"), _document("r-2", "success"))
+    case.activities.extract_eval_results({**_ORDER, "runs": [_seen("r-1"), _seen("r-2")]})
+    case.activities.end_evaluation({**_ORDER, "outcome": "PARTIAL"})
+    record = case.store.retry("e-1", ["r-1"], 12)
+    case.vault.put(record.sealed_as, {"api_key": _KEY, "kubeconfig": samples.kubeconfig(_TOKEN)})
+    before = case.result("r-2")
+
+    case.extracted({**_document("r-1", "success"), "attempt": 2})
+    said = case.activities.extract_eval_results({**_ORDER, "runs": [_seen("r-1")]})
+
+    assert said == "Extracted 2 scores from 2 runs"
+    found = case.store.load_results("e-1")
+    assert [(one["run_id"], one["status"], one["attempt"]) for one in found] == [
+        ("r-1", "success", 2),
+        ("r-2", "success", 1),
+    ]
+    assert case.result("r-2") == before
+    assert case.activities.report_results(_ORDER)["outcome"] == "COMPLETED"
+    assert case.record().extraction_status == "completed"
+
+
 # Building and deploying
 
 

@@ -64,13 +64,17 @@ class Service:
             evaluation_routes(intake, validation, EvaluationViews(self.store, sidecar))
         )
         views = EvaluationViews(self.store, sidecar)
-        application.include_router(lifecycle_routes(Lifecycle(self.store, self), views))
+        lifecycle = Lifecycle(self.store, self, sidecar, intake, vault, self.started.append)
+        application.include_router(lifecycle_routes(lifecycle, views))
         application.include_router(engine_routes(engines))
         http_errors.install(application)
         self.caller = Caller(application)
 
     def raise_event(self, workflow_id: str, event: str, data: object) -> None:
         """Nobody waits for it here."""
+
+    def find(self, _workflow_id: str) -> None:
+        """There are no workflows here."""
 
     def start(self, **changes: Any) -> Any:
         """Send a request."""
@@ -285,6 +289,37 @@ def test_a_cancellation_is_answered_with_the_state(service: Service, body: Json 
     cancellation = service.store.load(_ID).cancellation
     assert cancellation
     assert cancellation.extract is bool(body)
+
+
+def test_a_retry_is_answered_with_the_state(service: Service) -> None:
+    """Of the attempt that has begun; secrets come again and are quoted nowhere."""
+    service.start()
+    service.store.save_results(
+        _ID, [{"run_id": "r-1", "outcome": "COMPLETED"}, {"run_id": "r-2", "outcome": "FAILED"}]
+    )
+    service.store.end(_ID, Outcome.PARTIAL)
+
+    answer = service.caller.post(f"/evals/{_ID}/retry", json={"api_key": _KEY})
+
+    assert answer.status_code == 202
+    assert (answer.json()["attempt"], answer.json()["status"], answer.json()["outcome"]) == (
+        2,
+        "RUNNING",
+        None,
+    )
+    assert _KEY not in answer.text
+    assert [run.run_id for run in service.started[-1].current.runs] == ["r-2"]
+    assert service.caller.get("/evals").json()["evaluations"][0]["attempt"] == 2
+
+
+@pytest.mark.parametrize("body", [{}, {"api_key": " "}, {"api_key": "a", "secret_ref": {"name": "s"}}])
+def test_a_retry_without_one_key_is_refused(service: Service, body: Json) -> None:
+    """As a request would be."""
+    service.start()
+
+    answer = service.caller.post(f"/evals/{_ID}/retry", json=body)
+
+    assert (answer.status_code, answer.json()["code"]) == (422, "REQUEST_INVALID")
 
 
 def test_a_receipt_tells_what_became_of_each_object(service: Service) -> None:
