@@ -23,7 +23,7 @@ def _endless(name: str = "sums") -> Json:
 
 def _many() -> Json:
     """Enough to be cancelled in their middle."""
-    return dataset("many", source={"inline": evaluations.sums(60)})
+    return dataset("many", source={"inline": evaluations.sums(240)})
 
 
 def _lm_eval(*datasets: Json) -> Json:
