@@ -156,7 +156,8 @@ def _state(
     record: EvaluationRecord, events: list[Announcement], snapshot: dict[str, Any] | None
 ) -> EvaluationState:
     evaluation = record.evaluation
-    said = {event.notification.payload.event: event.notification.payload.content for event in events}
+    of_attempt = [event.notification.payload for event in events if event.number > record.announced]
+    said = {payload.event: payload.content for payload in of_attempt}
     status = _status(record.outcome)
     seen = [RunObservation.model_validate(item) for item in snapshot["runs"]] if snapshot else []
     return EvaluationState(

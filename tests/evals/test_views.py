@@ -111,6 +111,20 @@ def test_a_step_is_as_its_newest_event_says(case: Case) -> None:
     assert (state.eta_minutes, state.events) == (5, 6)
 
 
+def test_the_steps_are_those_of_the_newest_attempt(case: Case) -> None:
+    """What an earlier attempt has told is told of it no more; it counts among the events."""
+    _, orders = _begun()
+    case.announce(*orders)
+    case.store.save_results("e-1", [])
+    case.store.end("e-1", Outcome.FAILED)
+    case.store.retry("e-1", ["good"], len(orders))
+
+    state = case.views.state("e-1")
+
+    assert {step.status for step in state.steps} == {WorkflowStatus.PENDING}
+    assert (state.eta_minutes, state.events, state.attempt) == (None, len(orders), 2)
+
+
 def test_runs_are_as_the_newest_snapshot_has_them(case: Case) -> None:
     """With samples, and the reason where one cannot go on."""
     case.announce(*_begun()[1])
