@@ -14,7 +14,7 @@ MODEL_ENDPOINT = "http://10.88.0.1:8080/v1"
 SIDECAR = "http://127.0.0.1:13500"
 """The service's own."""
 _ENDED = {"COMPLETED", "FAILED", "TERMINATED"}
-_SECONDS = 420
+_SECONDS = 540
 
 Json = dict[str, Any]
 

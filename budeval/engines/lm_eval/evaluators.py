@@ -16,9 +16,10 @@ NUMBER = re.compile(r"(?:(?<![\w.)])[-\u2212])?(?:(?:\d{1,3}(?:,\d{3})+(?!\d)|\d
 NEXT_QUESTION = re.compile(r"\n\s*Question:")
 NEAR = Decimal("1e-6")
 # "A" and "I" before an ordinary word are words: "A car", "I think", "I'm".
+GOES_ON = "is|because|since|as|and|or|but|which|with|for|not|over|rather|while|where|if|so|that|than"
 LETTER = (
     r"(?:([B-HJ])(?![\w'\u2019])"
-    r"|([AI])(?![\w'\u2019])(?!\s+(?!(?:is|because|since|as|and|or)\b)[a-z]))"
+    r"|([AI])(?![\w'\u2019])(?![^\S\n]+(?!(?:" + GOES_ON + r")\b)[a-z]))"
 )
 WRAPPING = r"(?:[\s({\[*\"'`$\u201c\u2018]|</?\w{1,10}>|\\(?:text|mathrm|mathbf|boxed)\{)*"
 # "the answer is (C)", "Answer: **B**", "\boxed{D}"; the last one counts, as a model may argue first.

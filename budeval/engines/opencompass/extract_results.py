@@ -83,7 +83,7 @@ AGGREGATES = frozenset({"naive_average", "weighted_average", "harmonic_mean", *G
 NORMAL_95 = 1.959963984540054  # two-sided 95 % quantile of the normal distribution
 
 # Limits that no honest run meets; a hostile one must not use up the pod's memory or time.
-MAX_JSON = 64 * 1024 * 1024  # parsed it is some 200 MB, of the pod's 512
+MAX_JSON = 24 * 1024 * 1024  # parsed at most some 250 MB, of the pod's 512
 MAX_TEXT = 1024 * 1024
 MAX_CONFIGURATION = 512 * 1024
 MAX_ENTRIES = 50_000
@@ -1033,7 +1033,9 @@ class Judgement:
         if plan is None:
             return {}
         strange = [] if name in self._planned else [name]
-        if plan.models and not {column.name, *column.folders} & set(plan.models):
+        if plan.models and not set(map(as_in_csv, (column.name, *column.folders))) & set(
+            map(as_in_csv, plan.models)
+        ):
             strange.append(column.name)
         for what in strange:
             self._warnings.add("UNEXPECTED", f"{clip(what)} was not asked for")
@@ -1156,14 +1158,18 @@ class Judgement:
 
 def doubled_names(plan: Plan | None, warnings: Warnings) -> list[Planned]:
     """What was asked for under a name that reads as an earlier one's, which alone can be told apart."""
-    doubled, seen = [], set()
+    doubled = []
+    seen: dict[str, str] = {}
     for item in plan.datasets if plan else []:
-        if as_in_csv(item.abbr) in seen:
+        first = seen.setdefault(as_in_csv(item.abbr), item.abbr)
+        if first != item.abbr:
             doubled.append(item)
             warnings.add(
-                "DUPLICATE_DATASET", f"{clip(item.abbr)} is asked for twice, or reads as another name"
+                "DUPLICATE_DATASET", f"{clip(item.abbr)} reads as {clip(first)}, which alone can be told"
             )
-        seen.add(as_in_csv(item.abbr))
+    for abbr, times in Counter(item.abbr for item in (plan.datasets if plan else [])).items():
+        if times > 1:
+            warnings.add("DUPLICATE_DATASET", f"{clip(abbr)} is asked for {times} times")
     return doubled
 
 

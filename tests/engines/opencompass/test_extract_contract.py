@@ -249,6 +249,29 @@ def test_names_that_read_the_same_are_two_cells(tree: Tree) -> None:
     assert "DUPLICATE_DATASET" in _codes(document)
 
 
+def test_a_dataset_that_is_asked_for_twice_is_one_score_and_a_warning(tree: Tree) -> None:
+    """[16] Nothing is missing."""
+    tree.plan({"abbr": "a"}, {"abbr": "a"})
+    tree.summary(f"{HEAD},m1", _A)
+
+    document = tree.read()
+
+    assert (document["status"], len(document["scores"])) == ("success", 1)
+    assert _codes(document) == ["DUPLICATE_DATASET"]
+
+
+def test_models_whose_names_have_commas_are_those_that_were_asked_for(tree: Tree) -> None:
+    """Also those that have left nothing: the run is no success without them."""
+    tree.plan({"abbr": "d"}, models=("a,1", "b,2", "c,3"))
+    tree.summary(f"{HEAD},a 1,b 2,c 3", "d,111111,accuracy,gen,50.00,-,-")
+    tree.result("a,1/d", {"accuracy": 50})
+
+    document = tree.read()
+
+    assert (document["status"], document["code"]) == ("error", "PARTLY_SCORED")
+    assert not any(cell.get("unexpected") for cell in document["cells"])
+
+
 def test_a_surprise_costs_no_planned_cell(tree: Tree) -> None:
     """Whatever goes wrong here: what was asked for is missing, not forgotten."""
     tree.plan({"abbr": "a", "dataset_id": "team/a", "unit": []})
