@@ -13,7 +13,16 @@ from typer.core import TyperGroup
 
 from budeval import cli_lifecycle
 from budeval import cli_output as output
-from budeval.cli_base import INTERRUPTED, AsJson, EvalId, client_of, exit_unless, watch_to_the_end
+from budeval.cli_base import (
+    INTERRUPTED,
+    AsJson,
+    EvalId,
+    Watch,
+    client_of,
+    exit_unless,
+    show,
+    watch_to_the_end,
+)
 from budeval.cli_compare import gate, print_comparison
 from budeval.cli_request import DEFAULT_KEY_VARIABLE, Flags, request_document
 from budeval.client import ApiError, BudevalClient, ServiceUnreachableError, succeeded
@@ -151,7 +160,7 @@ def submit(  # noqa: PLR0913, PLR0917 - one for each flag
     engine: EngineName = None,
     eval_id: OwnId = None,
     *,
-    watch: Annotated[bool, typer.Option("--watch", help="Watch it until it has ended.")] = False,
+    watch: Watch = False,
 ) -> None:
     """Start an evaluation from a request file or from flags; flags win. Prints its id."""
     flags = Flags(
@@ -208,10 +217,7 @@ def watch(context: typer.Context, eval_id: EvalId) -> None:
 def status(context: typer.Context, eval_id: EvalId, *, as_json: AsJson = False) -> None:
     """How far an evaluation is; exits 1 if it has ended without all its scores."""
     state = client_of(context).state(eval_id)
-    if as_json:
-        typer.echo(state.model_dump_json(indent=2))
-    else:
-        output.print_state(state)
+    show(state, output.print_state, as_json=as_json)
     exit_unless(succeeded(state.outcome) or (state.outcome is None and state.status not in ENDED))
 
 
@@ -253,10 +259,7 @@ def compare(
 ) -> None:
     """Whether CANDIDATE is better or worse than BASE by more than chance, dataset by dataset."""
     report = client_of(context).compare(base, candidate, alpha)
-    if as_json:
-        typer.echo(report.model_dump_json(indent=2))
-    else:
-        print_comparison(report)
+    show(report, print_comparison, as_json=as_json)
     if fail_if_worse:
         raise typer.Exit(gate(report))
 

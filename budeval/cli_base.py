@@ -1,8 +1,10 @@
 """What the commands of `budeval` share: their client, their exit codes, the arguments that many have."""
 
-from typing import Annotated
+from collections.abc import Callable
+from typing import Annotated, TypeVar
 
 import typer
+from pydantic import BaseModel
 
 from budeval import cli_output as output
 from budeval.client import BudevalClient
@@ -12,6 +14,9 @@ WRONG, INTERRUPTED = 1, 130
 
 EvalId = Annotated[str, typer.Argument(metavar="EVAL_ID", help="Id of the evaluation.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Watch = Annotated[bool, typer.Option("--watch", help="Watch it until it has ended.")]
+
+_Answer = TypeVar("_Answer", bound=BaseModel)
 
 
 def client_of(context: typer.Context) -> BudevalClient:
@@ -20,12 +25,20 @@ def client_of(context: typer.Context) -> BudevalClient:
     return client
 
 
+def show(answer: _Answer, for_people: Callable[[_Answer], None], *, as_json: bool) -> None:
+    """Print an answer of the service, whole as JSON or as people read it."""
+    if as_json:
+        typer.echo(answer.model_dump_json(indent=2))
+    else:
+        for_people(answer)
+
+
 def watch_to_the_end(context: typer.Context, eval_id: str) -> None:
     """Show an evaluation until it has ended; the exit code says how."""
-    from budeval.cli_watch import watch as show  # noqa: PLC0415 - rich's bars only where they are drawn
+    from budeval.cli_watch import watch  # noqa: PLC0415 - rich's bars only where they are drawn
 
     try:
-        done = show(client_of(context), eval_id)
+        done = watch(client_of(context), eval_id)
     except KeyboardInterrupt as error:
         goes_on = f"The evaluation goes on; `budeval watch {eval_id}` shows it again."
         output.print_note(f"Stopped watching only. {goes_on}")

@@ -6,9 +6,8 @@ from typing import Annotated
 import typer
 
 from budeval import cli_output as output
-from budeval.cli_base import AsJson, EvalId, client_of, exit_unless, watch_to_the_end
-from budeval.cli_request import DEFAULT_KEY_VARIABLE, api_key_of
-from budeval.errors import RequestError
+from budeval.cli_base import AsJson, EvalId, Watch, client_of, exit_unless, show, watch_to_the_end
+from budeval.cli_request import DEFAULT_KEY_VARIABLE, api_key_of, text_of
 
 
 def add_commands(app: typer.Typer) -> None:
@@ -22,7 +21,7 @@ def cancel(
     eval_id: EvalId,
     *,
     extract: Annotated[bool, typer.Option("--extract", help="Read the scores that are there.")] = False,
-    watch: Annotated[bool, typer.Option("--watch", help="Watch it until it has ended.")] = False,
+    watch: Watch = False,
 ) -> None:
     """End an evaluation before its time: its pods are freed at once. May be repeated."""
     state = client_of(context).cancel(eval_id, extract=extract)
@@ -42,28 +41,19 @@ def retry(
         Path | None, typer.Option(help="File with the kubeconfig, if the evaluation brought its own.")
     ] = None,
     *,
-    watch: Annotated[bool, typer.Option("--watch", help="Watch it until it has ended.")] = False,
+    watch: Watch = False,
 ) -> None:
     """Repeat the runs of an evaluation that have no whole result; each goes on with what it had."""
-    state = client_of(context).retry(eval_id, api_key_of(api_key_env), _text(kubeconfig))
+    brought = text_of(kubeconfig, "--kubeconfig") if kubeconfig else None
+    state = client_of(context).retry(eval_id, api_key_of(api_key_env), brought)
     pending = sum(run.get("state") == "pending" for run in state.runs.values())
     output.print_note(f"Attempt {state.attempt} has begun with {pending} of {len(state.runs)} runs.")
     if watch:
         watch_to_the_end(context, eval_id)
 
 
-def _text(file: Path | None) -> str | None:
-    try:
-        return file.read_text(encoding="utf-8") if file else None
-    except (OSError, UnicodeDecodeError) as error:
-        raise RequestError(f"{file} cannot be read: {error}.", param="--kubeconfig") from error
-
-
 def receipt(context: typer.Context, eval_id: EvalId, *, as_json: AsJson = False) -> None:
     """What was made on the cluster and became of it; exits 1 if something of an ended evaluation is left."""
     found = client_of(context).receipt(eval_id)
-    if as_json:
-        typer.echo(found.model_dump_json(indent=2))
-    else:
-        output.print_receipt(found)
+    show(found, output.print_receipt, as_json=as_json)
     exit_unless(found.clean or not found.ended)

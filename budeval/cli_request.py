@@ -62,7 +62,7 @@ def request_document(file: str | None, flags: Flags) -> Document:
 
 
 def _read_request(file: str) -> Document:
-    text = sys.stdin.read() if file == STDIN else _text(Path(file))
+    text = sys.stdin.read() if file == STDIN else text_of(Path(file))
     document = _parsed(text, file)
     if not isinstance(document, dict):
         raise RequestError(f"{file} is no request: it must be one JSON or YAML object.", param="FILE")
@@ -134,7 +134,7 @@ def _dataset(text: str) -> Document:
 
 
 def _rows(path: Path) -> str:
-    rows = _text(path)
+    rows = text_of(path)
     if len(rows.encode()) > INLINE_LIMIT:
         advice = "Put it on the claim, and give its path in a request file."
         text = f"{path} has more than {INLINE_LIMIT // 1024} KiB. {advice}"
@@ -142,13 +142,18 @@ def _rows(path: Path) -> str:
     return rows
 
 
-def _text(path: Path) -> str:
+def text_of(path: Path, param: str | None = None) -> str:
+    """A text file; `param` is the option that names it, for errors.
+
+    Raises:
+        RequestError: it cannot be read.
+    """
     try:
         return path.read_text(encoding="utf-8-sig")
     except OSError as error:
-        raise RequestError(f"{path} cannot be read: {error.strerror}.") from error
+        raise RequestError(f"{path} cannot be read: {error.strerror}.", param=param) from error
     except UnicodeDecodeError as error:
-        raise RequestError(f"{path} is not UTF-8 text.") from error
+        raise RequestError(f"{path} is not UTF-8 text.", param=param) from error
 
 
 def _set_limits(flags: Flags, document: Document) -> None:

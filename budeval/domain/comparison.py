@@ -132,10 +132,9 @@ def _tested(pairing: Pairing) -> Difference:
     result.reason = _why_not(base, candidate)
     if result.reason or base is None or candidate is None:
         return result
-    paired = _paired(base.cell.get("verdicts"), candidate.cell.get("verdicts"))
     result.difference = (candidate.share or 0.0) - (base.share or 0.0)
-    if paired:
-        _test_paired(result, *paired)
+    if _same_items(base, candidate):
+        _test_paired(result, base, candidate)
     else:
         _test_unpaired(result, base, candidate)
     return result
@@ -159,7 +158,7 @@ def _why_not(base: Measure | None, candidate: Measure | None) -> str | None:
 
 def _other_samples(base: Measure, candidate: Measure) -> str | None:
     """Why two scores are not of the same samples; None where they are."""
-    if _paired(base.cell.get("verdicts"), candidate.cell.get("verdicts")) is not None:
+    if _same_items(base, candidate):
         return None
     if base.samples != candidate.samples:
         return f"the number of samples differs: {base.samples} and {candidate.samples}"
@@ -168,21 +167,20 @@ def _other_samples(base: Measure, candidate: Measure) -> str | None:
     return None if base.rows == candidate.rows else "the rows are others"
 
 
-def _paired(base: dict[str, Any] | None, candidate: dict[str, Any] | None) -> tuple[int, int] | None:
-    """How many samples only the base, and only the candidate had right; None where the items differ."""
-    if (
-        not base
-        or not candidate
-        or (base["items"], base["count"]) != (candidate["items"], candidate["count"])
-    ):
-        return None
-    pairs = list(zip(unpacked(base), unpacked(candidate), strict=True))
-    return sum(one and not other for one, other in pairs), sum(other and not one for one, other in pairs)
+def _same_items(base: Measure, candidate: Measure) -> bool:
+    """Whether both have a verdict on each of the same samples."""
+    ours, theirs = base.cell.get("verdicts"), candidate.cell.get("verdicts")
+    if not ours or not theirs:
+        return False
+    return bool((ours["items"], ours["count"]) == (theirs["items"], theirs["count"]))
 
 
-def _test_paired(result: Difference, only_base: int, only_candidate: int) -> None:
+def _test_paired(result: Difference, base: Measure, candidate: Measure) -> None:
     from statsmodels.stats.contingency_tables import mcnemar  # noqa: PLC0415 - seconds to import
 
+    pairs = list(zip(*(unpacked(measure.cell["verdicts"]) for measure in (base, candidate)), strict=True))
+    only_base = sum(one and not other for one, other in pairs)
+    only_candidate = sum(other and not one for one, other in pairs)
     result.method = "mcnemar_exact"
     result.counts = {"only_base": only_base, "only_candidate": only_candidate}
     table = [[0, only_base], [only_candidate, 0]]

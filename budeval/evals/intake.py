@@ -25,7 +25,7 @@ from budeval.domain.evaluation import (
 from budeval.engines.base import Engine
 from budeval.errors import ClusterError, RequestError
 from budeval.evals.clusters import Clusters
-from budeval.evals.schema import EvalDataset, EvaluationRequest, ModelKey, RetryRequest, SecretRef
+from budeval.evals.schema import EvalDataset, EvaluationRequest, ModelKey, SecretRef
 from budeval.evals.store import EvaluationStore, rows_digest
 from budeval.runtime.logs import about
 from budeval.runtime.vault import Vault
@@ -74,7 +74,7 @@ class Intake:
         existing = self._store.find(evaluation.eval_id)
         if existing is None:
             sealed = sealed_as(evaluation.eval_id, digest)
-            self._vault.put(sealed, self.secrets(request.eval_model_info, request.kubeconfig_text))
+            self._vault.put(sealed, self.secrets_of(request))
             self._keep_rows(request)
             created = datetime.now(UTC).isoformat(timespec="seconds")
             # Before the record: what is on the list without one is passed over, one without a list is lost.
@@ -118,16 +118,24 @@ class Intake:
             labels=request.labels,
         )
 
-    def secrets(self, model: ModelKey, kubeconfig: str | None) -> dict[str, str]:
+    def secrets_of(self, request: EvaluationRequest) -> dict[str, str]:
+        """`secrets` of a request."""
+        return self.secrets(request.eval_model_info, request.kubeconfig_text, "eval_model_info.secret_ref")
+
+    def secrets(self, model: ModelKey, kubeconfig: str | None, param: str) -> dict[str, str]:
         """API key and kubeconfig as they are sealed, references followed.
+
+        Args:
+            model: has the key.
+            kubeconfig: if there is one.
+            param: where the caller has the reference, for errors.
 
         Raises:
             RequestError: SECRET_UNKNOWN.
         """
         if model.secret_ref:
             values = self._read_secret(model.secret_ref.name)
-            within = "" if isinstance(model, RetryRequest) else "eval_model_info."
-            secrets = {"api_key": _referred(model.secret_ref, values, f"{within}secret_ref")}
+            secrets = {"api_key": _referred(model.secret_ref, values, param)}
         else:
             secrets = {"api_key": model.api_key.get_secret_value() if model.api_key else ""}
         if kubeconfig:

@@ -121,4 +121,4 @@ class Lifecycle:
             raise RequestError(text, param="kubeconfig")
         if request.kubeconfig_text:
             self._intake.check_kubeconfig(request.kubeconfig_text)
-        return self._intake.secrets(request, request.kubeconfig_text)
+        return self._intake.secrets(request, request.kubeconfig_text, "secret_ref")

@@ -152,7 +152,7 @@ class EvaluationStore:
 
         # Before the record: looks of the last attempt are none of this one's, and what began is looked after.
         self._sidecar.delete_state(f"observed-{eval_id}")
-        self._sidecar.update_state(_active_key(eval_id), lambda ids: sorted({*(ids or []), eval_id}))
+        self._activate(eval_id)
         record = EvaluationRecord.model_validate(self._sidecar.update_state(workflow_id(eval_id), begun))
         self._save_brief(record)
         return record
@@ -280,7 +280,7 @@ class EvaluationStore:
             eval_id: which.
             day: of its creation, `2026-11-23`.
         """
-        self._sidecar.update_state(_active_key(eval_id), lambda ids: sorted({*(ids or []), eval_id}))
+        self._activate(eval_id)
         self._sidecar.update_state(_DAYS_KEY, lambda days: sorted({*(days or []), day}))
         number = 0
         while not self._add_to_page(eval_id, f"index-{day}-{number}"):
@@ -297,6 +297,9 @@ class EvaluationStore:
         """Evaluations that have not ended, or whose end was cut off before all of it was done."""
         pages = self._sidecar.get_states([f"active-{page:x}" for page in range(_ACTIVE_PAGES)])
         return [eval_id for page in pages for eval_id in page or []]
+
+    def _activate(self, eval_id: str) -> None:
+        self._sidecar.update_state(_active_key(eval_id), lambda ids: sorted({*(ids or []), eval_id}))
 
     def deactivate(self, eval_id: str) -> None:
         """There is nothing left to do for it."""

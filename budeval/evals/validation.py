@@ -34,7 +34,7 @@ class Validation:
     def _checks(self, request: EvaluationRequest) -> Iterator[Check]:
         try:
             evaluation = self._intake.check(request)
-            secrets = self._intake.secrets(request.eval_model_info, request.kubeconfig_text)
+            secrets = self._intake.secrets_of(request)
         except BudevalError as error:
             yield Check(name="request", ok=False, code=error.code, message=error.message)
             return

@@ -82,7 +82,7 @@ class Metric(NamedTuple):
 
 def judge_run(base: str) -> dict[str, Any]:
     """Status, scores, cells and warnings of a run whose directory is there."""
-    plan = read_plan(os.path.join(base, ".budeval", "plan.json"))
+    plan = read_plan(base)
     warnings = Warnings()
     attempt = {**about_run(base, plan, warnings), "warnings": warnings.listed()}
     path = newest_results(base, plan)
@@ -170,12 +170,12 @@ class Judgement:
         try:
             for sample in self._samples(task):
                 if sample.get("filter") == metric.filter:
-                    place = int_or_none(sample.get("doc_id"))
+                    place = int_or_none(sample.get("doc_id")) or 0
                     reply = only(only(sample.get("resps", UNKNOWN)))
-                    replies.add((0, place or 0), prompt_of(sample), sample.get("target"), reply)
+                    replies.add((0, place), prompt_of(sample), sample.get("target"), reply)
                     if isinstance(reply, str):
                         readings.append((option(said([reply])) or "", str(sample.get("target"))))
-                    marks.append((place or 0, sample.get(metric.name)))
+                    marks.append((place, sample.get(metric.name)))
         except TooLarge as error:
             self._warnings.add("PREDICTIONS_UNCHECKED", f"{clip(task)}: {error}")
             return NO_MARKS

@@ -357,8 +357,8 @@ def extract_run(engine: Engine, root: str, eval_id: str, run_id: str) -> dict[st
         reason = str(error) if isinstance(error, Unreadable) else type(error).__name__
         text = f"Results cannot be read: {clip(reason)}"
         plan = plan_if_readable(base)
-        told = without_scores(plan, "RESULTS_UNREADABLE", text, lambda: None)
-        return {**answer, "planned": plan is not None, **told}
+        missing = without_scores(plan, "RESULTS_UNREADABLE", text, lambda: None)
+        return {**answer, "planned": plan is not None, **missing}
 
 
 def within_limit(document: dict[str, Any]) -> dict[str, Any]:
@@ -510,7 +510,7 @@ class Run:
 
     def __init__(self, base: str) -> None:
         self.base = base
-        self.plan = read_plan(os.path.join(base, ".budeval", "plan.json"))
+        self.plan = read_plan(base)
         inner = [path for name, path in directories(base) if not name.startswith(".")]
         self.experiments = [Experiment(path) for path in (base, *inner)]
         self.summaries = [found for experiment in self.experiments for found in experiment.summaries()]
@@ -548,8 +548,9 @@ def newest_tail(logs: list[str]) -> str | None:
     return log_tail(max(logs, key=lambda path: (modified(path), path))) if logs else None
 
 
-def read_plan(path: str) -> Plan | None:
-    """The plan, None where there is none."""
+def read_plan(base: str) -> Plan | None:
+    """The plan of a run, None where there is none."""
+    path = os.path.join(base, ".budeval", "plan.json")
     if not os.path.lexists(path):
         return None
     plan = read_json(path)
@@ -582,7 +583,7 @@ def read_plan(path: str) -> Plan | None:
 def plan_if_readable(base: str) -> Plan | None:
     """The plan of a run of which something else could not be read."""
     try:
-        return read_plan(os.path.join(base, ".budeval", "plan.json"))
+        return read_plan(base)
     except Unreadable:
         return None
 
@@ -1033,9 +1034,8 @@ class Judgement:
         if plan is None:
             return {}
         strange = [] if name in self._planned else [name]
-        if plan.models and not set(map(as_in_csv, (column.name, *column.folders))) & set(
-            map(as_in_csv, plan.models)
-        ):
+        asked_models = set(map(as_in_csv, plan.models))
+        if asked_models and asked_models.isdisjoint(map(as_in_csv, (column.name, *column.folders))):
             strange.append(column.name)
         for what in strange:
             self._warnings.add("UNEXPECTED", f"{clip(what)} was not asked for")
@@ -1158,16 +1158,16 @@ class Judgement:
 
 def doubled_names(plan: Plan | None, warnings: Warnings) -> list[Planned]:
     """What was asked for under a name that reads as an earlier one's, which alone can be told apart."""
+    datasets = plan.datasets if plan else []
     doubled = []
     seen: dict[str, str] = {}
-    for item in plan.datasets if plan else []:
+    for item in datasets:
         first = seen.setdefault(as_in_csv(item.abbr), item.abbr)
         if first != item.abbr:
             doubled.append(item)
-            warnings.add(
-                "DUPLICATE_DATASET", f"{clip(item.abbr)} reads as {clip(first)}, which alone can be told"
-            )
-    for abbr, times in Counter(item.abbr for item in (plan.datasets if plan else [])).items():
+            text = f"{clip(item.abbr)} reads as {clip(first)}, which alone can be told"
+            warnings.add("DUPLICATE_DATASET", text)
+    for abbr, times in Counter(item.abbr for item in datasets).items():
         if times > 1:
             warnings.add("DUPLICATE_DATASET", f"{clip(abbr)} is asked for {times} times")
     return doubled
@@ -1311,20 +1311,14 @@ def measured(
     near = HALF_A_DIGIT if marks.rounded else 0.0
     fits = [unit for unit, scale in scales.items() if count and close(value, scale * share, near)]
     unit = planned_unit or unit_by_name(metric, value)
-    doubt = None
     if fits and unit not in fits:
         unit = fits[0] if len(fits) == 1 else None
-    elif unit in RANGES and not 0 <= value <= RANGES[unit]:
-        doubt = f"{value!r} is no {unit}"
-    elif planned_unit and count and not fits:
-        doubt = (
-            f"{value!r} is not the {planned_unit} of its {count} verdicts, {sum(marks.right)} of them right"
-        )
-    if doubt:
-        unit = None
     found: dict[str, Any] = {"state": "scored", "score": value, "unit": unit}
-    if doubt:
-        found["doubt"] = doubt
+    if unit in RANGES and not 0 <= value <= RANGES[unit]:
+        found.update(unit=None, doubt=f"{value!r} is no {unit}")
+    elif planned_unit and count and not fits:
+        counted = f"its {count} verdicts, {sum(marks.right)} of them right"
+        found.update(unit=None, doubt=f"{value!r} is not the {planned_unit} of {counted}")
     if count:
         found["samples"] = count
     if unit in fits:

@@ -1,9 +1,12 @@
 """How replies are compared with reference answers."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from budeval.domain.evaluation import Evaluator
 from budeval.engines.lm_eval import evaluators
+from budeval.engines.opencompass.extract_results import without_reasoning
 
 
 @pytest.mark.parametrize(
@@ -76,6 +79,12 @@ def test_a_reply_is_right_or_wrong(evaluator: str, reply: str, answer: str, righ
     judge = getattr(evaluators, evaluator)
 
     assert judge({"budeval_answer": answer}, [reply]) == {"accuracy": right}
+
+
+@given(st.lists(st.sampled_from(["<think>", "</think>", "a", " ", "\n"]), max_size=12).map("".join))
+def test_reasoning_is_what_the_extractor_takes_for_it(reply: str) -> None:
+    """Two files of which each must stand alone have the rule; it is one."""
+    assert evaluators.said([reply]) == without_reasoning(reply)
 
 
 def test_there_is_one_for_each_name_that_requests_may_give() -> None:
