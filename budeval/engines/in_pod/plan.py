@@ -12,6 +12,7 @@ import re
 from typing import Any
 
 from budeval.engines.in_pod.files import write
+from budeval.engines.in_pod.provenance import now
 
 PLANNED = ("abbr", "dataset_id", "rows", "rows_there", "unit", "sha256", "rows_sha256", "evaluator")
 
@@ -21,6 +22,7 @@ def write_plan(spec: dict[str, Any], models: list[str], planned: list[dict[str, 
     plan = {
         "schema": 1,
         "attempt": spec["attempt"],
+        "written": now(),
         "models": models,
         "datasets": [{name: item.get(name) for name in PLANNED} for item in planned],
         **more,

@@ -10,10 +10,10 @@ import re
 from decimal import Decimal
 
 ANSWER = "budeval_answer"
-THOUGHT = re.compile(r"<think>.*?</think>", re.DOTALL)
+THOUGHT_BEGINS, THOUGHT_ENDS = "<think>", "</think>"
 # A hyphen after a digit, a letter or a bracket is no sign: "pages 3-5".
 NUMBER = re.compile(r"(?:(?<![\w.)])[-\u2212])?(?:(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?|(?<!\d)\.\d+)")
-NEXT_QUESTION = re.compile(r"\n\s*Question:")
+NEXT_QUESTION = re.compile(r"\n[^\S\n]*Question:")
 NEAR = Decimal("1e-6")
 # "A" and "I" before an ordinary word are words: "A car", "I think", "I'm".
 GOES_ON = "is|because|since|as|and|or|but|which|with|for|not|over|rather|while|where|if|so|that|than"
@@ -24,7 +24,7 @@ LETTER = (
 WRAPPING = r"(?:[\s({\[*\"'`$\u201c\u2018]|</?\w{1,10}>|\\(?:text|mathrm|mathbf|boxed)\{)*"
 # "the answer is (C)", "Answer: **B**", "\boxed{D}"; the last one counts, as a model may argue first.
 CONCLUDED = re.compile(
-    r"(?:(?i:answer|choice|option)\s*(?i:is|would\s+be|must\s+be|[:=])\s*(?i:option|choice)?:?|\\boxed\{)"
+    r"(?:(?i:answer|choice|option)\s*(?i:is|would\s+be|must\s+be|[:=])(?:\s*(?i:option|choice))?:?|\\boxed\{)"
     + WRAPPING
     + LETTER
 )
@@ -61,9 +61,15 @@ def option(text: str) -> str | None:
 def said(replies: list[str]) -> str:
     """The reply without its reasoning, by OpenCompass' rule (`extract-non-reasoning-content`)."""
     reply = replies[0]
-    if "<think>" not in reply:
-        return reply.rpartition("</think>")[2].strip()
-    return THOUGHT.sub("", reply).strip()
+    if THOUGHT_BEGINS not in reply:
+        return reply.rpartition(THOUGHT_ENDS)[2].strip()
+    kept = []
+    rest = 0
+    # Not by a regular expression: where thoughts begin and none ends, each would look for its end.
+    while (begin := reply.find(THOUGHT_BEGINS, rest)) >= 0 and (end := reply.find(THOUGHT_ENDS, begin)) >= 0:
+        kept.append(reply[rest:begin])
+        rest = end + len(THOUGHT_ENDS)
+    return "".join([*kept, reply[rest:]]).strip()
 
 
 def same_number(number: str, answer: str) -> bool:

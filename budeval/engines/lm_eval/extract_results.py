@@ -37,9 +37,9 @@ from budeval.engines.opencompass.extract_results import (
     Warnings,
     about_run,
     as_list,
+    asked_once,
     blank_cell,
     clip,
-    doubled_names,
     files_below,
     finite,
     int_or_none,
@@ -63,7 +63,8 @@ RESULTS = re.compile(r"(?:.*/)?results_([^/]+)\.json", re.DOTALL)
 STDERR = "_stderr"
 # Metrics that lm-eval gives as a share of 1; of others only their documentation tells.
 F1 = "f1"  # no mean of its samples' values
-FRACTIONS = frozenset({"acc", "acc_norm", "accuracy", "exact_match", "em", F1})
+FRACTIONS = frozenset({"acc", "acc_norm", "accuracy", "exact_match"})
+MOSTLY_FRACTIONS = frozenset({"em", F1})  # SQuAD's are in percent
 MAX_SAMPLES = 512 * 1024 * 1024  # read line by line
 
 
@@ -112,12 +113,14 @@ class Judgement:
     def __init__(self, path: str, plan: Plan | None, warnings: Warnings) -> None:
         self._path = path
         self._warnings = warnings
-        self._planned = {item.abbr: item for item in plan.datasets} if plan else {}
-        doubled_names(plan, warnings)
+        self._planned = {item.abbr: item for item in asked_once(plan, warnings)}
         document = read_json(path)
         if not isinstance(document, dict) or not isinstance(document.get("results"), dict):
             raise Unreadable("the result file has no results")
         self._document = document
+        self._subtasks = as_dict(document.get("group_subtasks"))
+        members = {name for task in self._planned for name in self._members(task)}
+        self._asked = [*self._planned, *sorted(members - self._planned.keys())]
         name = text_or_none(document.get("model_name")) or os.path.basename(os.path.dirname(path))
         self._model = plan.models[0] if plan and plan.models else name
 
@@ -129,20 +132,35 @@ class Judgement:
             raise Unreadable(f"the result file has more than {MAX_CELLS} cells")
         for task, found in results.items():
             metrics = metrics_of(found)
-            if not metrics and (task in self._planned or task not in groups):
+            if not metrics and task not in groups:
                 yield self._unscored(task, "NO_RESULT")
             for place, metric in enumerate(metrics):
                 cell = self._cell(task, metric, is_group=task in groups)
                 yield {**cell, "primary": place == 0 and task not in groups}
-        for task in self._planned:
-            if task not in results:
+        for task in self._asked:
+            if task not in results and task not in groups:
                 yield self._unscored(task, "NO_RESULT")
 
     def _groups(self) -> set[str]:
-        """Names that stand for other tasks; they repeat in `results` and in `groups`."""
-        subtasks = as_dict(self._document.get("group_subtasks"))
-        named = {name for name, inner in subtasks.items() if as_list(inner)}
-        return (named | as_dict(self._document.get("groups")).keys()) - self._planned.keys()
+        """Names that stand for other tasks; they repeat in `results` and in `groups`.
+
+        What was asked for is one only where its tasks are there instead.
+        """
+        named = {name for name, inner in self._subtasks.items() if as_list(inner)}
+        named |= as_dict(self._document.get("groups")).keys()
+        tasks = self._document["results"].keys() - named
+        return {name for name in named if name not in self._planned or tasks & self._members(name)}
+
+    def _members(self, group: str) -> set[str]:
+        """The tasks of a group, and those of its groups."""
+        found: set[str] = set()
+        waiting = [group]
+        while waiting:
+            inner = as_list(self._subtasks.get(waiting.pop()))
+            new = {name for name in inner if isinstance(name, str)} - found
+            found |= new
+            waiting += new
+        return found
 
     def _cell(self, task: str, metric: Metric, *, is_group: bool) -> Cell:
         blank = {
@@ -156,7 +174,9 @@ class Judgement:
             return {**blank, "state": "not_a_number", "reason": "NOT_A_NUMBER", "detail": text}
         planned = self._planned.get(task)
         unit = planned.unit if planned else None
-        if unit is None and metric.name in FRACTIONS:
+        if unit is None and (
+            metric.name in FRACTIONS or (metric.name in MOSTLY_FRACTIONS and 0 <= value <= 1)
+        ):
             unit = "fraction"
         marks = NO_MARKS if is_group else self._marks(task, metric, planned)
         found = measured(metric.name, value, marks, unit)
@@ -171,7 +191,7 @@ class Judgement:
             for sample in self._samples(task):
                 if sample.get("filter") == metric.filter:
                     place = int_or_none(sample.get("doc_id")) or 0
-                    reply = only(only(sample.get("resps", UNKNOWN)))
+                    reply = only(only(sample.get("resps", UNKNOWN))) if generated(sample) else UNKNOWN
                     replies.add((0, place), prompt_of(sample), sample.get("target"), reply)
                     if isinstance(reply, str):
                         readings.append((option(said([reply])) or "", str(sample.get("target"))))
@@ -208,7 +228,7 @@ class Judgement:
         version = as_dict(self._document.get("versions")).get(task)
         cell = blank_cell(task, metric, self._model, self._planned.get(task))
         cell.update(version=ABSENT if version is None else clip(str(version)), mode="gen")
-        if self._planned and task not in self._planned:
+        if self._planned and task not in self._asked:
             cell["unexpected"] = True
             self._warnings.add("UNEXPECTED", f"{clip(task)} was not asked for")
         return cell
@@ -229,12 +249,19 @@ def as_dict(value: Any) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
+def generated(sample: dict[str, Any]) -> bool:
+    """Whether the model wrote a reply. Of a likelihood the second argument is the text that it is of."""
+    return not isinstance(only(arguments_of(sample).get("arg_1")), str)
+
+
+def arguments_of(sample: dict[str, Any]) -> dict[str, Any]:
+    """Of the first request that was made of the sample."""
+    return as_dict(as_dict(sample.get("arguments")).get("gen_args_0"))
+
+
 def prompt_of(sample: dict[str, Any]) -> Any:
     """What the model was asked: of a chat the messages, as data."""
-    try:
-        prompt = only(sample["arguments"]["gen_args_0"]["arg_0"])
-    except (KeyError, TypeError):
-        return None
+    prompt = only(arguments_of(sample).get("arg_0"))
     try:
         return json.loads(prompt)
     except (ValueError, TypeError, RecursionError):

@@ -26,6 +26,7 @@ from __future__ import annotations
 
 import ast
 import base64
+import calendar
 import errno
 import functools
 import hashlib
@@ -36,6 +37,7 @@ import os
 import re
 import stat
 import sys
+import time
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -49,7 +51,7 @@ PROFILES = re.compile(r"summary_([0-9]{8}_[0-9]{6})")
 TITLE = re.compile(r"(-{3,}|#{3,}|={3,}).*", re.DOTALL)
 PART = re.compile(r"(.+)_[0-9]+", re.DOTALL)
 REPLICA = re.compile(r".*_replica[0-9]+", re.DOTALL)
-THOUGHT = re.compile(r"<think>.*?</think>", re.DOTALL)
+THOUGHT_BEGINS, THOUGHT_ENDS = "<think>", "</think>"
 REASONING = re.compile(r"</?(?:think|thinking|reasoning)>", re.IGNORECASE)
 NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 
@@ -102,6 +104,7 @@ CLOCK_STEP = 2.0  # seconds; the coarsest time stamps of a file system
 GUIDE_KEYS = ("dataset", "version", "metric", "mode", "score")
 RANGES = {"percent": 100.0, "fraction": 1.0}
 UNITS = {*RANGES, "count"}
+MEANS = frozenset({"accuracy", "acc", "acc_norm", "exact_match", "score"})  # of their samples' verdicts
 OWN_KEYS = ("dataset_id", "model", "unit", "primary", "group", "kind", "exact", "judge", "profile", "doubt")
 SAMPLE_KEYS = ("samples", "stderr", "interval")
 
@@ -253,6 +256,8 @@ class Plan(NamedTuple):
     output: str | None
     """Directory of this start, of engines that write each into one of its own."""
     written: float
+    """When, in seconds since 1970: by the file's time and by what it says itself, whichever is earlier, as a
+    copy's file time is that of the copy. 0 where it does not say."""
 
 
 class Configuration(NamedTuple):
@@ -577,7 +582,8 @@ def read_plan(base: str) -> Plan | None:
         for item in datasets
     ]
     output = text_or_none(plan.get("output"))
-    return Plan(int_or_none(attempt), planned, [str(model) for model in models], output, modified(path))
+    written = min(modified(path), seconds(plan.get("written")))
+    return Plan(int_or_none(attempt), planned, [str(model) for model in models], output, written)
 
 
 def plan_if_readable(base: str) -> Plan | None:
@@ -708,16 +714,42 @@ def plain_value(node: ast.expr) -> Any:
     return None
 
 
+def joined(parts: list[str], models: list[str]) -> list[str]:
+    """The names of columns whose header is cut at every comma: a model's own commas are put back.
+
+    Of several models that begin alike the longest counts.
+    """
+    cut = sorted((model.split(",") for model in models), key=len, reverse=True)
+    names = []
+    place = 0
+    while place < len(parts):
+        found = next((own for own in cut if parts[place : place + len(own)] == own), parts[place : place + 1])
+        names.append(",".join(found))
+        place += len(found)
+    return names
+
+
+class Names(NamedTuple):
+    """What a table may name."""
+
+    columns: list[str]
+    """All columns, in their order, where the configuration tells."""
+    models: list[str]
+    """Those that were asked for, in whatever order."""
+    datasets: set[str]
+
+
 class Table:
     """A summary's rows. There is no quoting: cells end at commas, and place alone says what is what."""
 
-    def __init__(self, summary: Summary, expected: list[str], known: set[str], warnings: Warnings) -> None:
-        """`expected`: the columns that the configuration promises; `known`: names that datasets have."""
+    def __init__(self, summary: Summary, names: Names, warnings: Warnings) -> None:
         self.summary = summary
-        self._known = known
+        self.ragged: list[str] = []
+        self._known = names.datasets
+        self._models = names.models
         self._warnings = warnings
         text = read_text(summary.path)
-        self.models, lines = self._split(text.rstrip("\n"), expected)
+        self.models, lines = self._split(text.rstrip("\n"), names.columns)
         self._width = FIXED_COLUMNS + len(self.models)
         if len(self.models) * len(lines) > MAX_CELLS:
             raise Unreadable(f"{clip(os.path.basename(summary.path))} has more than {MAX_CELLS} cells")
@@ -733,7 +765,7 @@ class Table:
         header_cells = lines[0].split(",")
         if len(header_cells) <= FIXED_COLUMNS:
             raise Unreadable(f"{clip(os.path.basename(self.summary.path))} has no column of a model")
-        return self._fit(header_cells[FIXED_COLUMNS:], lines[1:]), lines[1:]
+        return self._fit(joined(header_cells[FIXED_COLUMNS:], self._models), lines[1:]), lines[1:]
 
     def _fit(self, names: list[str], lines: list[str]) -> list[str]:
         """The names, as many as the rows have cells: a comma in a model's name tears the header only."""
@@ -755,7 +787,7 @@ class Table:
                 if self._may_go_on("\n".join([*pending, line])):
                     pending.append(line)
                     continue
-                self._warnings.add("ROW_RAGGED", "\n".join([*pending, line]))
+                self._reject("\n".join([*pending, line]))
                 pending = []
                 continue
             alone = line.split(",")
@@ -765,16 +797,21 @@ class Table:
                 and alone[0] in self._known
                 and len(alone) == self._width
             ):
-                self._warnings.add("ROW_RAGGED", "\n".join(pending))
+                self._reject("\n".join(pending))
                 cells = alone
             pending = []
             whole = self._whole(cells)
             if whole is None:
-                self._warnings.add("ROW_RAGGED", ",".join(cells))
+                self._reject(",".join(cells))
             else:
                 yield whole
         if pending:
-            self._warnings.add("ROW_RAGGED", "\n".join(pending))
+            self._reject("\n".join(pending))
+
+    def _reject(self, text: str) -> None:
+        """Nothing tells which of its cells is which."""
+        self.ragged.append(text)
+        self._warnings.add("ROW_RAGGED", text)
 
     def _may_go_on(self, text: str) -> bool:
         """Whether a short line may be the begin of a name with a newline in it: a name has no comma."""
@@ -806,7 +843,8 @@ class Judgement:
         known = {*asked, *(name.rpartition("/")[2] for name in self._experiment.results)}
         known |= set(map(as_in_csv, known))
         expected = list(dict.fromkeys(label for label, _ in self._experiment.configuration.models))
-        self._tables = [Table(summary, expected, known, warnings) for summary in summaries]
+        names = Names(expected, run.plan.models if run.plan else [], known)
+        self._tables = [Table(summary, names, warnings) for summary in summaries]
         for table in self._tables:
             for name, times in Counter(table.models).items():
                 if times > 1:
@@ -899,13 +937,25 @@ class Judgement:
                 if (name, clip(column.name)) not in named:
                     cells += self._unlisted(name, column)
         for item in self._doubled:
-            for column in self._columns:
-                blank = {"_row": "", **blank_cell(item.abbr, ABSENT, column.name, item)}
-                cells.append({**blank, "state": "missing", "reason": "NAME_AMBIGUOUS"})
+            cells += self._missing(item.abbr, item, "NAME_AMBIGUOUS")
+        for name in self._in_ragged_rows():
+            cells += self._missing(name, None, "ROW_RAGGED")
         mark_groups(cells, self._experiment.configuration.deviations)
         for cell in cells:
             del cell["_row"]
         return cells
+
+    def _missing(self, name: str, planned: Planned | None, reason: str) -> Iterator[Cell]:
+        for column in self._columns:
+            blank = blank_cell(name, ABSENT, column.name, planned)
+            yield {"_row": "", **blank, "state": "missing", "reason": reason}
+
+    def _in_ragged_rows(self) -> list[str]:
+        """Datasets of which nothing but a row that cannot be read tells; others are missed by their names."""
+        rows = [] if self._asked_names else [text for table in self._tables for text in table.ragged]
+        names = dict.fromkeys(as_in_csv(text.partition(",")[0]) for text in rows)
+        read = {row.name for table in self._tables for row in table.rows}
+        return [name for name in names if name not in read and name not in self._requested]
 
     def _of_table(self, table: Table) -> Iterator[Cell]:
         columns = {column.name: column for column in self._columns}
@@ -1158,7 +1208,7 @@ class Judgement:
 
 def doubled_names(plan: Plan | None, warnings: Warnings) -> list[Planned]:
     """What was asked for under a name that reads as an earlier one's, which alone can be told apart."""
-    datasets = plan.datasets if plan else []
+    datasets = asked_once(plan, warnings)
     doubled = []
     seen: dict[str, str] = {}
     for item in datasets:
@@ -1167,10 +1217,16 @@ def doubled_names(plan: Plan | None, warnings: Warnings) -> list[Planned]:
             doubled.append(item)
             text = f"{clip(item.abbr)} reads as {clip(first)}, which alone can be told"
             warnings.add("DUPLICATE_DATASET", text)
+    return doubled
+
+
+def asked_once(plan: Plan | None, warnings: Warnings) -> list[Planned]:
+    """The datasets of a plan; a warning for each that is there twice."""
+    datasets = plan.datasets if plan else []
     for abbr, times in Counter(item.abbr for item in datasets).items():
         if times > 1:
             warnings.add("DUPLICATE_DATASET", f"{clip(abbr)} is asked for {times} times")
-    return doubled
+    return datasets
 
 
 def own_names(asked: list[str], *found: Iterable[str]) -> dict[str, str]:
@@ -1259,9 +1315,15 @@ def one_for_many(pairs: list[tuple[str, str]]) -> str | None:
 
 def without_reasoning(reply: str) -> str:
     """What OpenCompass' `extract-non-reasoning-content` leaves of a reply."""
-    if "<think>" not in reply:
-        return reply.rpartition("</think>")[2].strip()
-    return THOUGHT.sub("", reply).strip()
+    if THOUGHT_BEGINS not in reply:
+        return reply.rpartition(THOUGHT_ENDS)[2].strip()
+    kept = []
+    rest = 0
+    # Not by a regular expression: where thoughts begin and none ends, each would look for its end.
+    while (begin := reply.find(THOUGHT_BEGINS, rest)) >= 0 and (end := reply.find(THOUGHT_ENDS, begin)) >= 0:
+        kept.append(reply[rest:begin])
+        rest = end + len(THOUGHT_ENDS)
+    return "".join([*kept, reply[rest:]]).strip()
 
 
 def plain_text(value: Any, depth: int = 0) -> str:
@@ -1303,7 +1365,7 @@ def measured(
 
     `samples` counts the verdicts. `stderr`, the 95 % interval (Wilson's: it stays within the range and is not
     empty where all samples agree) and the packed verdicts are given where the score is their mean, like
-    accuracy. A value that its planned unit or its own verdicts deny gets no unit, but a `doubt`.
+    accuracy. A value that its planned unit or, of `MEANS`, its own verdicts deny gets no unit, but a `doubt`.
     """
     count = len(marks.right)
     scales = {**RANGES, "count": float(count)}
@@ -1316,7 +1378,7 @@ def measured(
     found: dict[str, Any] = {"state": "scored", "score": value, "unit": unit}
     if unit in RANGES and not 0 <= value <= RANGES[unit]:
         found.update(unit=None, doubt=f"{value!r} is no {unit}")
-    elif planned_unit and count and not fits:
+    elif planned_unit and count and not fits and metric in MEANS:
         counted = f"its {count} verdicts, {sum(marks.right)} of them right"
         found.update(unit=None, doubt=f"{value!r} is not the {planned_unit} of {counted}")
     if count:
@@ -1462,6 +1524,14 @@ def open_plain(path: str, limit: int | None) -> BinaryIO:
 def leads_elsewhere(path: str) -> bool:
     """Whether a link is on the path: it may lead to another evaluation's files. The root is a real path."""
     return os.path.realpath(path) != path
+
+
+def seconds(text: Any) -> float:
+    """Since 1970, of a time like `2026-01-31T12:00:00Z`; 0 where it is none."""
+    try:
+        return float(calendar.timegm(time.strptime(text, "%Y-%m-%dT%H:%M:%SZ")))
+    except (TypeError, ValueError):
+        return 0.0
 
 
 def modified(path: str) -> float:

@@ -87,6 +87,17 @@ def test_reasoning_is_what_the_extractor_takes_for_it(reply: str) -> None:
     assert evaluators.said([reply]) == without_reasoning(reply)
 
 
+@pytest.mark.parametrize(
+    "reply",
+    ["<think>" * 400_000, "The answer is" + "\n" * 400_000, "\n" * 400_000, "A " * 400_000, "1," * 400_000],
+    ids=["thoughts", "answer", "newlines", "letters", "digits"],
+)
+def test_the_time_for_a_reply_grows_with_its_length_alone(reply: str) -> None:
+    """A model may repeat itself. By the square of the length each of these would take hours, not a second."""
+    for evaluator in Evaluator:
+        assert getattr(evaluators, evaluator.value)({"budeval_answer": "Z"}, [reply]) == {"accuracy": 0.0}
+
+
 def test_there_is_one_for_each_name_that_requests_may_give() -> None:
     """The same names as everywhere."""
     assert all(callable(getattr(evaluators, evaluator.value)) for evaluator in Evaluator)

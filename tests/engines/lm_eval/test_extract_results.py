@@ -206,19 +206,20 @@ def test_one_option_for_all_is_noticed(tree: Tree, right: str, codes: list[str])
 
 
 @pytest.mark.parametrize(
-    ("metric", "value", "marks", "unit"),
+    ("metric", "value", "marks", "unit", "codes"),
     [
-        ("f1", 82.4, [], None),
-        ("em", 61.0, [], None),
-        ("f1", 0.8, [], "fraction"),
-        ("f1", 0.4, [1.0, 0.0], "fraction"),
-        ("acc", 0.4, [1.0, 0.0], None),
+        ("f1", 82.4, [], None, []),
+        ("em", 61.0, [], None, []),
+        ("acc", 61.0, [], None, ["SCORE_DOUBTFUL"]),
+        ("f1", 0.8, [], "fraction", []),
+        ("f1", 0.4, [1.0, 0.0], "fraction", []),
+        ("acc", 0.4, [1.0, 0.0], None, ["SCORE_DOUBTFUL"]),
     ],
 )
 def test_a_fraction_is_one(
-    tree: Tree, metric: str, value: float, marks: list[float], unit: str | None
+    tree: Tree, metric: str, value: float, marks: list[float], unit: str | None, codes: list[str]
 ) -> None:
-    """SQuAD's metrics are percentages; F1 is no mean of its samples, accuracy is."""
+    """SQuAD's metrics are percentages, which is no doubt; F1 is no mean of its samples, accuracy is."""
     tree.results({"results": {"a": {f"{metric},none": value}}})
     lines = [json.dumps({**json.loads(_sample(n, f"{n}", 0)), metric: mark}) for n, mark in enumerate(marks)]
     tree.results("\n".join(lines), "m/samples_a_2026-01-01.jsonl")
@@ -226,7 +227,7 @@ def test_a_fraction_is_one(
     document = tree.read()
 
     assert document["cells"][0]["unit"] == unit
-    assert [warning["code"] for warning in document["warnings"]] == (["SCORE_DOUBTFUL"] if not unit else [])
+    assert [warning["code"] for warning in document["warnings"]] == codes
 
 
 def test_a_sample_without_its_reply_costs_no_score(tree: Tree) -> None:
@@ -259,6 +260,63 @@ def test_a_planned_task_is_no_group(tree: Tree) -> None:
     (cell,) = tree.read()["cells"]
 
     assert (cell["group"], cell["primary"]) == (False, True)
+
+
+def test_the_tasks_of_a_group_that_was_asked_for_were_asked_for(tree: Tree) -> None:
+    """They are scores, of groups in groups too; the group is none beside them, or it would count twice."""
+    tree.plan("g")
+    subtasks = {"g": ["b", "h"], "h": ["c", "lost"], "b": []}
+    results = {"g": {"acc,none": 0.4}, "h": {"alias": "h"}, "b": {"acc,none": 0.2}, "c": {"acc,none": 0.6}}
+    tree.results({"results": {**results, "d": {"acc,none": 1.0}}, "group_subtasks": subtasks})
+
+    document = tree.read()
+
+    assert [(cell["dataset"], cell["group"], cell["primary"]) for cell in document["cells"]] == [
+        ("g", True, False),
+        ("b", False, True),
+        ("c", False, True),
+        ("d", False, True),
+        ("lost", False, False),
+    ]
+    assert [cell["dataset"] for cell in document["cells"] if cell.get("unexpected")] == ["d"]
+    assert (document["code"], document["error"]) == ("PARTLY_SCORED", "No score for: lost")
+
+
+@pytest.mark.parametrize(
+    "subtasks", [{"g": ["g"]}, {"g": ["h"], "h": ["g"]}, {"g": ["nowhere"]}, {"g": [{}]}]
+)
+def test_a_group_without_tasks_is_not_lost(tree: Tree, subtasks: Any) -> None:
+    """It was asked for."""
+    tree.plan("g")
+    tree.results({"results": {"g": {"acc,none": 0.4}}, "group_subtasks": subtasks})
+
+    assert ("g", "acc", "scored", 0.4) in _cells(tree.read())
+
+
+def test_only_the_same_name_is_asked_for_twice(tree: Tree) -> None:
+    """lm-eval tells a comma from a space, as its results are no table."""
+    tree.plan("a,b", "a b", "c", "c")
+    tree.results({"results": {name: {"accuracy,none": 0.5} for name in ("a,b", "a b", "c")}})
+
+    document = tree.read()
+
+    assert document["status"] == "success"
+    assert document["warnings"] == [{"code": "DUPLICATE_DATASET", "message": "c is asked for 2 times"}]
+
+
+@pytest.mark.parametrize(
+    ("option", "codes"), [("a continuation", []), (["one"], []), ({"until": []}, ["PREDICTIONS_EQUAL"])]
+)
+def test_likelihoods_are_no_replies(tree: Tree, option: Any, codes: list[str]) -> None:
+    """Equal ones are no reason to doubt a score."""
+    tree.results({"results": {"a": {"acc,none": 0.5}}})
+    samples = [json.loads(_sample(n, "x", 0)) for n in range(8)]
+    for number, sample in enumerate(samples):
+        sample["arguments"]["gen_args_0"]["arg_1"] = option
+        sample.update(acc=float(number % 2), resps=[[["-1.5", "False"]]])
+    tree.results("\n".join(map(json.dumps, samples)), "m/samples_a_2026-01-01.jsonl")
+
+    assert [warning["code"] for warning in tree.read()["warnings"]] == codes
 
 
 def test_verdicts_are_in_the_order_of_the_rows(tree: Tree) -> None:

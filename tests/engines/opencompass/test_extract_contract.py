@@ -234,6 +234,46 @@ def test_a_ragged_row_takes_nothing_from_the_next(
     assert _codes(document).count("ROW_RAGGED") == codes
 
 
+@pytest.mark.parametrize("torn", ["d,1,acc", "uracy,gen,50.00", "x,1,2,3,4,5"])
+def test_a_run_is_no_success_where_only_a_torn_row_tells_of_a_dataset(tree: Tree, torn: str) -> None:
+    """Without a plan, a configuration or a result file."""
+    tree.summary(f"{HEAD},m1", _A, torn)
+
+    document = tree.read()
+
+    assert (document["code"], [score["dataset"] for score in document["scores"]]) == ("PARTLY_SCORED", ["a"])
+    assert [(cell["dataset"], cell["reason"]) for cell in document["cells"][1:]] == [
+        (torn.partition(",")[0], "ROW_RAGGED")
+    ]
+
+
+def test_the_models_of_a_plan_put_commas_back_into_a_header(tree: Tree) -> None:
+    """In whatever order they are, and where no configuration is left; the longest name counts."""
+    tree.plan({"abbr": "a"}, models=("m", "m,1", "n,x,y"))
+    tree.summary(f"{HEAD},n,x,y,other,m,1,m", "a,111111,accuracy,gen,10.00,20.00,30.00,40.00")
+
+    document = tree.read()
+
+    assert {cell["model"]: cell["score"] for cell in document["cells"]} == {
+        "n,x,y": 10.0,
+        "other": 20.0,
+        "m,1": 30.0,
+        "m": 40.0,
+    }
+    assert _codes(document) == ["UNEXPECTED"]
+
+
+def test_other_means_are_no_reason_to_doubt(tree: Tree) -> None:
+    """A metric that is no mean of the verdicts is not denied by them."""
+    tree.plan({"abbr": "a", "unit": "percent"})
+    tree.summary(f"{HEAD},m1", "a,111111,perf_origin,gen,90.00")
+    tree.result("m1/a", {"perf_origin": 90.0, "details": [{"correct": True}, {"correct": False}]})
+
+    document = tree.read()
+
+    assert (document["scores"][0]["unit"], _codes(document)) == ("percent", [])
+
+
 def test_names_that_read_the_same_are_two_cells(tree: Tree) -> None:
     """A comma is a space in the summary: one of them cannot be told."""
     tree.plan({"abbr": "a,b"}, {"abbr": "a b"})

@@ -11,6 +11,7 @@ import random
 import shutil
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -367,13 +368,24 @@ def test_an_older_attempts_score_is_not_returned(tree: Tree, folder: str) -> Non
 def test_a_plan_younger_than_the_summary_is_another_attempt(tree: Tree) -> None:
     """[19] The plan is written before the engine starts, so an attempt that died at once is noticed too."""
     tree.summary(f"{_HEAD},m1", "a,111111,accuracy,gen,10.00")
-    plan = tree.plan({"abbr": "a"}, attempt=2)
+    later = time.time() + 60
+    plan = tree.plan({"abbr": "a"}, attempt=2, written=later)
     assert tree.read()["status"] == "success"
 
-    later = plan.stat().st_mtime + 60
     os.utime(plan, (later, later))
 
     assert tree.read()["code"] == "ATTEMPT_INCOMPLETE"
+
+
+@pytest.mark.parametrize("written", [None, "soon", 1_700_000_000.0])
+def test_a_plan_that_was_copied_later_is_this_attempts(tree: Tree, written: Any) -> None:
+    """[19] A file's time alone is no evidence: copies have that of the copy."""
+    tree.summary(f"{_HEAD},m1", "a,111111,accuracy,gen,10.00")
+    plan = tree.plan({"abbr": "a"}, written=written)
+    later = time.time() + 60
+    os.utime(plan, (later, later))
+
+    assert tree.read()["status"] == "success"
 
 
 def test_every_judge_is_returned(tree: Tree) -> None:

@@ -316,6 +316,7 @@ def test_a_whole_run_ends_with_0(pod: Pod, capsys: pytest.CaptureFixture[str]) -
     plan = json.loads((pod.root / "run/.budeval/plan.json").read_text())
     (planned,) = plan.pop("datasets")
     assert len(planned.pop("sha256")) == len(planned.pop("rows_sha256")) == 64
+    assert plan.pop("written").endswith("Z")
     told_of = {"dataset_id": "sums", "rows": 1, "rows_there": 1, "unit": "percent", "evaluator": "exact"}
     assert planned == {"abbr": "sums", **told_of}
     assert plan == {

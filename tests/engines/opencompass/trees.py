@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import time
 from pathlib import Path
 from typing import Any
 
@@ -53,9 +54,14 @@ class Tree:
         text = "".join(f"{name}={value}\n" for name, value in assignments.items())
         self.write(f"{folder}/configs/{stamp}_77.py", text)
 
-    def plan(self, *datasets: Content, models: tuple[str, ...] = ("m1",), attempt: int = 1) -> Path:
-        """What was asked for."""
+    def plan(
+        self, *datasets: Content, models: tuple[str, ...] = ("m1",), attempt: int = 1, written: Any = None
+    ) -> Path:
+        """What was asked for; `written`, in seconds since 1970, as it says itself."""
         content = {"schema": 1, "attempt": attempt, "datasets": list(datasets), "models": list(models)}
+        if isinstance(written, float):
+            written = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(written))
+        content["written"] = written
         return self.write(".budeval/plan.json", content)
 
     def fill(self, sample: str) -> None:
