@@ -24,4 +24,4 @@ ENV PATH=/opt/budeval/bin:/usr/local/bin:/usr/bin:/bin HOME=/tmp PYTHONUNBUFFERE
 WORKDIR /tmp
 USER 10001:10001
 EXPOSE 13080
-CMD ["python", "-m", "uvicorn", "--factory", "budeval.main:create_app", "--host", "0.0.0.0", "--port", "13080"]
+CMD ["python", "-m", "uvicorn", "--factory", "budeval.main:create_app", "--host", "0.0.0.0", "--port", "13080", "--timeout-graceful-shutdown", "5"]

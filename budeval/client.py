@@ -11,6 +11,7 @@ watching: a service that restarts loses no evaluation, so neither do those who w
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
 from functools import partial
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -48,6 +49,8 @@ _LOOKS_FOR_OUTCOME = 30
 """The last word is announced just before the outcome is kept; so often we look again for the latter."""
 _SERVER_FAULT = 500
 _NOT_READY = 503
+_NO_MORE = 204
+_DATA = "data:"
 
 _Model = TypeVar("_Model", bound=BaseModel)
 _Answer = TypeVar("_Answer")
@@ -236,18 +239,35 @@ class BudevalClient:
     def follow(
         self, eval_id: str, after: int = 0, on_trouble: Trouble | None = None
     ) -> Iterator[Announcement]:
-        """What is announced after a number, as it comes until the evaluation has ended. Raises as `watch`."""
-        page = self.events(eval_id, after)
+        """What is announced after a number, as it comes until the last word. Raises as `watch`.
+
+        A stream that breaks is opened again after the last event that came.
+        """
+        self.events(eval_id, after)  # a wrong id or URL is told at once
         while True:
-            yield from page.events
-            # Asked before the events: what is announced between the two is in the next page, not lost.
-            state = self._patiently(partial(self.state, eval_id), on_trouble)
-            page = self._patiently(partial(self.events, eval_id, page.last), on_trouble)
-            if page.events:
-                continue
-            if state.status in ENDED:
-                return
-            time.sleep(self.poll_seconds)
+            stream = self._patiently(partial(self._open_stream, eval_id, after), on_trouble)
+            with closing(stream):
+                if stream.status_code == _NO_MORE:
+                    return
+                try:
+                    for event in _events_of(stream.iter_lines()):
+                        after = event.number
+                        yield event
+                except httpx.TransportError:
+                    time.sleep(self.poll_seconds)
+
+    def _open_stream(self, eval_id: str, after: int) -> httpx.Response:
+        path, headers = f"{_path(eval_id)}/events/stream", {"last-event-id": str(after)}
+        request = self._http.build_request("GET", f"{self._url}{path}", headers=headers)
+        try:
+            answer = self._http.send(request, stream=True)
+            if not answer.is_success:
+                answer.read()
+        except httpx.HTTPError as error:
+            raise self._unreached(error) from error
+        if not answer.is_success:
+            raise self._refusal(answer)
+        return answer
 
     def _patiently(self, call: Callable[[], _Answer], on_trouble: Trouble | None) -> _Answer:
         """The call's answer; repeated while the service is away, within bounds. For GETs only."""
@@ -284,14 +304,15 @@ class BudevalClient:
         try:
             answer = self._http.request(method, f"{self._url}{path}", **arguments)
         except (httpx.HTTPError, httpx.InvalidURL) as error:
-            reason = "not in time" if isinstance(error, httpx.TimeoutException) else type(error).__name__
-            text = (
-                f"No answer from {self._url} ({reason}). Is the service up, and this its URL (BUDEVAL_URL)?"
-            )
-            raise ServiceUnreachableError(text) from error
+            raise self._unreached(error) from error
         if answer.is_success or answer.status_code == accept:
             return answer
         raise self._refusal(answer)
+
+    def _unreached(self, error: Exception) -> ServiceUnreachableError:
+        reason = "not in time" if isinstance(error, httpx.TimeoutException) else type(error).__name__
+        text = f"No answer from {self._url} ({reason}). Is the service up, and this its URL (BUDEVAL_URL)?"
+        return ServiceUnreachableError(text)
 
     def _refusal(self, answer: httpx.Response) -> BudevalError:
         try:
@@ -323,6 +344,13 @@ def document_of(request: Request) -> dict[str, Any]:
     if request.kubeconfig:
         document["kubeconfig"] = request.kubeconfig.get_secret_value()
     return document
+
+
+def _events_of(lines: Iterator[str]) -> Iterator[Announcement]:
+    """The events of a stream of the service, which writes the data of each on one line."""
+    for line in lines:
+        if line.startswith(_DATA):
+            yield Announcement.model_validate_json(line.removeprefix(_DATA))
 
 
 def succeeded(outcome: Outcome | None) -> bool:

@@ -30,7 +30,9 @@ from budeval.evals.evaluation_routes import (
     engine_routes,
     evaluation_routes,
     lifecycle_routes,
+    stream_routes,
 )
+from budeval.evals.event_stream import EventStream
 from budeval.evals.intake import Intake
 from budeval.evals.lifecycle import Lifecycle
 from budeval.evals.messages import message_routes
@@ -141,6 +143,7 @@ class Service:
             routes.health_routes(ReadinessCheck(self.sidecar, self.engine)),
             routes.workflow_routes(self.settings, self.engine, self.sidecar, self.clusters),
             evaluation_routes(self.intake, validation, views),
+            stream_routes(EventStream(views)),
             lifecycle_routes(lifecycle, views),
             comparison_routes(Comparisons(self.store)),
             engine_routes(self.engines),

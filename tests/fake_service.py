@@ -118,6 +118,12 @@ def announcement(number: int, status: str) -> dict[str, Any]:
     return event.model_dump(mode="json")
 
 
+def streamed(*events: dict[str, Any]) -> bytes:
+    """Announcements as Server-Sent Events."""
+    lines = [f"event: e\ndata: {json.dumps(event)}\nid: {event['number']}\n\n" for event in events]
+    return "".join(lines).encode()
+
+
 class FakeService:
     """Answers each route with what was put there: one answer after the other, then the last again."""
 

@@ -30,6 +30,7 @@ from tests.fake_service import (
     refusal,
     results,
     run_budeval,
+    streamed,
 )
 
 _COMMANDS = sorted(typer.main.get_command(app).commands)  # type: ignore[attr-defined]
@@ -306,10 +307,8 @@ def test_events(fake: FakeService) -> None:
     assert (
         run_budeval(fake, "events", EVAL_ID).stdout == "   1  STARTED    evaluate_model_status: message 1\n"
     )
-    fake.put(_STATE, evaluation("COMPLETED", "COMPLETED"))
-    fake.put(
-        _EVENTS, {"events": [first], "last": 1}, {"events": [second], "last": 2}, {"events": [], "last": 2}
-    )
+    stream = httpx.Response(200, content=streamed(first, second))
+    fake.put(f"{_EVENTS}/stream", stream, httpx.Response(204))
     followed = run_budeval(fake, "events", EVAL_ID, "--follow", "--json")
     assert [json.loads(line) for line in followed.stdout.splitlines()] == [first, second]
 

@@ -1,3 +1,4 @@
+from collections.abc import Iterator
 from typing import Any
 
 import httpx
@@ -7,11 +8,12 @@ from budeval.client import ApiError, BudevalClient, ServiceUnreachableError, doc
 from budeval.domain.evaluation import Outcome
 from budeval.errors import BudevalError, RequestError
 from budeval.evals.schema import EvaluationRequest
-from tests.fake_service import EVAL_ID, URL, FakeService, announcement, evaluation, refusal, results
+from tests.fake_service import EVAL_ID, URL, FakeService, announcement, evaluation, refusal, results, streamed
 
 _AWAY = httpx.ConnectError("refused")
 _STATE = f"GET /evals/{EVAL_ID}"
 _EVENTS = f"GET /evals/{EVAL_ID}/events"
+_STREAM = f"{_EVENTS}/stream"
 _STARTED = {"workflow_id": "w", "workflow_name": "evaluate_model", "steps": []}
 
 
@@ -210,25 +212,38 @@ def test_watch_does_not_wait_for_a_service_that_never_answered(fake: FakeService
         fake.client().wait(EVAL_ID)
 
 
+def _breaking(*events: Any) -> httpx.Response:
+    def content() -> Iterator[bytes]:
+        yield streamed(*events)
+        raise httpx.ReadError("the service was restarted")
+
+    return httpx.Response(200, content=content())
+
+
 def test_follow_gives_each_event_once(fake: FakeService) -> None:
-    """Until the evaluation has ended and nothing more is there; the service may be away in between."""
-    first, second = announcement(1, "STARTED"), announcement(2, "COMPLETED")
-    fake.put(_STATE, evaluation("RUNNING"), evaluation("COMPLETED", "COMPLETED"))
-    empty = {"events": [], "last": 1}
-    fake.put(
-        _EVENTS,
-        {"events": [first], "last": 1},
-        _AWAY,
-        empty,
-        {"events": [second], "last": 2},
-        {**empty, "last": 2},
-    )
+    """Until nothing more will come; the service may be away in between, or the stream break."""
+    first, second, third = (announcement(number, "RUNNING") for number in (1, 2, 3))
+    fake.put(_EVENTS, {"events": [], "last": 0})
+    stream = httpx.Response(200, content=b": ping\n\n" + streamed(second))
+    last = httpx.Response(200, content=streamed(third))
+    fake.put(_STREAM, _breaking(first), _AWAY, stream, last, httpx.Response(204))
 
     numbers = [event.number for event in fake.client().follow(EVAL_ID)]
 
-    assert numbers == [1, 2]
-    asked = [request.url.params["after"] for request in fake.requests if request.url.path.endswith("events")]
-    assert asked == ["0", "1", "1", "1", "2"]
+    assert numbers == [1, 2, 3]
+    asked = [request.headers["last-event-id"] for request in fake.requests if "stream" in request.url.path]
+    assert asked == ["0", "1", "1", "2", "3"]
+
+
+def test_follow_tells_a_refusal_at_once(fake: FakeService) -> None:
+    """Also in the middle."""
+    fake.put(_EVENTS, refusal(404, "EVALUATION_UNKNOWN", "none"))
+    with pytest.raises(ApiError, match="EVALUATION_UNKNOWN"):
+        list(fake.client().follow(EVAL_ID))
+    fake.put(_EVENTS, {"events": [], "last": 0})
+    fake.put(_STREAM, refusal(404, "EVALUATION_UNKNOWN", "deleted"))
+    with pytest.raises(ApiError, match="deleted"):
+        list(fake.client().follow(EVAL_ID))
 
 
 def test_what_json_cannot_say_is_refused_unquoted(fake: FakeService) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Header, Query, Response
 
 from budeval.domain.evaluation import EvaluationRecord
 from budeval.domain.notification import WorkflowStatus
@@ -25,6 +25,7 @@ from budeval.evals.answers import (
     WorkflowStarted,
 )
 from budeval.evals.comparing import Comparisons
+from budeval.evals.event_stream import EventStream
 from budeval.evals.intake import Intake
 from budeval.evals.lifecycle import Lifecycle
 from budeval.evals.routes import ERRORS
@@ -90,6 +91,29 @@ def evaluation_routes(intake: Intake, validation: Validation, views: EvaluationV
     def logs(eval_id: str, run_id: str) -> RunLog:
         """The end of a run's log as it was last seen, also after the pod is gone."""
         return views.log(eval_id, run_id)
+
+    return router
+
+
+def stream_routes(stream: EventStream) -> APIRouter:
+    """What is announced, as it comes."""
+    router = APIRouter(responses=ERRORS, tags=["evaluations"])
+
+    @router.get(
+        "/evals/{eval_id}/events/stream",
+        response_class=Response,  # with its own class FastAPI would take the route for a generator
+        responses={
+            200: {"content": {"text/event-stream": {}}, "description": "Announcements, as they come."},
+            204: {"description": "Nothing more will come."},
+        },
+    )
+    async def events_stream(
+        eval_id: str,
+        after: Annotated[int, Query(ge=0)] = 0,
+        last_event_id: Annotated[int | None, Header(ge=0)] = None,
+    ) -> Response:
+        """What is announced, as Server-Sent Events, until the last word; `Last-Event-ID` goes on after it."""
+        return await stream.open(eval_id, after if last_event_id is None else last_event_id)
 
     return router
 

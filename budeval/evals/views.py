@@ -4,7 +4,7 @@ import base64
 import binascii
 import json
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from budeval.domain.evaluation import EvaluationBrief, EvaluationRecord, Outcome
@@ -72,6 +72,17 @@ class EvaluationViews:
         record = self._store.load(eval_id)
         events = self._sidecar.announcements(record.evaluation.workflow_id, after)
         return EventPage(events=events, last=events[-1].number if events else after)
+
+    def has_ended_for(self, eval_id: str, seconds: float) -> bool:
+        """Whether an evaluation ended so long ago.
+
+        Raises:
+            RequestError: EVALUATION_UNKNOWN.
+        """
+        ended = self._store.load(eval_id).ended
+        if ended is None:
+            return False
+        return datetime.now(UTC) - datetime.fromisoformat(ended) > timedelta(seconds=seconds)
 
     def log(self, eval_id: str, run_id: str) -> RunLog:
         """The end of a run's log.

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import time
 import uuid
@@ -353,6 +354,8 @@ def test_a_restart_of_daprd_in_the_middle(stack: Stack, service: httpx.Client) -
     assert evaluations.results(service, body["eval_id"])["results"][0]["code"] == "UNSCHEDULABLE"
     numbers = [event["number"] for event in told]
     assert numbers == list(range(1, len(numbers) + 1))
+    streamed = service.get(f"/evals/{body['eval_id']}/events/stream").text
+    assert re.findall(r"^id: (\d+)$", streamed, re.MULTILINE) == [str(number) for number in numbers]
     steps = [
         (event["notification"]["payload"]["event"], event["notification"]["payload"]["content"]["status"])
         for event in told
