@@ -1,5 +1,6 @@
-"""Commands that end evaluations, repeat them, and tell what is left of them."""
+"""Commands that end evaluations, repeat and delete them, and tell what is left of them."""
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -12,7 +13,7 @@ from budeval.cli_request import DEFAULT_KEY_VARIABLE, api_key_of, text_of
 
 def add_commands(app: typer.Typer) -> None:
     """Make them commands of an application."""
-    for command in (cancel, retry, receipt):
+    for command in (cancel, retry, delete, receipt):
         app.command()(command)
 
 
@@ -50,6 +51,29 @@ def retry(
     output.print_note(f"Attempt {state.attempt} has begun with {pending} of {len(state.runs)} runs.")
     if watch:
         watch_to_the_end(context, eval_id)
+
+
+def delete(
+    context: typer.Context,
+    eval_id: EvalId,
+    kubeconfig: Annotated[
+        Path | None, typer.Option(help="File with the kubeconfig, if the evaluation brought its own.")
+    ] = None,
+    *,
+    keep_files: Annotated[
+        bool, typer.Option("--keep-files", help="Leave the cluster alone, which may be gone.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.")] = False,
+) -> None:
+    """Delete an evaluation that has ended: its results, events, history and files. For good."""
+    brought = text_of(kubeconfig, "--kubeconfig") if kubeconfig else None
+    if not yes:
+        typer.confirm(f"Delete evaluation {eval_id} for good?", abort=True, err=True)
+    with output.console(sys.stderr).status("Deleting: a Job removes its files"):
+        done = client_of(context).delete(eval_id, brought, keep_files=keep_files)
+    kept = done.files_removed is None
+    files = "Its files were kept." if kept else f"{done.files_removed} files went with it."
+    output.print_note(f"Evaluation {eval_id} is deleted. {files}")
 
 
 def receipt(context: typer.Context, eval_id: EvalId, *, as_json: AsJson = False) -> None:

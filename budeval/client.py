@@ -26,6 +26,7 @@ from budeval.errors import BudevalError, RequestError
 from budeval.evals.answers import (
     ComparisonReport,
     DatasetList,
+    Deletion,
     EngineInfo,
     ErrorResponse,
     EvaluationPage,
@@ -47,6 +48,8 @@ _PATIENCE_SECONDS = 120.0
 """How long a service may be away while it is watched."""
 _LOOKS_FOR_OUTCOME = 30
 """The last word is announced just before the outcome is kept; so often we look again for the latter."""
+_DELETE_SECONDS = 400.0
+"""A Job may have to wait for its node and its image."""
 _SERVER_FAULT = 500
 _NOT_READY = 503
 _NO_MORE = 204
@@ -156,6 +159,18 @@ class BudevalClient:
         given = {"api_key": api_key, "kubeconfig": kubeconfig, **more}
         body = {name: value for name, value in given.items() if value is not None}
         return self._post(f"{_path(eval_id)}/retry", body, EvaluationState)
+
+    def delete(self, eval_id: str, kubeconfig: str | None = None, *, keep_files: bool = False) -> Deletion:
+        """Delete an evaluation that has ended, with its files on the claim. Repeat it where it fails.
+
+        Args:
+            eval_id: which.
+            kubeconfig: where it brought its own.
+            keep_files: leave the cluster alone, which may be gone.
+        """
+        body: dict[str, Any] = {"keep_files": keep_files} | ({"kubeconfig": kubeconfig} if kubeconfig else {})
+        answer = self._ask("DELETE", _path(eval_id), json=body, timeout=max(self._timeout, _DELETE_SECONDS))
+        return self._understood(answer, Deletion.model_validate_json)
 
     def receipt(self, eval_id: str) -> Receipt:
         """What became of an evaluation's objects on the cluster."""

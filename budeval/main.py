@@ -24,6 +24,7 @@ from budeval.evals.activities import EvaluationActivities, VerificationActivitie
 from budeval.evals.ansible_orchestrator import AnsibleOrchestrator
 from budeval.evals.clusters import Clusters
 from budeval.evals.comparing import Comparisons
+from budeval.evals.deletion import Deletions
 from budeval.evals.evaluate import Course
 from budeval.evals.evaluation_routes import (
     comparison_routes,
@@ -82,6 +83,7 @@ class Service:
             lambda name: self.sidecar.get_secret(settings.secret_store, name),
             self._start_evaluation,
         )
+        self.deletions = Deletions(self.store, self.engine, self.vault, self.intake, self.orchestrator)
         self._evaluating = EvaluationActivities(
             self.orchestrator,
             self.sidecar,
@@ -144,7 +146,7 @@ class Service:
             routes.workflow_routes(self.settings, self.engine, self.sidecar, self.clusters),
             evaluation_routes(self.intake, validation, views),
             stream_routes(EventStream(views)),
-            lifecycle_routes(lifecycle, views),
+            lifecycle_routes(lifecycle, self.deletions, views),
             comparison_routes(Comparisons(self.store)),
             engine_routes(self.engines),
             message_routes(self.settings, self.intake, self.sidecar),

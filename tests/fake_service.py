@@ -51,6 +51,7 @@ def evaluation(status: str, outcome: str | None = None, **more: Any) -> dict[str
         "created": "2026-01-02T03:04:05+00:00",
         "ended": "2026-01-02T03:09:05+00:00" if outcome else None,
         "cancelling": False,
+        "deleting": False,
         "steps": [{"id": "deploy", "title": "Deploying", "status": "COMPLETED", "message": "1 of 1 Jobs"}],
         "progress_percent": 100 if outcome else 40,
         "eta_minutes": None if outcome else 3,

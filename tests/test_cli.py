@@ -189,6 +189,23 @@ def test_retry(fake: FakeService, monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
 
 
 @pytest.mark.parametrize(
+    ("files", "options", "says"), [(12, [], "12 files went"), (None, ["--keep-files"], "were kept")]
+)
+def test_delete(fake: FakeService, tmp_path: Path, files: int | None, options: list[str], says: str) -> None:
+    """Asks before it does; with the kubeconfig where one is given."""
+    (tmp_path / "kube").write_text("a: kubeconfig")
+    fake.put(f"DELETE /evals/{EVAL_ID}", {"eval_id": EVAL_ID, "files_removed": files})
+
+    unsure = run_budeval(fake, "delete", EVAL_ID, *options)
+    assert (unsure.exit_code, fake.requests) == (1, [])
+    sure = run_budeval(fake, "delete", EVAL_ID, "--yes", "--kubeconfig", str(tmp_path / "kube"), *options)
+
+    assert sure.exit_code == 0
+    assert says in sure.stderr
+    assert fake.body == {"keep_files": bool(options), "kubeconfig": "a: kubeconfig"}
+
+
+@pytest.mark.parametrize(
     ("ended", "outcome", "exit_code"),
     [(True, "deleted", 0), (True, "still ending", 1), (False, "still ending", 0)],
 )

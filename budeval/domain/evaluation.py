@@ -66,7 +66,7 @@ class OwnDataset(_Frozen):
     """A dataset of the team's own: rows in JSON Lines or CSV."""
 
     digest: str | None = None
-    """SHA-256 of the rows stored by the service (`dataset-<digest>`); None where they are on the claim."""
+    """SHA-256 of the rows that the service has stored; None where they are on the claim."""
     path: str | None = None
     """Path below `datasets/` of the claim."""
     format: Literal["jsonl", "csv"]
@@ -144,12 +144,17 @@ class Evaluation(_Frozen):
     @property
     def instance_id(self) -> str:
         """The instance of its workflow: Dapr would forget an earlier attempt's history under the same id."""
-        return self.workflow_id + (f"-a{self.attempt}" if self.attempt > 1 else "")
+        return instance_id(self.eval_id, self.attempt)
 
 
 def workflow_id(eval_id: str) -> str:
     """What an evaluation is known by, and the key of its record."""
     return f"eval-{eval_id}"
+
+
+def instance_id(eval_id: str, attempt: int) -> str:
+    """The workflow instance of an attempt."""
+    return workflow_id(eval_id) + (f"-a{attempt}" if attempt > 1 else "")
 
 
 class EvaluationBrief(_Frozen):
@@ -174,6 +179,15 @@ class Cancellation(_Frozen):
     """Read the scores that are there."""
 
 
+class Tombstone(_Frozen):
+    """What stays of an evaluation that was deleted, in the place of its record: its id is used up."""
+
+    schema_version: int = 1
+    eval_id: str
+    deleted: str
+    """UTC, ISO 8601."""
+
+
 class EvaluationRecord(BaseModel):
     """What the state store keeps of an evaluation under `eval-<eval_id>`; the events tell how far it is."""
 
@@ -188,6 +202,8 @@ class EvaluationRecord(BaseModel):
     ended: str | None = None
     outcome: Outcome | None = None
     cancellation: Cancellation | None = None
+    deletion: str | None = None
+    """When its deletion was requested. UTC, ISO 8601."""
     retried: list[str] | None = None
     """Run ids of the newest attempt, where it is not the first; the others keep their results."""
     announced: int = 0

@@ -173,14 +173,15 @@ class EvaluationActivities:
         evaluation = record.evaluation
         engine = self._engines[evaluation.engine]
         return [
-            engine.build_job(evaluation, run, attempt, RunSecrets(api_key, self._rows(run))) for run in runs
+            engine.build_job(evaluation, run, attempt, RunSecrets(api_key, self._rows(evaluation, run)))
+            for run in runs
         ]
 
-    def _rows(self, run: Run) -> str | None:
+    def _rows(self, evaluation: Evaluation, run: Run) -> str | None:
         """The rows of an inline dataset, None where the run has none."""
         if run.own is None or run.own.digest is None:
             return None
-        rows = self._store.rows(run.own.digest)
+        rows = self._store.rows(evaluation.eval_id, run.own.digest)
         if rows is None:
             raise EvaluationError(f"The rows of run {run.run_id} are lost.", code="DATASET_LOST")
         return rows

@@ -1,5 +1,6 @@
 """Kubernetes operations in the service's own terms; each is one playbook run."""
 
+import json
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -147,31 +148,64 @@ class AnsibleOrchestrator:
         patience = _EXTRACTION_SECONDS
         found = self._run("extract_results_k8s.yml", evaluation.target, data, patience)
         if not found["log"]:
-            raise _why_no_log(found["pods"])
+            raise _why_no_log(found["pods"], "EXTRACTION_FAILED")
         return frames.decode(found["log"], run_ids)
 
     def _extraction_input(self, evaluation: Evaluation, run_ids: list[str]) -> dict[str, Any]:
-        engine = self._engines[evaluation.engine]
-        program = engine.extract_program
+        program = self._engines[evaluation.engine].extract_program
+        files = {**program, "run_ids.json": json.dumps(run_ids)}
+        return {**self._program_input(evaluation, files), "run_ids": run_ids, "temp_id": _temp_id("extract")}
+
+    def _program_input(self, evaluation: Evaluation, files: dict[str, str]) -> dict[str, Any]:
+        """What the playbooks need that run a program of ours at the claim."""
         secret = self._storage.pull_secret
         return {
             "namespace": evaluation.target.namespace,
             "eval_id": evaluation.eval_id,
-            "run_ids": run_ids,
-            "temp_id": _temp_id(),
             "claim": evaluation.claim,
             "image": self._images.extractor,
             "mount_path": self._storage.mount_path,
-            "files": pod_files.as_data(program),
-            "items": pod_files.as_items(program),
+            "files": pod_files.as_data(files),
+            "items": pod_files.as_items(files),
             "arguments": [],
             "labels": manifests.labels(evaluation.eval_id),
             "pull_secrets": [{"name": secret}] if secret else [],
             "wait_seconds": int(_EXTRACTION_SECONDS),
         }
 
-    def cleanup(self, evaluation: Evaluation) -> list[dict[str, str]]:
+    def remove_results(self, evaluation: Evaluation, kubeconfig: str | None = None) -> int:
+        """Remove what an evaluation has left on the shared claim, by a Job. May be repeated.
+
+        Args:
+            evaluation: which has ended.
+            kubeconfig: where it brought its own.
+
+        Returns:
+            The number of files.
+
+        Raises:
+            ClusterError: the Job did not run, or could not remove them (REMOVAL_FAILED).
+        """
+        files = pod_files.program("budeval.engines.claim.remove_results")
+        data = {**self._program_input(evaluation, files), "temp_id": _temp_id("remove")}
+        credential = self._clusters.credential(evaluation.target, kubeconfig)
+        found = self._runner.run("remove_results_k8s.yml", data, credential, _EXTRACTION_SECONDS)
+        if not found["log"]:
+            raise _why_no_log(found["pods"], "REMOVAL_FAILED")
+        try:
+            # Beside it there may be a warning: that a directory stays.
+            (told,) = (line for line in found["log"].splitlines() if line.startswith("{"))
+            return int(json.loads(told)["files"])
+        except (ValueError, TypeError, LookupError) as error:
+            text = f"The files on claim {evaluation.claim} could not be removed: {found['log'][-500:]}"
+            raise ClusterError(text, code="REMOVAL_FAILED", retryable=True) from error
+
+    def cleanup(self, evaluation: Evaluation, kubeconfig: str | None = None) -> list[dict[str, str]]:
         """Delete all of an evaluation but its results on the claim; the receipt tells what became of each.
+
+        Args:
+            evaluation: whose objects.
+            kubeconfig: of one that has ended and brought its own.
 
         Raises:
             ClusterError: the cluster could not be asked.
@@ -185,9 +219,9 @@ class AnsibleOrchestrator:
                 for attempt in range(1, DEPLOYMENTS * evaluation.attempt + 1)
             ],
         }
-        receipt: list[dict[str, str]] = self._run(
-            "cleanup_k8s.yml", evaluation.target, data, _REMOVAL_SECONDS
-        )["receipt"]
+        credential = self._clusters.credential(evaluation.target, kubeconfig)
+        found = self._runner.run("cleanup_k8s.yml", data, credential, _REMOVAL_SECONDS)
+        receipt: list[dict[str, str]] = found["receipt"]
         return receipt
 
     def _run(
@@ -223,24 +257,22 @@ def _deployed(item: dict[str, Any]) -> Deployed:
     return Deployed(run_id=item["run_id"], code=error.code, message=error.message)
 
 
-def _temp_id() -> str:
-    """Of each try its own, so that none deletes the Job under another: to read twice harms nobody.
+def _temp_id(purpose: str) -> str:
+    """Of each try its own, so that none deletes the Job under another: to do it twice harms nobody.
 
     What a try that was cut off leaves is removed by the cluster after five minutes, or by clean-up.
     """
-    return f"extract-{secrets.token_hex(8)}"
+    return f"{purpose}-{secrets.token_hex(8)}"
 
 
-def _why_no_log(pods: list[dict[str, Any]]) -> ClusterError:
-    """The extraction's pod did not end in time, or there never was one."""
+def _why_no_log(pods: list[dict[str, Any]], code: str) -> ClusterError:
+    """The pod of a program of ours did not end in time, or there never was one."""
     statuses = [status for pod in pods for status in pod.get("containerStatuses", [])]
     waiting = [status["state"]["waiting"] for status in statuses if "waiting" in status.get("state", {})]
     if waiting:
-        code = _CODE_OF_WAITING.get(waiting[0].get("reason", ""), "EXTRACTION_FAILED")
-        text = (
-            f"The extraction Job could not start: {waiting[0].get('reason')} {waiting[0].get('message', '')}"
-        )
+        code = _CODE_OF_WAITING.get(waiting[0].get("reason", ""), code)
+        text = f"The Job could not start: {waiting[0].get('reason')} {waiting[0].get('message', '')}"
         return ClusterError(text, code=code, retryable=code != "IMAGE_PULL")
     phases = ", ".join(pod.get("phase", "unknown") for pod in pods) or "no pod"
-    text = f"The extraction Job did not end within {_EXTRACTION_SECONDS:.0f} s ({phases})."
-    return ClusterError(text, code="EXTRACTION_FAILED", retryable=True)
+    text = f"The Job did not end within {_EXTRACTION_SECONDS:.0f} s ({phases})."
+    return ClusterError(text, code=code, retryable=True)

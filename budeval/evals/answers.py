@@ -64,6 +64,9 @@ class EvaluationState(BaseModel):
     created: str
     ended: str | None = None
     cancelling: bool = Field(default=False, description="A cancellation was asked for and is under way.")
+    deleting: bool = Field(
+        default=False, description="Its deletion was begun and not completed: ask for it again."
+    )
     steps: list[StepState]
     progress_percent: int = Field(description="Over all runs, 0 to 100.")
     eta_minutes: int | None = Field(None, description="Whole minutes that are left; null while unknown.")
@@ -93,6 +96,14 @@ class Receipt(BaseModel):
     ended: bool = Field(description="The evaluation has ended; before, the receipt is not whole.")
     clean: bool = Field(description="Nothing is left of what is listed.")
     objects: list[ReceiptItem]
+
+
+class Deletion(BaseModel):
+    """What was deleted with an evaluation."""
+
+    object: str = "deletion"
+    eval_id: str
+    files_removed: int | None = Field(description="From the claim; null where they were to be kept.")
 
 
 class EvaluationSummary(BaseModel):

@@ -14,6 +14,7 @@ from budeval.errors import RequestError
 from budeval.evals.answers import (
     ComparisonReport,
     DatasetList,
+    Deletion,
     EngineInfo,
     EvaluationPage,
     EvaluationResults,
@@ -25,11 +26,12 @@ from budeval.evals.answers import (
     WorkflowStarted,
 )
 from budeval.evals.comparing import Comparisons
+from budeval.evals.deletion import Deletions
 from budeval.evals.event_stream import EventStream
 from budeval.evals.intake import Intake
 from budeval.evals.lifecycle import Lifecycle
 from budeval.evals.routes import ERRORS
-from budeval.evals.schema import CancelRequest, EvaluationRequest, RetryRequest
+from budeval.evals.schema import CancelRequest, DeletionRequest, EvaluationRequest, RetryRequest
 from budeval.evals.validation import Validation
 from budeval.evals.views import EvaluationViews, Wanted
 
@@ -118,8 +120,8 @@ def stream_routes(stream: EventStream) -> APIRouter:
     return router
 
 
-def lifecycle_routes(lifecycle: Lifecycle, views: EvaluationViews) -> APIRouter:
-    """End evaluations, and what is left of them."""
+def lifecycle_routes(lifecycle: Lifecycle, deletions: Deletions, views: EvaluationViews) -> APIRouter:
+    """End evaluations, repeat and delete them, and what is left of them."""
     router = APIRouter(responses=ERRORS, tags=["evaluations"])
 
     @router.post("/evals/{eval_id}/cancel", status_code=202)
@@ -133,6 +135,11 @@ def lifecycle_routes(lifecycle: Lifecycle, views: EvaluationViews) -> APIRouter:
         """Begin another attempt with the runs that have no whole result; the others keep theirs."""
         lifecycle.retry(eval_id, request)
         return views.state(eval_id)
+
+    @router.delete("/evals/{eval_id}")
+    def delete(eval_id: str, request: DeletionRequest | None = None) -> Deletion:
+        """Delete an evaluation that has ended, with its files on the claim; takes as long as a Job."""
+        return deletions.delete(eval_id, request or DeletionRequest())
 
     @router.get("/evals/{eval_id}/receipt")
     def receipt(eval_id: str) -> Receipt:

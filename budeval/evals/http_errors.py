@@ -8,7 +8,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from budeval.errors import BudevalError, RequestError, SidecarError
+from budeval.errors import BudevalError, ClusterError, RequestError, SidecarError
 from budeval.evals.answers import ErrorResponse
 
 
@@ -30,6 +30,8 @@ def _answer_failure(_request: Request, error: Exception) -> JSONResponse:
 def _status_of(error: BudevalError) -> int:
     if isinstance(error, RequestError):
         return error.status
+    if isinstance(error, ClusterError):
+        return 502
     return 503 if isinstance(error, SidecarError) else 500
 
 

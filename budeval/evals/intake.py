@@ -71,7 +71,11 @@ class Intake:
         """
         evaluation = self.check(request)
         digest = request_digest(request)
-        existing = self._store.find(evaluation.eval_id)
+        try:
+            existing = self._store.find(evaluation.eval_id)
+        except RequestError as error:
+            error.status = 409  # it was deleted, and what it was is not known any more
+            raise
         if existing is None:
             sealed = sealed_as(evaluation.eval_id, digest)
             self._vault.put(sealed, self.secrets_of(request))
@@ -83,6 +87,7 @@ class Intake:
             existing = self._store.create(record)
             if existing.digest != digest:  # the other one came in between
                 self._vault.destroy(sealed)
+                self._forget_rows(evaluation, _digests(existing.evaluation))
         if existing.digest != digest:
             text = f"Evaluation {evaluation.eval_id} exists with another request. Take another eval_id."
             raise RequestError(text, status=409, code="EVALUATION_CONFLICT", param="eval_id")
@@ -145,7 +150,11 @@ class Intake:
     def _keep_rows(self, request: EvaluationRequest) -> None:
         for dataset in request.eval_datasets:
             if dataset.source and dataset.source.inline is not None:
-                self._store.save_rows(dataset.source.inline)
+                self._store.save_rows(str(request.eval_id), dataset.source.inline)
+
+    def _forget_rows(self, evaluation: Evaluation, kept: set[str]) -> None:
+        for digest in _digests(evaluation) - kept:
+            self._store.forget_rows(evaluation.eval_id, digest)
 
     def _engine(self, request: EvaluationRequest) -> Engine:
         engine = self._engines.get(request.engine)
@@ -181,6 +190,29 @@ class Intake:
         except ClusterError as error:
             raise RequestError(error.message, status=422, code=error.code, param="kubeconfig") from error
 
+    def kubeconfig_again(self, target: ClusterTarget, text: str | None) -> str | None:
+        """The kubeconfig of an evaluation that has ended, at whose end its own was destroyed.
+
+        Args:
+            target: of the evaluation.
+            text: what the caller has given.
+
+        Raises:
+            RequestError: KUBECONFIG_REQUIRED, KUBECONFIG_INVALID, or there is nothing to give one for.
+        """
+        brought = target.cluster == FROM_REQUEST
+        if brought and not text:
+            missing = (
+                "The evaluation brought its own kubeconfig, which was destroyed at its end: give it again."
+            )
+            raise RequestError(missing, code="KUBECONFIG_REQUIRED", param="kubeconfig")
+        if not brought and text:
+            superfluous = f"The evaluation runs on the configured cluster {target.cluster!r}."
+            raise RequestError(superfluous, param="kubeconfig")
+        if text:
+            self.check_kubeconfig(text)
+        return text
+
     def _audience(self, request: EvaluationRequest) -> Audience:
         default = self._settings.notification_topic
         for topic in request.topics:
@@ -199,6 +231,11 @@ def request_digest(request: EvaluationRequest) -> str:
     # A renewed credential is the same request; another way to choose the cluster is not.
     document["brings_kubeconfig"] = request.kubeconfig_text is not None
     return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
+
+
+def _digests(evaluation: Evaluation) -> set[str]:
+    """Of the inline rows of its runs."""
+    return {run.own.digest for run in evaluation.runs if run.own and run.own.digest}
 
 
 def _referred(reference: SecretRef, values: Mapping[str, str], param: str) -> str:

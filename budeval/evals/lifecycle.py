@@ -3,7 +3,6 @@
 import logging
 from typing import Any, Protocol
 
-from budeval.domain.cluster import FROM_REQUEST
 from budeval.domain.evaluation import EvaluationRecord, Outcome
 from budeval.domain.notification import ENDED
 from budeval.errors import RequestError, SidecarError
@@ -19,11 +18,26 @@ from budeval.runtime.workflow_engine import WorkflowSnapshot
 _log = logging.getLogger(__name__)
 
 
-class KnowsWorkflows(Protocol):
+class FindsWorkflows(Protocol):
     """What of the workflow engine is used here; tests put a fake in its place."""
 
     def find(self, workflow_id: str) -> WorkflowSnapshot | None:
         """What is known of an instance, None where there is none."""
+
+
+def require_ended(record: EvaluationRecord, engine: FindsWorkflows) -> None:
+    """Refuse what can be done only when all is over: the record ends before the last word is said.
+
+    Raises:
+        RequestError: EVALUATION_RUNNING (409).
+    """
+    workflow = engine.find(record.evaluation.instance_id)
+    if record.ended is None or (workflow is not None and workflow.status not in ENDED):
+        raise running(record.evaluation.eval_id)
+
+
+class KnowsWorkflows(FindsWorkflows, Protocol):
+    """What a lifecycle needs of it."""
 
     def raise_event(self, workflow_id: str, event: str, data: Any) -> None:
         """Raise an event to an instance."""
@@ -99,10 +113,7 @@ class Lifecycle:
 
     def _to_retry(self, record: EvaluationRecord) -> list[str]:
         eval_id = record.evaluation.eval_id
-        workflow = self._engine.find(record.evaluation.instance_id)
-        # The record ends before the last word is said.
-        if record.ended is None or (workflow is not None and workflow.status not in ENDED):
-            raise running(eval_id)
+        require_ended(record, self._engine)
         results, _ = self._store.results(eval_id) or ([], {})
         done = {result["run_id"] for result in results if result["outcome"] == Outcome.COMPLETED}
         run_ids = [run.run_id for run in record.evaluation.runs if run.run_id not in done]
@@ -112,13 +123,5 @@ class Lifecycle:
         return run_ids
 
     def _secrets(self, record: EvaluationRecord, request: RetryRequest) -> dict[str, str]:
-        brought = record.evaluation.target.cluster == FROM_REQUEST
-        if brought and not request.kubeconfig_text:
-            text = "The evaluation brought its own kubeconfig, which was destroyed at its end: give it again."
-            raise RequestError(text, code="KUBECONFIG_REQUIRED", param="kubeconfig")
-        if not brought and request.kubeconfig_text:
-            text = f"The evaluation runs on the configured cluster {record.evaluation.target.cluster!r}."
-            raise RequestError(text, param="kubeconfig")
-        if request.kubeconfig_text:
-            self._intake.check_kubeconfig(request.kubeconfig_text)
-        return self._intake.secrets(request, request.kubeconfig_text, "secret_ref")
+        kubeconfig = self._intake.kubeconfig_again(record.evaluation.target, request.kubeconfig_text)
+        return self._intake.secrets(request, kubeconfig, "secret_ref")

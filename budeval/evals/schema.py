@@ -67,6 +67,27 @@ class CancelRequest(_Request):
     extract: bool = Field(default=False, description="Read the scores that are there.")
 
 
+class _BringsKubeconfig(_Request):
+    """Says, for an evaluation that was given a kubeconfig, the same or a newer one again."""
+
+    kubeconfig: SecretStr | None = Field(
+        None, description="Where the evaluation brought its own: of the same cluster, JSON or YAML."
+    )
+
+    @property
+    def kubeconfig_text(self) -> str | None:
+        """The kubeconfig, None where it is missing or empty."""
+        return (self.kubeconfig.get_secret_value() or None) if self.kubeconfig else None
+
+
+class DeletionRequest(_BringsKubeconfig):
+    """How an evaluation shall be deleted."""
+
+    keep_files: bool = Field(
+        default=False, description="Leave the cluster alone: its objects and the files on the claim stay."
+    )
+
+
 class ModelKey(_Request):
     """What the model's endpoint wants to see."""
 
@@ -93,17 +114,8 @@ class ModelKey(_Request):
         return SecretStr(text)
 
 
-class RetryRequest(ModelKey):
+class RetryRequest(_BringsKubeconfig, ModelKey):
     """The secrets of another attempt: those of the last one were destroyed at its end."""
-
-    kubeconfig: SecretStr | None = Field(
-        None, description="Where the evaluation brought its own: of the same cluster, JSON or YAML."
-    )
-
-    @property
-    def kubeconfig_text(self) -> str | None:
-        """The kubeconfig, None where it is missing or empty."""
-        return (self.kubeconfig.get_secret_value() or None) if self.kubeconfig else None
 
 
 class EvalModelInfo(ModelKey):

@@ -1,9 +1,10 @@
 """What the state store keeps of evaluations, and under which keys.
 
-`eval-<id>` the record, `brief-<id>` its line in lists; `dataset-<sha256>` inline rows;
+`eval-<id>` the record, `brief-<id>` its line in lists; `dataset-<id>-<sha256>` inline rows;
 `observed-<id>` the newest look at its runs;
 `logs-<id>-<run>` the tail of a log; `results-<id>-<run>` a run's result and `results-<id>` their index;
 `receipt-<id>` what clean-up removed; `index-…` the list; `active-…` those that have not ended.
+Of an evaluation that was deleted a tombstone stays in the place of the record.
 """
 
 import hashlib
@@ -12,7 +13,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
-from budeval.domain.evaluation import EvaluationBrief, EvaluationRecord, Outcome, workflow_id
+from budeval.domain.evaluation import EvaluationBrief, EvaluationRecord, Outcome, Tombstone, workflow_id
 from budeval.domain.results import Result
 from budeval.errors import RequestError
 from budeval.runtime.sidecar import Sidecar
@@ -30,6 +31,11 @@ def rows_digest(rows: str) -> str:
     return hashlib.sha256(rows.encode()).hexdigest()
 
 
+def _rows_key(eval_id: str, digest: str) -> str:
+    """Not shared between evaluations: what is deleted with one must not be missed by another."""
+    return f"dataset-{eval_id}-{digest}"
+
+
 def _active_key(eval_id: str) -> str:
     return f"active-{int(hashlib.sha256(eval_id.encode()).hexdigest(), 16) % _ACTIVE_PAGES:x}"
 
@@ -38,6 +44,23 @@ def running(eval_id: str) -> RequestError:
     """What can be done only to an evaluation that has ended."""
     text = f"Evaluation {eval_id} has not ended. Wait for its end, or cancel it."
     return RequestError(text, status=409, code="EVALUATION_RUNNING", param="eval_id")
+
+
+def deleted(eval_id: str) -> RequestError:
+    """What is asked of an evaluation that is no more."""
+    text = f"Evaluation {eval_id} was deleted."
+    return RequestError(text, status=410, code="EVALUATION_DELETED", param="eval_id")
+
+
+def _record(stored: Any) -> EvaluationRecord:
+    """A record as it is stored. Raises EVALUATION_DELETED for a tombstone."""
+    if _is_tombstone(stored):
+        raise deleted(stored["eval_id"])
+    return EvaluationRecord.model_validate(stored)
+
+
+def _is_tombstone(stored: Any) -> bool:
+    return "evaluation" not in stored
 
 
 def _now() -> str:
@@ -51,10 +74,13 @@ class EvaluationStore:
         self._sidecar = sidecar
 
     def create(self, record: EvaluationRecord) -> EvaluationRecord:
-        """Store a record unless there is one; returns the one that is there now."""
+        """Store a record unless there is one; returns the one that is there now.
+
+        Raises:
+            RequestError: EVALUATION_DELETED (410): there was one.
+        """
         key = workflow_id(record.evaluation.eval_id)
-        stored = self._sidecar.save_state_first(key, record.model_dump(mode="json"))
-        existing = EvaluationRecord.model_validate(stored)
+        existing = _record(self._sidecar.save_state_first(key, record.model_dump(mode="json")))
         self._save_brief(existing)
         return existing
 
@@ -63,15 +89,19 @@ class EvaluationStore:
         self._sidecar.save_state(f"brief-{brief.eval_id}", brief.model_dump(mode="json"))
 
     def find(self, eval_id: str) -> EvaluationRecord | None:
-        """The record of an evaluation, None where there is none."""
+        """The record of an evaluation, None where there is none.
+
+        Raises:
+            RequestError: EVALUATION_DELETED (410): there was one.
+        """
         stored = self._sidecar.get_state(workflow_id(eval_id))
-        return EvaluationRecord.model_validate(stored) if stored else None
+        return _record(stored) if stored else None
 
     def load(self, eval_id: str) -> EvaluationRecord:
         """The record of an evaluation.
 
         Raises:
-            RequestError: EVALUATION_UNKNOWN.
+            RequestError: EVALUATION_UNKNOWN, EVALUATION_DELETED.
         """
         record = self.find(eval_id)
         if record is None:
@@ -82,7 +112,7 @@ class EvaluationStore:
     def load_all(self, eval_ids: list[str]) -> list[EvaluationRecord]:
         """The records of evaluations that are there."""
         found = self._sidecar.get_states([workflow_id(eval_id) for eval_id in eval_ids])
-        return [EvaluationRecord.model_validate(value) for value in found if value]
+        return [_record(value) for value in found if value and not _is_tombstone(value)]
 
     def briefs(self, eval_ids: list[str]) -> list[EvaluationBrief]:
         """The lines of evaluations that are there; a record that was cut off from its line gives one."""
@@ -104,7 +134,7 @@ class EvaluationStore:
         """
 
         def ended(stored: Any) -> Any:
-            if stored["ended"] or attempt not in {None, stored["evaluation"]["attempt"]}:
+            if _record(stored).ended or attempt not in {None, stored["evaluation"]["attempt"]}:
                 return stored
             return {
                 **stored,
@@ -112,7 +142,7 @@ class EvaluationStore:
                 "outcome": outcome.value,
             }
 
-        record = EvaluationRecord.model_validate(self._sidecar.update_state(workflow_id(eval_id), ended))
+        record = _record(self._sidecar.update_state(workflow_id(eval_id), ended))
         self._save_brief(record)
         return record.ended is not None
 
@@ -120,12 +150,44 @@ class EvaluationStore:
         """Note in the record that it shall end, unless it has. Returns the record as it is then."""
 
         def asked(stored: Any) -> Any:
-            if stored["ended"]:
+            if _record(stored).ended:
                 return stored
             before = stored.get("cancellation") or {"requested": _now(), "extract": False}
             return {**stored, "cancellation": {**before, "extract": before["extract"] or extract}}
 
-        return EvaluationRecord.model_validate(self._sidecar.update_state(workflow_id(eval_id), asked))
+        return _record(self._sidecar.update_state(workflow_id(eval_id), asked))
+
+    def begin_deletion(self, eval_id: str) -> EvaluationRecord:
+        """Note in the record of an evaluation that has ended that it shall be deleted: nobody retries it.
+
+        Raises:
+            RequestError: EVALUATION_RUNNING (409); EVALUATION_DELETED (410).
+        """
+
+        def begun(stored: Any) -> Any:
+            if not _record(stored).ended:
+                raise running(eval_id)
+            return {**stored, "deletion": stored.get("deletion") or _now()}
+
+        return _record(self._sidecar.update_state(workflow_id(eval_id), begun))
+
+    def bury(self, record: EvaluationRecord) -> None:
+        """Forget all of an evaluation that has ended; last its record, which becomes a tombstone.
+
+        Cut off, it may be repeated. In the list its id stays, which nobody is shown.
+        """
+        evaluation = record.evaluation
+        eval_id = evaluation.eval_id
+        for run in evaluation.runs:
+            for kind in ("results", "logs"):
+                self._sidecar.delete_state(f"{kind}-{eval_id}-{run.run_id}")
+            if run.own and run.own.digest:
+                self.forget_rows(eval_id, run.own.digest)
+        self._sidecar.forget_announcements(evaluation.workflow_id)
+        for kind in ("results", "observed", "receipt", "brief"):
+            self._sidecar.delete_state(f"{kind}-{eval_id}")
+        tombstone = Tombstone(eval_id=eval_id, deleted=_now())
+        self._sidecar.save_state(workflow_id(eval_id), tombstone.model_dump(mode="json"))
 
     def retry(self, eval_id: str, run_ids: list[str], announced: int) -> EvaluationRecord:
         """Begin another attempt with some runs; the results of the others stay.
@@ -136,11 +198,15 @@ class EvaluationStore:
             announced: number of the last event so far.
 
         Raises:
-            RequestError: EVALUATION_RUNNING (409): somebody else has begun one.
+            RequestError: EVALUATION_RUNNING (409): somebody else has begun one; EVALUATION_DELETED (410):
+                its deletion has begun.
         """
 
         def begun(stored: Any) -> Any:
-            if not stored["ended"]:
+            record = _record(stored)
+            if record.deletion:
+                raise deleted(eval_id)
+            if not record.ended:
                 raise running(eval_id)
             kept = [item for item in stored["extraction_results"] or [] if item["run_id"] not in run_ids]
             fresh = dict.fromkeys(
@@ -153,7 +219,7 @@ class EvaluationStore:
         # Before the record: looks of the last attempt are none of this one's, and what began is looked after.
         self._sidecar.delete_state(f"observed-{eval_id}")
         self._activate(eval_id)
-        record = EvaluationRecord.model_validate(self._sidecar.update_state(workflow_id(eval_id), begun))
+        record = _record(self._sidecar.update_state(workflow_id(eval_id), begun))
         self._save_brief(record)
         return record
 
@@ -161,16 +227,20 @@ class EvaluationStore:
         """Merge data into a workflow's record, as the guide has it. May be repeated without harm."""
         self._sidecar.update_state(workflow, lambda stored: {**(stored or {}), **data})
 
-    def save_rows(self, rows: str) -> str:
-        """Keep the rows of an inline dataset; the same rows are kept once. Returns their SHA-256."""
+    def save_rows(self, eval_id: str, rows: str) -> str:
+        """Keep the rows of an inline dataset. Returns their SHA-256, by which the evaluation finds them."""
         digest = rows_digest(rows)
-        self._sidecar.save_state(f"dataset-{digest}", {"schema": 1, "rows": rows})
+        self._sidecar.save_state(_rows_key(eval_id, digest), {"schema": 1, "rows": rows})
         return digest
 
-    def rows(self, digest: str) -> str | None:
+    def rows(self, eval_id: str, digest: str) -> str | None:
         """The rows of an inline dataset."""
-        stored = self._sidecar.get_state(f"dataset-{digest}")
+        stored = self._sidecar.get_state(_rows_key(eval_id, digest))
         return str(stored["rows"]) if stored else None
+
+    def forget_rows(self, eval_id: str, digest: str) -> None:
+        """Delete the rows of an inline dataset. May be repeated."""
+        self._sidecar.delete_state(_rows_key(eval_id, digest))
 
     def save_snapshot(self, eval_id: str, at: datetime, look: Look) -> dict[str, Any]:
         """Keep a look at an evaluation's runs and return the newest; an older one never replaces a newer.

@@ -186,6 +186,7 @@ def _state(
         created=record.created,
         ended=record.ended,
         cancelling=record.cancellation is not None and record.ended is None,
+        deleting=record.deletion is not None,
         steps=_steps(said),
         progress_percent=int(_WHOLE * fraction_of(seen)),
         eta_minutes=None if status in ENDED else _minutes(said),

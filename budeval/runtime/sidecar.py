@@ -141,6 +141,11 @@ class Sidecar:
             if len(there) < _EVENTS_PER_READ:
                 return found
 
+    def forget_announcements(self, subject: str) -> None:
+        """Delete what was announced about a subject: the last first, or a repetition would find none."""
+        for announcement in reversed(self.announcements(subject, 0)):
+            self.delete_state(event_key(subject, announcement.number))
+
     def publish(self, topics: Iterable[str], announcement: Announcement) -> None:
         """Publish without storing."""
         for topic in topics:

@@ -174,6 +174,17 @@ class WorkflowEngine:
             "the event could not be raised",
         )
 
+    def purge(self, workflow_id: str) -> None:
+        """Forget an instance that has ended, with its history. May be repeated.
+
+        Raises:
+            SidecarError: Dapr did not answer.
+        """
+        if self.find(workflow_id) is not None:
+            self._limited(
+                lambda: self._client.purge_workflow(workflow_id), "the workflow's history could not be purged"
+            )
+
     def _limited(self, call: Callable[[], T], failed: str) -> T:
         """Make a call of the SDK's client, which has no time limits, and don't wait for it for ever."""
         future = self._calls.submit(call)

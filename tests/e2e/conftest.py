@@ -6,6 +6,7 @@ test fails with the reason; none is skipped.
 """
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import httpx
 import pytest
@@ -40,6 +41,16 @@ def service(stack: Stack) -> Iterator[httpx.Client]:
         base_url=f"http://127.0.0.1:{apps.SERVICE_PORT}", timeout=30, trust_env=False
     ) as client:
         yield client
+
+
+@pytest.fixture
+def results_on_the_claim(stack: Stack) -> Path:
+    """Where the shared claim's results lie on the node."""
+    stack.up()
+    claim = ("get", "pvc", "eval-datasets-pvc-rwx", "-n", "budeval")
+    volume = stack.kubectl(1, *claim, "-o", "jsonpath={.spec.volumeName}")
+    path = stack.kubectl(1, "get", "pv", volume, "-o", "jsonpath={.spec.hostPath.path}{.spec.local.path}")
+    return Path(path) / "results"
 
 
 @pytest.fixture

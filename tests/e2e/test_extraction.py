@@ -28,20 +28,11 @@ _SAMPLES = CHECKOUT / "tests" / "engines" / "opencompass" / "samples"
 _NAMESPACE = "budeval"
 
 
-def _results_on_the_claim(stack: Stack) -> Path:
-    stack.up()
-    volume = stack.kubectl(
-        1, "get", "pvc", "eval-datasets-pvc-rwx", "-n", _NAMESPACE, "-o", "jsonpath={.spec.volumeName}"
-    )
-    path = stack.kubectl(1, "get", "pv", volume, "-o", "jsonpath={.spec.hostPath.path}{.spec.local.path}")
-    return Path(path) / "results"
-
-
 @pytest.fixture
-def eval_id(stack: Stack) -> Iterator[str]:
+def eval_id(results_on_the_claim: Path) -> Iterator[str]:
     """An evaluation on the claim whose run `c01` is a real OpenCompass run; its run `gone` left nothing."""
     name = f"by-hand-{uuid.uuid4().hex[:8]}"
-    target = _results_on_the_claim(stack) / name
+    target = results_on_the_claim / name
     shutil.copytree(_SAMPLES / "c01", target / "opencompass-c01")
     yield name
     shutil.rmtree(target)
@@ -138,10 +129,10 @@ def _score(run: int, cell: int) -> float:
     return (run * 7919 + cell * 104729) % 100_000 / 1000
 
 
-def test_a_thousand_runs_pass_through_one_job(stack: Stack) -> None:
+def test_a_thousand_runs_pass_through_one_job(stack: Stack, results_on_the_claim: Path) -> None:
     """Every cell of every run, to its last digit, in frames through one container's log."""
     name = f"many-{uuid.uuid4().hex[:8]}"
-    target = _results_on_the_claim(stack) / name
+    target = results_on_the_claim / name
     _many_runs(target)
     storage = StorageConfig()
     runner = PlaybookRunner(1, timeout=300, module_timeout=60)

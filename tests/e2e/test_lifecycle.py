@@ -2,6 +2,8 @@
 
 import json
 import re
+import sqlite3
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -178,3 +180,32 @@ def _told_twice(subscriber: Subscriber, eval_id: str) -> list[tuple[int, str, st
     events = evaluations.told(subscriber, eval_id)
     ends = [status for _, event, status in events if event == "evaluate_model_status"]
     return events if len(ends) == 4 else None
+
+
+def test_a_deleted_evaluation_leaves_a_tombstone_and_nothing_else(
+    stack: Stack, service: httpx.Client, results_on_the_claim: Path
+) -> None:
+    """Its files are gone from the claim, others' are not; its history and its state are, too."""
+    kept, body = (_lm_eval(dataset(source={"inline": evaluations.sums(1)})) for _ in range(2))
+    for one in (kept, body):
+        evaluations.wait_for_end(service, evaluations.start(service, one))
+        evaluations.ended_workflow(one["eval_id"])
+    eval_id = body["eval_id"]
+    assert (results_on_the_claim / eval_id).is_dir()
+
+    answer = service.request("DELETE", f"/evals/{eval_id}", timeout=300)
+
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["files_removed"] > 3
+    # Kubernetes made the directory for a `subPath`, in one of root's: it stays, empty.
+    assert list(results_on_the_claim.glob(f"{eval_id}/*")) == []
+    assert (results_on_the_claim / kept["eval_id"]).is_dir()
+    assert _objects(stack, eval_id) == []
+    for path in ("", "/results", "/events", "/receipt"):
+        assert service.get(f"/evals/{eval_id}{path}").json()["code"] == "EVALUATION_DELETED"
+    again = service.post("/evals/start", json=body)
+    assert (again.status_code, again.json()["code"]) == (409, "EVALUATION_DELETED")
+    state = stack.layout.directory / "dapr" / "budeval-state.db"
+    with sqlite3.connect(f"file:{state}?mode=ro", uri=True) as store:
+        keys = [key for (key,) in store.execute("SELECT key FROM state WHERE key LIKE ?", (f"%{eval_id}%",))]
+    assert [key for key in keys if "eval" in key] == [f"budeval||eval-{eval_id}"]

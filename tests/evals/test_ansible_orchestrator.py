@@ -1,5 +1,6 @@
 """Kubernetes operations, with a fake in place of the playbook runner."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -287,7 +288,22 @@ def test_each_try_of_an_extraction_has_a_job_of_its_own(clusters: Path) -> None:
     assert (orders[0]["claim"], orders[0]["image"]) == ("another-claim", "an-extractor")
     assert orders[0]["pull_secrets"] == [{"name": "a-secret"}]
     assert "budeval.engines.opencompass.extract_results" in orders[0]["files"]["__main__.py"]
+    assert json.loads(orders[0]["files"]["run_ids.json"]) == ["r-1"]
+    assert {"key": "run_ids.json", "path": "run_ids.json"} in orders[0]["items"]
     assert (orders[0]["wait_seconds"], runner.patience) == (300, 300)
+
+
+def test_files_are_removed_by_a_job_of_their_own(clusters: Path) -> None:
+    """A line of its log says how many."""
+    runner = FakeRunner({"log": '{"files": 7, "bytes": 1}\na warning\n', "pods": []})
+
+    assert _working(runner, clusters).remove_results(_evaluation()) == 7
+
+    ((playbook, data, _),) = runner.runs
+    assert playbook == "remove_results_k8s.yml"
+    assert (data["eval_id"], data["claim"]) == ("e-1", "another-claim")
+    assert len(f"remove-results-{data['temp_id']}") <= 57
+    assert "budeval.engines.claim.remove_results" in data["files"]["__main__.py"]
 
 
 def _waiting(reason: str) -> dict[str, Any]:

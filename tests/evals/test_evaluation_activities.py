@@ -86,7 +86,7 @@ class Case:
         """What the intake has kept."""
         record = EvaluationRecord(evaluation=_evaluation(), digest="d", created="2026-01-01T00:00:00+00:00")
         self.vault.put(record.sealed_as, {"api_key": _KEY, "kubeconfig": samples.kubeconfig(_TOKEN)})
-        self.store.save_rows(_ROWS)
+        self.store.save_rows(_ORDER["eval_id"], _ROWS)
         self.store.create(record)
 
     def extracted(self, *documents: Json) -> None:
@@ -305,7 +305,7 @@ def test_preparing_tells_engine_and_image(case: Case) -> None:
 def test_what_cannot_be_built_fails_while_preparing(case: Case, lost: str) -> None:
     """Before anything is on the cluster; trying again does not help."""
     if lost == "rows":
-        del case.dapr.state[f"dataset-{hashlib.sha256(_ROWS.encode()).hexdigest()}"]
+        del case.dapr.state[f"dataset-e-1-{hashlib.sha256(_ROWS.encode()).hexdigest()}"]
         assert _refused(EvaluationError, case.activities.prepare_engine, _ORDER) == "DATASET_LOST"
     else:
         case.vault.destroy(case.record().sealed_as)

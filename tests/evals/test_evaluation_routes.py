@@ -14,6 +14,7 @@ from budeval.engines.opencompass.jobs import OpenCompass
 from budeval.evals import http_errors
 from budeval.evals.ansible_orchestrator import AnsibleOrchestrator
 from budeval.evals.clusters import Clusters
+from budeval.evals.deletion import Deletions
 from budeval.evals.evaluation_routes import engine_routes, evaluation_routes, lifecycle_routes
 from budeval.evals.intake import Intake
 from budeval.evals.lifecycle import Lifecycle
@@ -65,7 +66,8 @@ class Service:
         )
         views = EvaluationViews(self.store, sidecar)
         lifecycle = Lifecycle(self.store, self, sidecar, intake, vault, self.started.append)
-        application.include_router(lifecycle_routes(lifecycle, views))
+        deletions = Deletions(self.store, self, vault, intake, orchestrator)
+        application.include_router(lifecycle_routes(lifecycle, deletions, views))
         application.include_router(engine_routes(engines))
         http_errors.install(application)
         self.caller = Caller(application)
@@ -74,6 +76,9 @@ class Service:
         """Nobody waits for it here."""
 
     def find(self, _workflow_id: str) -> None:
+        """There are no workflows here."""
+
+    def purge(self, _workflow_id: str) -> None:
         """There are no workflows here."""
 
     def start(self, **changes: Any) -> Any:
@@ -320,6 +325,24 @@ def test_a_retry_without_one_key_is_refused(service: Service, body: Json) -> Non
     answer = service.caller.post(f"/evals/{_ID}/retry", json=body)
 
     assert (answer.status_code, answer.json()["code"]) == (422, "REQUEST_INVALID")
+
+
+def test_what_was_deleted_is_gone(service: Service) -> None:
+    """The same request again is a conflict: nobody knows any more whether it is the same."""
+    service.start()
+    path = f"/evals/{_ID}"
+    running = service.caller.request("DELETE", path)
+    service.store.end(_ID, Outcome.COMPLETED)
+
+    done = service.caller.request("DELETE", path, json={"keep_files": True})
+
+    assert (running.status_code, running.json()["code"]) == (409, "EVALUATION_RUNNING")
+    assert (done.status_code, done.json()["files_removed"]) == (200, None)
+    for answer in (service.caller.get(path), service.caller.request("DELETE", path)):
+        assert (answer.status_code, answer.json()["code"]) == (410, "EVALUATION_DELETED")
+    again = service.start()
+    assert (again.status_code, again.json()["code"]) == (409, "EVALUATION_DELETED")
+    assert service.caller.get("/evals").json()["evaluations"] == []
 
 
 def test_a_receipt_tells_what_became_of_each_object(service: Service) -> None:

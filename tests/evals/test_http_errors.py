@@ -24,7 +24,7 @@ def _raising(error: Exception) -> Caller:
     [
         (RequestError("no", status=409, code="TAKEN", param="eval_id"), 409, "TAKEN"),
         (SidecarError("away"), 503, "SIDECAR_UNAVAILABLE"),
-        (ClusterError("full", code="QUOTA_EXCEEDED", retryable=True), 500, "QUOTA_EXCEEDED"),
+        (ClusterError("full", code="QUOTA_EXCEEDED", retryable=True), 502, "QUOTA_EXCEEDED"),
         (ZeroDivisionError("a secret detail"), 500, "INTERNAL"),
     ],
 )

@@ -248,7 +248,7 @@ def test_secrets_are_sealed_before_anything_else(desk: Desk) -> None:
     sealed, rows, active, days, page, record, brief = desk.dapr.written
     assert active.startswith("active-")
     assert sealed.startswith(f"sealed-{_ID}.")
-    assert (rows, days) == (f"dataset-{digest}", "index-days")
+    assert (rows, days) == (f"dataset-{_ID}-{digest}", "index-days")
     assert page.startswith("index-20")
     assert (record, brief) == (f"eval-{_ID}", f"brief-{_ID}")
 
@@ -269,7 +269,7 @@ def test_inline_rows_are_stored_by_what_they_are(desk: Desk) -> None:
     record = desk.accept()
 
     digest = hashlib.sha256(_ROWS.encode()).hexdigest()
-    assert desk.dapr.state[f"dataset-{digest}"] == {"schema": 1, "rows": _ROWS}
+    assert desk.dapr.state[f"dataset-{_ID}-{digest}"] == {"schema": 1, "rows": _ROWS}
     assert "What is 2 + 3?" not in record.model_dump_json()
 
 

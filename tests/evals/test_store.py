@@ -136,16 +136,17 @@ def test_workflow_data_may_come_before_a_record(dapr: FakeDapr, store: Evaluatio
 
 
 def test_rows_are_kept_by_their_digest(dapr: FakeDapr, store: EvaluationStore) -> None:
-    """The same rows are there once, and come back as they were."""
+    """The same rows are there once in an evaluation, and come back as they were; others have their own."""
     rows = '{"question": "ä"}\r\n'
 
-    digests = {store.save_rows(rows) for _ in range(2)}
+    digests = {store.save_rows("e-1", rows) for _ in range(2)}
 
     digest = hashlib.sha256(rows.encode()).hexdigest()
     assert digests == {digest}
-    assert list(dapr.state) == [f"dataset-{digest}"]
-    assert store.rows(digest) == rows
-    assert store.rows("other") is None
+    assert list(dapr.state) == [f"dataset-e-1-{digest}"]
+    assert store.rows("e-1", digest) == rows
+    assert store.rows("e-2", digest) is None
+    assert store.rows("e-1", "other") is None
 
 
 def _saw(run: dict[str, Any]) -> Look:

@@ -49,7 +49,13 @@ class FakeClient:
     state: FakeState | None = None
     away: bool = False
     scheduled: list[tuple[str, Any, str]] = field(default_factory=list)
+    purged: list[str] = field(default_factory=list)
     closed: bool = False
+
+    def purge_workflow(self, workflow_id: str) -> None:
+        """Forget an instance."""
+        self._answer()
+        self.purged.append(workflow_id)
 
     def get_workflow_state(self, workflow_id: str, *, fetch_payloads: bool = False) -> FakeState | None:  # noqa: ARG002
         """The instance."""
@@ -258,3 +264,18 @@ def test_what_the_cluster_refuses_is_not_tried_again() -> None:
 
     with pytest.raises(NonRetryableError, match="FORBIDDEN: you may not"):
         _without_context(_raises(error))(_CONTEXT, {})
+
+
+def test_a_purge_may_be_repeated(engine: WorkflowEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where there is no instance there is nothing to purge."""
+    client = FakeClient(FakeState(FakeName("COMPLETED")))
+    monkeypatch.setattr(engine, "_client", client)
+
+    engine.purge("w-1")
+    client.state = None
+    engine.purge("w-1")
+
+    assert client.purged == ["w-1"]
+    client.away = True
+    with pytest.raises(SidecarError):
+        engine.purge("w-1")

@@ -1,0 +1,85 @@
+"""Deleting evaluations: what is on the cluster, what Dapr knows of them, and what the state store keeps.
+
+In that order, so that what is cut off can be repeated: the record, which says what there is, goes last.
+"""
+
+import logging
+from typing import Protocol
+
+from budeval.domain.evaluation import EvaluationRecord, instance_id
+from budeval.errors import ClusterError
+from budeval.evals.ansible_orchestrator import AnsibleOrchestrator
+from budeval.evals.answers import Deletion
+from budeval.evals.intake import Intake
+from budeval.evals.lifecycle import FindsWorkflows, require_ended
+from budeval.evals.schema import DeletionRequest
+from budeval.evals.store import EvaluationStore
+from budeval.runtime.logs import about
+from budeval.runtime.vault import Vault
+
+_log = logging.getLogger(__name__)
+
+
+class PurgesWorkflows(FindsWorkflows, Protocol):
+    """What of the workflow engine is used here; tests put a fake in its place."""
+
+    def purge(self, workflow_id: str) -> None:
+        """Forget an instance that has ended."""
+
+
+class Deletions:
+    """Deletes evaluations that have ended."""
+
+    def __init__(
+        self,
+        store: EvaluationStore,
+        engine: PurgesWorkflows,
+        vault: Vault,
+        intake: Intake,
+        orchestrator: AnsibleOrchestrator,
+    ) -> None:
+        self._store = store
+        self._engine = engine
+        self._vault = vault
+        self._intake = intake
+        self._orchestrator = orchestrator
+
+    def delete(self, eval_id: str, request: DeletionRequest) -> Deletion:
+        """Delete an evaluation with its files on the claim. Where it fails, the same again goes on.
+
+        Raises:
+            RequestError: EVALUATION_UNKNOWN, EVALUATION_DELETED; EVALUATION_RUNNING (409);
+                KUBECONFIG_REQUIRED; what `Intake` says of a kubeconfig.
+            ClusterError: something could not be removed there. Then nothing else is deleted.
+            SidecarError: the state store or the workflow engine did not answer.
+        """
+        record = self._store.load(eval_id)
+        require_ended(record, self._engine)
+        target, given = record.evaluation.target, request.kubeconfig_text
+        kubeconfig = None if request.keep_files else self._intake.kubeconfig_again(target, given)
+        record = self._store.begin_deletion(eval_id)
+        with about(eval_id=eval_id, workflow_id=record.evaluation.instance_id):
+            files = None if request.keep_files else self._clear_cluster(record, kubeconfig)
+            self.forget(record)
+            _log.info("deleted files=%s", files)
+        return Deletion(eval_id=eval_id, files_removed=files)
+
+    def forget(self, record: EvaluationRecord) -> None:
+        """Delete what this service and Dapr keep of an evaluation that has ended. May be repeated.
+
+        Raises:
+            SidecarError: the state store or the workflow engine did not answer.
+        """
+        evaluation = record.evaluation
+        for attempt in range(1, evaluation.attempt + 1):
+            self._engine.purge(instance_id(evaluation.eval_id, attempt))
+        self._vault.destroy(record.sealed_as)
+        self._store.bury(record)
+
+    def _clear_cluster(self, record: EvaluationRecord, kubeconfig: str | None) -> int:
+        receipt = self._orchestrator.cleanup(record.evaluation, kubeconfig)
+        left = [item for item in receipt if item["outcome"] not in {"deleted", "gone"}]
+        if left:
+            text = f"Some objects could not be removed: {left[:5]}"
+            raise ClusterError(text, code="CLEANUP_INCOMPLETE", retryable=True)
+        return self._orchestrator.remove_results(record.evaluation, kubeconfig)

@@ -1,0 +1,254 @@
+"""Evaluations that are deleted."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from budeval.config import EngineConfig, Settings, StorageConfig
+from budeval.domain.cluster import FROM_REQUEST
+from budeval.domain.evaluation import EvaluationRecord, Outcome
+from budeval.domain.notification import (
+    Announcement,
+    NotificationContent,
+    NotificationPayload,
+    NotificationRequest,
+    WorkflowStatus,
+)
+from budeval.errors import BudevalError, ClusterError, RequestError, SidecarError
+from budeval.evals.ansible_orchestrator import AnsibleOrchestrator
+from budeval.evals.clusters import Clusters
+from budeval.evals.deletion import Deletions
+from budeval.evals.intake import Intake
+from budeval.evals.schema import DeletionRequest
+from budeval.evals.store import EvaluationStore
+from budeval.runtime.sealing import Sealer
+from budeval.runtime.vault import Vault
+from budeval.runtime.workflow_engine import WorkflowSnapshot
+from tests.evals import samples
+from tests.runtime.fake_dapr import FakeDapr
+
+_OURS = DeletionRequest.model_validate({"kubeconfig": samples.kubeconfig("a-token")})
+_OWN = {"digest": "a" * 64, "format": "jsonl", "prompt": "p", "answer": "a", "evaluator": "exact"}
+
+
+class FakeRunner:
+    """A cluster on which everything goes, unless a playbook fails or leaves something."""
+
+    def __init__(self) -> None:
+        self.runs: list[tuple[str, str]] = []
+        self.failing: dict[str, ClusterError] = {}
+        self.receipt = [{"kind": "Job", "name": "r-1", "outcome": "gone"}]
+        self.log = '{"files": 3, "bytes": 5}\n'
+
+    def run(
+        self,
+        playbook: str,
+        data: dict[str, Any],  # noqa: ARG002
+        kubeconfig: str,
+        patience: float = 0,  # noqa: ARG002
+    ) -> dict[str, Any]:
+        """What the playbook publishes."""
+        self.runs.append((playbook, kubeconfig))
+        if playbook in self.failing:
+            raise self.failing[playbook]
+        return {"receipt": self.receipt, "log": self.log, "pods": []}
+
+
+@dataclass
+class Desk:
+    """An evaluation of two attempts that has ended, with all that is kept of one. Its own fake engine."""
+
+    seal_key: str
+    cluster: str = FROM_REQUEST
+    dapr: FakeDapr = field(default_factory=FakeDapr)
+    runner: FakeRunner = field(default_factory=FakeRunner)
+    purged: list[str] = field(default_factory=list)
+    workflow: WorkflowStatus = WorkflowStatus.COMPLETED
+    away: bool = False
+
+    def __post_init__(self) -> None:
+        sidecar = self.dapr.client()
+        self.store = EvaluationStore(sidecar)
+        vault = Vault(sidecar, Sealer(self.seal_key))
+        clusters = Clusters(None, lambda _eval_id: None, Path("/nowhere"))
+        intake = Intake(Settings(), self.store, vault, clusters, {}, lambda _name: {}, lambda _record: None)
+        orchestrator = AnsibleOrchestrator(self.runner, clusters, {}, StorageConfig(), EngineConfig())
+        self.deletions = Deletions(self.store, self, vault, intake, orchestrator)
+        evaluation = samples.evaluation(
+            "e-1",
+            attempt=2,
+            runs=[{"run_id": "r-1", "dataset_id": "a"}, {"run_id": "r-2", "dataset_id": "b", "own": _OWN}],
+            target={"cluster": self.cluster, "namespace": "team-a", "eval_id": "e-1"},
+        )
+        record = EvaluationRecord(evaluation=evaluation, digest="d" * 20, created="2026-01-01")
+        vault.put(record.sealed_as, {"api_key": "sk-secret"})
+        self.store.add_to_index("e-1", "2026-01-01")
+        self.store.create(record)
+        self.dapr.state["dataset-e-1-" + "a" * 64] = {"rows": "x"}
+        self.store.save_results("e-1", [{"run_id": "r-1", "outcome": "COMPLETED"}])
+        self.store.save_log("e-1", "r-2", "a log")
+        self.store.save_receipt("e-1", self.runner.receipt)
+        self.dapr.state["observed-e-1"] = {"tick": 1}
+        for number in (1, 2, 3):
+            content = NotificationContent(title="t", message="m", status=WorkflowStatus.RUNNING)
+            payload = NotificationPayload(type="t", event="e", workflow_id="w", content=content)
+            told = NotificationRequest(payload=payload)
+            sidecar.announce([], Announcement(subject="eval-e-1", number=number, notification=told))
+        self.store.end("e-1", Outcome.COMPLETED)
+        self.store.deactivate("e-1")
+
+    def find(self, workflow_id: str) -> WorkflowSnapshot | None:
+        """Every instance is in the same state."""
+        return WorkflowSnapshot(workflow_id=workflow_id, name="evaluate_model", status=self.workflow)
+
+    def purge(self, workflow_id: str) -> None:
+        """Take down which."""
+        if self.away:
+            raise SidecarError("Dapr does not answer")
+        self.purged.append(workflow_id)
+
+    def kept(self) -> set[str]:
+        """Keys that tell of the evaluation."""
+        return {key for key in self.dapr.state if "e-1" in key or key.startswith("sealed-")}
+
+    def refused(self, request: DeletionRequest = _OURS) -> BudevalError:
+        """Of a deletion."""
+        before = self.kept()
+        with pytest.raises(BudevalError) as refused:
+            self.deletions.delete("e-1", request)
+        assert self.kept() == before
+        return refused.value
+
+
+@pytest.fixture
+def desk(seal_keys: str) -> Desk:
+    """Of an evaluation that brought its own kubeconfig."""
+    return Desk(seal_keys)
+
+
+def test_nothing_is_kept_but_a_tombstone(desk: Desk) -> None:
+    """Objects, files, histories of all attempts, then the state; the credential is the one that was given."""
+    done = desk.deletions.delete("e-1", _OURS)
+
+    assert done.files_removed == 3
+    assert [playbook for playbook, _ in desk.runner.runs] == ["cleanup_k8s.yml", "remove_results_k8s.yml"]
+    assert all("a-token" in credential for _, credential in desk.runner.runs)
+    assert desk.purged == ["eval-e-1", "eval-e-1-a2"]
+    assert desk.kept() == {"eval-e-1"}
+    assert set(desk.dapr.state["eval-e-1"]) == {"schema_version", "eval_id", "deleted"}
+    assert "sk-secret" not in str(desk.dapr.state)
+
+
+def test_what_was_deleted_is_gone_for_good(desk: Desk) -> None:
+    """It is in no list, and whoever asks for it is told so; its id is never used again."""
+    desk.deletions.delete("e-1", _OURS)
+
+    for ask in (
+        lambda: desk.store.load("e-1"),
+        lambda: desk.deletions.delete("e-1", _OURS),
+        lambda: desk.store.cancel("e-1", extract=False),
+        lambda: desk.store.retry("e-1", [], 0),
+        lambda: desk.store.create(
+            EvaluationRecord(evaluation=samples.evaluation("e-1"), digest="d", created="2026-01-01")
+        ),
+    ):
+        with pytest.raises(RequestError) as gone:
+            ask()
+        assert (gone.value.status, gone.value.code) == (410, "EVALUATION_DELETED")
+    assert desk.store.briefs(["e-1"]) == []
+    assert desk.store.load_all(["e-1"]) == []
+
+
+def test_files_can_be_kept(desk: Desk) -> None:
+    """Where the cluster is gone: then it is not asked, and no credential is needed."""
+    done = desk.deletions.delete("e-1", DeletionRequest(keep_files=True))
+
+    assert (done.files_removed, desk.runner.runs) == (None, [])
+    assert desk.kept() == {"eval-e-1"}
+
+
+def test_without_its_credential_nothing_is_deleted(desk: Desk) -> None:
+    """It was destroyed at the evaluation's end."""
+    assert desk.refused(DeletionRequest()).code == "KUBECONFIG_REQUIRED"
+    assert desk.store.load("e-1").deletion is None
+
+
+@pytest.mark.parametrize("by", ["record", "workflow"])
+def test_what_runs_is_not_deleted(desk: Desk, by: str) -> None:
+    """Not even while its last word is being said."""
+    if by == "record":
+        desk.dapr.state["eval-e-1"]["ended"] = None
+    else:
+        desk.workflow = WorkflowStatus.RUNNING
+
+    refusal = desk.refused()
+
+    assert isinstance(refusal, RequestError)
+    assert (refusal.status, refusal.code) == (409, "EVALUATION_RUNNING")
+    assert desk.runner.runs == []
+
+
+def test_one_that_begins_again_meanwhile_is_not_deleted(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between the look and the note in the record somebody has retried it."""
+    load = EvaluationStore.load
+
+    def and_then_retried(store: EvaluationStore, eval_id: str) -> EvaluationRecord:
+        record = load(store, eval_id)
+        desk.dapr.state["eval-e-1"]["ended"] = None
+        return record
+
+    monkeypatch.setattr(EvaluationStore, "load", and_then_retried)
+
+    assert desk.refused().code == "EVALUATION_RUNNING"
+    assert desk.runner.runs == []
+
+
+@pytest.mark.parametrize("playbook", ["cleanup_k8s.yml", "remove_results_k8s.yml"])
+def test_what_the_cluster_refuses_can_be_repeated(desk: Desk, playbook: str) -> None:
+    """Until then nothing is deleted here, but nobody can retry it."""
+    desk.runner.failing = {playbook: ClusterError("no", code="CLUSTER_UNREACHABLE", retryable=True)}
+
+    assert desk.refused().code == "CLUSTER_UNREACHABLE"
+    with pytest.raises(RequestError, match="was deleted"):
+        desk.store.retry("e-1", ["r-1"], 3)
+    desk.runner.failing = {}
+    desk.deletions.delete("e-1", _OURS)
+
+    assert desk.kept() == {"eval-e-1"}
+
+
+@pytest.mark.parametrize(
+    ("receipt", "log", "code"),
+    [
+        ([{"kind": "Job", "name": "r-1", "outcome": "still ending"}], "{}", "CLEANUP_INCOMPLETE"),
+        ([], "Permission denied", "REMOVAL_FAILED"),
+        ([], '{"files": null}', "REMOVAL_FAILED"),
+        ([], "", "REMOVAL_FAILED"),
+    ],
+)
+def test_what_is_left_on_the_cluster_is_told(
+    desk: Desk, receipt: list[dict[str, str]], log: str, code: str
+) -> None:
+    """The record stays: it says where it is left."""
+    desk.runner.receipt, desk.runner.log = receipt, log
+
+    assert desk.refused().code == code
+
+
+def test_a_deletion_that_was_cut_off_is_completed_by_the_next(desk: Desk) -> None:
+    """After the cluster, Dapr was away; after some keys, the store."""
+    desk.away = True
+    assert desk.refused().code == "SIDECAR_UNAVAILABLE"
+    assert desk.store.load("e-1").deletion
+    desk.away = False
+    desk.dapr.refused = {"/v1.0/state/store/observed-e-1": 503}
+    with pytest.raises(SidecarError):
+        desk.deletions.delete("e-1", _OURS)
+    assert "eval-e-1" in desk.kept()
+    desk.dapr.refused = {}
+
+    desk.deletions.delete("e-1", _OURS)
+
+    assert desk.kept() == {"eval-e-1"}
