@@ -46,8 +46,7 @@ from typing import Any, BinaryIO, NamedTuple
 DEFAULT_ROOT = "/workspace/shared/results"
 NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,126}[A-Za-z0-9])?")
 STAMP = re.compile(r"[0-9]{8}_[0-9]{6}")
-SUMMARY = re.compile(r"summary_([0-9]{8}_[0-9]{6})(?:_by_(.+))?\.csv", re.DOTALL)
-PROFILES = re.compile(r"summary_([0-9]{8}_[0-9]{6})")
+SUMMARY = re.compile(r"summary_([0-9]{8}_[0-9]{6})(?:_by_(.+)|/([^/]+))?\.csv", re.DOTALL)
 TITLE = re.compile(r"(-{3,}|#{3,}|={3,}).*", re.DOTALL)
 PART = re.compile(r"(.+)_[0-9]+", re.DOTALL)
 REPLICA = re.compile(r".*_replica[0-9]+", re.DOTALL)
@@ -80,17 +79,19 @@ METRIC_ORDER = [
 NO_METRIC = frozenset({"bp", "sys_len", "ref_len", "type"})
 PERCENT = re.compile(r"accuracy|acc_|circular|perf_|exact_match|pass@|rouge|bleu\b", re.IGNORECASE)
 COUNTS = frozenset({"pass", "timeout", "failed", "wrong_answer", "total", "correct", "count"})
+CONFIGURED = frozenset({"datasets", "models", "summarizer", "model_dataset_combinations"})
 GROUP_KINDS = {"standard_deviation": "deviation", "sum": "sum"}
+GROUP_FLAGS = {"std": "deviation", "sum": "sum"}  # the first that is set counts
 AGGREGATES = frozenset({"naive_average", "weighted_average", "harmonic_mean", *GROUP_KINDS})
 NORMAL_95 = 1.959963984540054  # two-sided 95 % quantile of the normal distribution
 
 # Limits that no honest run meets; a hostile one must not use up the pod's memory or time.
 MAX_JSON = 24 * 1024 * 1024  # parsed at most some 250 MB, of the pod's 512
 MAX_TEXT = 1024 * 1024
-MAX_CONFIGURATION = 512 * 1024
+MAX_CONFIGURATION = 6 * 1024 * 1024  # parsed some 160 MB; suites of 200 datasets have 3
 MAX_ENTRIES = 50_000
 MAX_DEPTH = 8
-MAX_CELLS = 5000
+MAX_CELLS = 10_000
 MAX_DOCUMENT = 32 * 1024 * 1024
 MAX_WARNINGS = 200
 MAX_NAME = 300
@@ -261,11 +262,17 @@ class Plan(NamedTuple):
 
 
 class Configuration(NamedTuple):
-    """What a dumped configuration tells: datasets, (column, model) names, groups that are deviations."""
+    """What a dumped configuration tells."""
 
     datasets: list[str] | None
     models: list[tuple[str, str]]
-    deviations: set[str]
+    """(column, model)."""
+    kinds: dict[str, str]
+    """Of groups that are no averages."""
+    pairs: set[tuple[str, str]] | None
+    """(model, dataset as the CSV writes it) where not every model runs every dataset."""
+    problem: str | None = None
+    """Why nothing could be read."""
 
 
 class Result(NamedTuple):
@@ -279,7 +286,7 @@ class Result(NamedTuple):
 
 
 NO_RESULT = Result({}, None, [], [])
-NO_CONFIGURATION = Configuration(None, [], set())
+NO_CONFIGURATION = Configuration(None, [], {}, None)
 
 
 class Engine(NamedTuple):
@@ -611,17 +618,15 @@ class Experiment:
         self.path = path
 
     def summaries(self) -> Iterator[Summary]:
-        """Every summary file: the plain one, one for each judge, and profiles one folder deeper."""
-        folder = os.path.join(self.path, "summary")
-        for name, path in files(folder):
+        """Every summary file: the plain one, one for each judge, and profiles one folder deeper.
+
+        A slash in a judge's name makes a folder, too.
+        """
+        for name, path in files_below(os.path.join(self.path, "summary")):
             match = SUMMARY.fullmatch(name)
             if match:
-                yield Summary(path, match.group(1), match.group(2), None, self)
-        for name, path in directories(folder):
-            match = PROFILES.fullmatch(name)
-            for profile, inner in files(path) if match else []:
-                if match and profile.endswith(".csv"):
-                    yield Summary(inner, match.group(1), None, profile[: -len(".csv")], self)
+                stamp, judge, profile = match.groups()
+                yield Summary(path, stamp, judge, profile, self)
 
     def attempt_stamps(self) -> list[str]:
         """When attempts began: OpenCompass dumps `configs/<stamp>_<pid>.py` at each call, also with `-r`."""
@@ -667,8 +672,8 @@ class Experiment:
 
 def read_configuration(path: str) -> Configuration:
     """The names in a dumped configuration: Python assignments, parsed and never executed."""
-    if sys.version_info < (3, 11):
-        return NO_CONFIGURATION  # the parser of older interpreters crashes on nested input
+    if sys.version_info < (3, 11):  # whose parsers crash on nested input
+        return NO_CONFIGURATION._replace(problem="Python 3.11 or later is needed to read it")
     try:
         tree = ast.parse(read_bytes(path, limit=MAX_CONFIGURATION))
         assigned = {
@@ -676,10 +681,11 @@ def read_configuration(path: str) -> Configuration:
             for node in tree.body
             if isinstance(node, ast.Assign)
             for target in node.targets
-            if isinstance(target, ast.Name) and target.id in ("datasets", "models", "summarizer")
+            if isinstance(target, ast.Name) and target.id in CONFIGURED
         }
-    except (SyntaxError, ValueError, RecursionError, MemoryError, Unreadable):
-        return NO_CONFIGURATION
+    except (SyntaxError, ValueError, RecursionError, MemoryError, Unreadable) as error:
+        problem = str(error) if isinstance(error, Unreadable) else type(error).__name__
+        return NO_CONFIGURATION._replace(problem=problem)
     models = [
         (str(model.get("summarizer_abbr") or abbr), abbr) for abbr, model in with_abbr(assigned.get("models"))
     ]
@@ -688,8 +694,31 @@ def read_configuration(path: str) -> Configuration:
         datasets = []  # one has no name of its own
     summarizer = assigned.get("summarizer")
     groups = summarizer.get("summary_groups") if isinstance(summarizer, dict) else None
-    marked = [group for group in as_list(groups) if isinstance(group, dict) and group.get("std") is True]
-    return Configuration(datasets or None, models, {as_in_csv(str(group.get("name"))) for group in marked})
+    combinations = assigned.get("model_dataset_combinations")
+    return Configuration(datasets or None, models, kinds_of(as_list(groups)), pairs_of(combinations))
+
+
+def kinds_of(groups: list[Any]) -> dict[str, str]:
+    """Group as the CSV writes it -> what it is, where it is no average. A metric of its own makes it one."""
+    kinds = {}
+    for group in groups:
+        if isinstance(group, dict) and "metric" not in group:
+            kind = next((GROUP_FLAGS[flag] for flag in GROUP_FLAGS if group.get(flag)), None)
+            kinds.update({as_in_csv(str(group.get("name"))): kind} if kind else {})
+    return kinds
+
+
+def pairs_of(combinations: Any) -> set[tuple[str, str]] | None:
+    """(model, dataset as the CSV writes it) of `model_dataset_combinations`; None where all are combined."""
+    if not isinstance(combinations, list):
+        return None
+    return {
+        (model, as_in_csv(dataset))
+        for item in combinations
+        if isinstance(item, dict)
+        for model, _ in with_abbr(item.get("models"))
+        for dataset, _ in with_abbr(item.get("datasets"))
+    }
 
 
 def as_list(value: Any) -> list[Any]:
@@ -736,6 +765,8 @@ class Names(NamedTuple):
     """All columns, in their order, where the configuration tells."""
     models: list[str]
     """Those that were asked for, in whatever order."""
+    folders: list[str]
+    """Models that have left results."""
     datasets: set[str]
 
 
@@ -747,8 +778,9 @@ class Table:
         self.ragged: list[str] = []
         self._known = names.datasets
         self._models = names.models
+        self._folders = names.folders
         self._warnings = warnings
-        text = read_text(summary.path)
+        text = read_text(summary.path).lstrip("\ufeff")
         self.models, lines = self._split(text.rstrip("\n"), names.columns)
         self._width = FIXED_COLUMNS + len(self.models)
         if len(self.models) * len(lines) > MAX_CELLS:
@@ -763,9 +795,20 @@ class Table:
                 return expected, text[len(header) + 1 :].split("\n") if len(text) > len(header) else []
         lines = text.split("\n")
         header_cells = lines[0].split(",")
-        if len(header_cells) <= FIXED_COLUMNS:
+        if header_cells[:FIXED_COLUMNS] != FIXED_HEADER:
+            return self._other_layout(), []
+        if len(header_cells) == FIXED_COLUMNS:
             raise Unreadable(f"{clip(os.path.basename(self.summary.path))} has no column of a model")
         return self._fit(joined(header_cells[FIXED_COLUMNS:], self._models), lines[1:]), lines[1:]
+
+    def _other_layout(self) -> list[str]:
+        """The models where the table is none that is known, as NeedleBench's: the result files tell all."""
+        name = clip(os.path.basename(self.summary.path))
+        if not self._folders:
+            raise Unreadable(f"{name} has a layout that is not known, and there are no result files")
+        text = f"{name} has a layout that is not known: the scores are the result files' alone"
+        self._warnings.add("LAYOUT_UNKNOWN", text)
+        return self._folders
 
     def _fit(self, names: list[str], lines: list[str]) -> list[str]:
         """The names, as many as the rows have cells: a comma in a model's name tears the header only."""
@@ -843,7 +886,8 @@ class Judgement:
         known = {*asked, *(name.rpartition("/")[2] for name in self._experiment.results)}
         known |= set(map(as_in_csv, known))
         expected = list(dict.fromkeys(label for label, _ in self._experiment.configuration.models))
-        names = Names(expected, run.plan.models if run.plan else [], known)
+        planned = run.plan.models if run.plan else []
+        names = Names(expected, planned, self._models_with_results(), known)
         self._tables = [Table(summary, names, warnings) for summary in summaries]
         for table in self._tables:
             for name, times in Counter(table.models).items():
@@ -862,8 +906,18 @@ class Judgement:
         self._problems: dict[tuple[str, str], str | None] = {}
         self._replies: dict[tuple[str, str], Replies] = {}
 
+    def _models_with_results(self) -> list[str]:
+        """By plan or configuration, else by their folders."""
+        configured = [abbr for _, abbr in self._experiment.configuration.models]
+        planned = self._run.plan.models if self._run.plan else []
+        tops = {name.split("/")[0] for name in self._experiment.results}
+        return list(dict.fromkeys(planned or configured)) or sorted(tops)
+
     def _asked(self) -> list[str]:
         """The datasets asked for: by the plan, else the configuration; empty where neither tells."""
+        if self._experiment.configuration.problem and not self._run.plan:
+            text = f"what was asked for is not known: {self._experiment.configuration.problem}"
+            self._warnings.add("CONFIGURATION_UNREAD", text)
         configured = self._experiment.configuration.datasets or []
         for name, times in Counter(configured).items():
             if times > 1:
@@ -934,16 +988,21 @@ class Judgement:
         named = {(cell["_row"], cell["model"]) for cell in cells if not cell["group"]}
         for name in self._requested:
             for column in self._columns:
-                if (name, clip(column.name)) not in named:
+                if (name, clip(column.name)) not in named and self._is_combined(name, column):
                     cells += self._unlisted(name, column)
         for item in self._doubled:
             cells += self._missing(item.abbr, item, "NAME_AMBIGUOUS")
         for name in self._in_ragged_rows():
             cells += self._missing(name, None, "ROW_RAGGED")
-        mark_groups(cells, self._experiment.configuration.deviations)
+        mark_groups(cells, self._experiment.configuration.kinds)
         for cell in cells:
             del cell["_row"]
         return cells
+
+    def _is_combined(self, name: str, column: Column) -> bool:
+        """Whether this model was to run that dataset. A plan has all of them run all."""
+        pairs = None if self._run.plan else self._experiment.configuration.pairs
+        return pairs is None or any((folder, name) in pairs for folder in column.folders)
 
     def _missing(self, name: str, planned: Planned | None, reason: str) -> Iterator[Cell]:
         for column in self._columns:
@@ -960,28 +1019,37 @@ class Judgement:
     def _of_table(self, table: Table) -> Iterator[Cell]:
         columns = {column.name: column for column in self._columns}
         described = {row.name for row in table.rows if row.metric not in EMPTY}
-        seen: set[tuple[str, str]] = set()
+        seen: dict[tuple[str, str], Row] = {}
         primary: set[str] = set()
         for row in table.rows:
             if self._says_nothing(row, described):
                 continue
             if (row.name, row.metric) in seen:
-                self._warnings.add(
-                    "ROW_REPEATED", f"{clip(row.name)} {clip(row.metric)} is there twice; the first counts"
-                )
+                if seen[row.name, row.metric] != row:
+                    text = f"{clip(row.name)} {clip(row.metric)} is there twice; the first counts"
+                    self._warnings.add("ROW_REPEATED", text)
                 continue
-            seen.add((row.name, row.metric))
+            seen[row.name, row.metric] = row
             dataset = self._is_dataset(row)
             leads = dataset and row.metric not in EMPTY and row.name not in primary
             if leads:
                 primary.add(row.name)
             for name, text in zip(table.models, row.texts):
-                judge = self._cell if dataset else self._of_group
-                cell = judge(row.name, row.metric, columns[name], text)
-                cell.update(version=clip(row.version), mode=clip(row.mode), primary=leads)
-                if table.summary.profile is not None:
-                    cell["profile"] = clip(table.summary.profile)
-                yield cell
+                for cell in self._of_row(row, columns[name], text, leads=leads, dataset=dataset):
+                    if table.summary.profile is not None:
+                        cell["profile"] = clip(table.summary.profile)
+                    yield cell
+
+    def _of_row(self, row: Row, column: Column, text: str, *, leads: bool, dataset: bool) -> Iterator[Cell]:
+        """A model's cell of a row. A row without a metric has as many as the dataset's result file."""
+        if dataset and text in EMPTY and not self._is_combined(row.name, column):
+            return
+        if dataset and row.metric in EMPTY:
+            yield from self._unlisted(row.name, column)
+            return
+        judge = self._cell if dataset else self._of_group
+        cell = judge(row.name, row.metric, column, text)
+        yield {**cell, "version": clip(row.version), "mode": clip(row.mode), "primary": leads}
 
     def _says_nothing(self, row: Row, elsewhere: set[str]) -> bool:
         """Titles, rows of metadata, empty rows, and rows that repeat a name without its scores."""
@@ -990,17 +1058,23 @@ class Judgement:
         if described == FIXED_HEADER[1:] and row.name in METADATA:
             return True
         if row.metric == SENTINEL_METRIC:
-            return not any(row.metric in self._result(column, row.name)[0].values for column in self._columns)
+            return not self._has_metric(row)
         if not set(described) <= EMPTY:
             return False
         if TITLE.fullmatch(row.name) and not known:
             return True
         return set(row.texts) <= {""} or row.name in elsewhere
 
+    def _has_metric(self, row: Row) -> bool:
+        """Whether a result file of the row's dataset has the row's metric."""
+        return any(row.metric in self._result(column, row.name)[0].values for column in self._columns)
+
     def _is_dataset(self, row: Row) -> bool:
         """A dataset is known by its name; where nothing tells names, by its version, which groups lack."""
         if row.name in self._requested or row.name in self._found:
-            return True
+            return row.metric not in AGGREGATES or self._has_metric(
+                row
+            )  # a group may bear its dataset's name
         if row.metric in EMPTY:
             return not self._asked_names  # a group that lacks a dataset looks the same
         return row.version not in EMPTY
@@ -1237,20 +1311,22 @@ def own_names(asked: list[str], *found: Iterable[str]) -> dict[str, str]:
     return {written: min(own) for written, own in names.items() if len(own) == 1}
 
 
-def mark_groups(cells: list[Cell], deviations: set[str]) -> None:
-    """Tell what a group's rows are: deviations and sums are labelled like what they are made of."""
-    kinds = dict.fromkeys(deviations, "deviation")
-    kinds.update(
-        {cell["_row"]: GROUP_KINDS[cell["metric"]] for cell in cells if cell["metric"] in GROUP_KINDS}
-    )
-    units = {
-        (cell["_row"], cell["model"]): cell["unit"] for cell in cells if cell["metric"] not in AGGREGATES
-    }
+def mark_groups(cells: list[Cell], kinds: dict[str, str]) -> None:
+    """Tell what a group's rows are: deviations and sums are labelled like what they are made of.
+
+    An aggregate is of the unit of the group's other rows where they have one in common; a sum is of none.
+    """
+    said = {cell["_row"]: GROUP_KINDS[cell["metric"]] for cell in cells if cell["metric"] in GROUP_KINDS}
+    units: dict[tuple[str, str], set[str | None]] = {}
+    for cell in cells:
+        if cell["group"] and cell["metric"] not in AGGREGATES:
+            units.setdefault((cell["_row"], cell["model"]), set()).add(cell["unit"])
     for cell in cells:
         if cell["group"]:
-            cell["kind"] = kinds.get(cell["_row"], "group")
+            cell["kind"] = {**kinds, **said}.get(cell["_row"], "group")
             if cell["metric"] in AGGREGATES:
-                cell["unit"] = units.get((cell["_row"], cell["model"]))
+                common = units.get((cell["_row"], cell["model"]), set())
+                cell["unit"] = next(iter(common)) if len(common) == 1 else None
             if cell["kind"] == "sum":
                 cell["unit"] = None
 
@@ -1418,7 +1494,9 @@ def close(value: float, other: float, near: float = 0.0) -> bool:
 def unit_by_name(metric: str, value: float) -> str | None:
     """`percent` or `count` by the metric's name; None where that is open, as with what may be a fraction."""
     if metric.lower() in COUNTS:
-        return "count"
+        # Some evaluators call their share `correct`.
+        is_share = not value.is_integer() or (metric.lower() == "correct" and 0 <= value <= 1)
+        return None if is_share else "count"
     percent = PERCENT.search(metric) and (value == 0 or 1 < value <= 100)  # noqa: PLR2004 - per cent
     return "percent" if percent else None
 

@@ -338,7 +338,7 @@ def test_duplicate_names_have_one_score_and_a_warning(tree: Tree) -> None:
 
     assert _values(document) == {("a", "accuracy", "m1"): 20.0}
     assert len(document["scores"]) == 1
-    assert set(_codes(document)) == {"DUPLICATE_DATASET", "DUPLICATE_MODEL", "ROW_REPEATED"}
+    assert set(_codes(document)) == {"DUPLICATE_DATASET", "DUPLICATE_MODEL"}
 
 
 def test_the_newest_summary_may_be_in_an_older_directory(tree: Tree) -> None:
@@ -1050,7 +1050,7 @@ def test_guide_error_3_a_csv_that_cannot_be_parsed(tree: Tree) -> None:
     document = tree.read()
 
     assert (document["status"], document["scores"]) == ("error", [])
-    assert "has no column of a model" in document["error"]
+    assert "a layout that is not known" in document["error"]
 
 
 @pytest.mark.parametrize(
