@@ -70,6 +70,13 @@ class Settings(BaseSettings):
     secret_store: str = "secretstore"  # noqa: S105 - the name of a component
     """Dapr component that a request's `secret_ref` points into."""
 
+    max_body_bytes: int = Field(8 * 1024 * 1024, gt=0)
+    """Of a request's body; more is refused (REQUEST_TOO_LARGE). Below the sidecar's own limit, 16 MiB."""
+    max_active_evaluations: int = Field(1000, gt=0)
+    """That have not ended; beyond them requests are refused (QUEUE_FULL), messages delivered again."""
+    retention_days: int = Field(30, gt=0)
+    """Days after its end for which an evaluation is kept. Its files on the claim stay."""
+
     seal_keys: SecretStr
     """AES-256 keys in base64, separated by commas: the first seals secrets, all open them. `budeval new-key`
     makes one. No default: secrets are never stored in the clear."""

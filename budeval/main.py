@@ -11,6 +11,7 @@ os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import timedelta
 
 from fastapi import APIRouter, FastAPI
 
@@ -22,6 +23,7 @@ from budeval.errors import SidecarError
 from budeval.evals import http_errors, routes, workflows
 from budeval.evals.activities import EvaluationActivities, VerificationActivities
 from budeval.evals.ansible_orchestrator import AnsibleOrchestrator
+from budeval.evals.body_limit import BodyLimit
 from budeval.evals.clusters import Clusters
 from budeval.evals.comparing import Comparisons
 from budeval.evals.deletion import Deletions
@@ -37,12 +39,14 @@ from budeval.evals.event_stream import EventStream
 from budeval.evals.intake import Intake
 from budeval.evals.lifecycle import Lifecycle
 from budeval.evals.messages import message_routes
-from budeval.evals.reconciler import Reconciler
+from budeval.evals.reconciler import LOOK_SECONDS, Reconciler
+from budeval.evals.retention import SWEEP_SECONDS, Retention
 from budeval.evals.store import EvaluationStore
 from budeval.evals.validation import Validation
 from budeval.evals.views import EvaluationViews
 from budeval.evals.watching import WatchActivities
 from budeval.runtime import logs
+from budeval.runtime.periodic import Periodic
 from budeval.runtime.readiness import ReadinessCheck
 from budeval.runtime.sealing import Sealer
 from budeval.runtime.sidecar import Sidecar
@@ -92,7 +96,17 @@ class Service:
             self.engines,
             settings.eta_receiver,
         )
-        self._reconciler = Reconciler(self.store, self.engine, self._start_evaluation, self._evaluating)
+        self.lifecycle = Lifecycle(
+            self.store, self.engine, self.sidecar, self.intake, self.vault, self._start_evaluation
+        )
+        reconciler = Reconciler(
+            self.store, self.engine, self._start_evaluation, self._evaluating, self.lifecycle.expire
+        )
+        retention = Retention(self.store, self.deletions.forget, timedelta(days=settings.retention_days))
+        self._periodic = [
+            Periodic("reconciler", LOOK_SECONDS, reconciler.look),
+            Periodic("retention", SWEEP_SECONDS, retention.sweep),
+        ]
         self.engine.register(
             [workflows.verify_cluster, workflows.evaluate_model, workflows.watch_cluster], self._activities()
         )
@@ -138,15 +152,12 @@ class Service:
         """The whole HTTP API."""
         validation = Validation(self.intake, self.orchestrator)
         views = EvaluationViews(self.store, self.sidecar)
-        lifecycle = Lifecycle(
-            self.store, self.engine, self.sidecar, self.intake, self.vault, self._start_evaluation
-        )
         return [
             routes.health_routes(ReadinessCheck(self.sidecar, self.engine)),
             routes.workflow_routes(self.settings, self.engine, self.sidecar, self.clusters),
             evaluation_routes(self.intake, validation, views),
             stream_routes(EventStream(views)),
-            lifecycle_routes(lifecycle, self.deletions, views),
+            lifecycle_routes(self.lifecycle, self.deletions, views),
             comparison_routes(Comparisons(self.store)),
             engine_routes(self.engines),
             message_routes(self.settings, self.intake, self.sidecar),
@@ -155,11 +166,13 @@ class Service:
     def start(self) -> None:
         """Take work."""
         self.engine.start()
-        self._reconciler.start()
+        for work in self._periodic:
+            work.start()
 
     def stop(self) -> None:
         """Take no more work. What runs now is run again by the next process."""
-        self._reconciler.stop()
+        for work in self._periodic:
+            work.stop()
         # First the playbooks: the engine waits for activities that run. Each costs its run one of its tries.
         self._runner.close()
         self._watch_runner.close()
@@ -181,6 +194,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     for router in service.routers():
         application.include_router(router)
     http_errors.install(application)
+    application.add_middleware(BodyLimit, limit=service.settings.max_body_bytes)
     return application
 
 

@@ -4,6 +4,7 @@ It is the input of the workflow `evaluate_model` and is stored in its history, s
 the sealed secrets by `eval_id`, to inline datasets by their digest.
 """
 
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Annotated, Any, Literal
 
@@ -104,6 +105,9 @@ class Timeouts(_Frozen):
     """For a run that cannot start: no node takes it, or a quota is used up."""
     run: int = Field(6 * 3600, ge=1, le=7 * 24 * 3600)
     """For a run from its start. The Job's own deadline is this and `start`: a Job's time begins before."""
+    evaluation: int | None = Field(None, ge=1, le=30 * 24 * 3600)
+    """For each attempt of the evaluation as a whole, to a minute: then it is cancelled, and the scores that
+    are there are read."""
 
 
 class Audience(_Frozen):
@@ -177,6 +181,8 @@ class Cancellation(_Frozen):
     """UTC, ISO 8601."""
     extract: bool = False
     """Read the scores that are there."""
+    why: str = "It was cancelled on request."
+    """A sentence for people."""
 
 
 class Tombstone(_Frozen):
@@ -208,6 +214,8 @@ class EvaluationRecord(BaseModel):
     """Run ids of the newest attempt, where it is not the first; the others keep their results."""
     announced: int = 0
     """Number of the last event before this attempt."""
+    begun: str | None = None
+    """When this attempt began, where it is not the first. UTC, ISO 8601."""
     extraction_status: Literal["completed", "failed"] | None = None
     extraction_results: list[dict[str, Any]] | None = None
     """As the guide has it: the results of all runs."""
@@ -221,6 +229,14 @@ class EvaluationRecord(BaseModel):
             return self.evaluation
         runs = [run for run in self.evaluation.runs if run.run_id in self.retried]
         return self.evaluation.model_copy(update={"runs": runs})
+
+    def overdue_since(self, now: datetime) -> timedelta | None:
+        """How long its time has been up, None where it is not."""
+        if self.ended or self.evaluation.timeouts.evaluation is None:
+            return None
+        limit = timedelta(seconds=self.evaluation.timeouts.evaluation)
+        late = now - datetime.fromisoformat(self.begun or self.created) - limit
+        return late if late > timedelta(0) else None
 
     @property
     def brief(self) -> EvaluationBrief:

@@ -339,9 +339,7 @@ class EvaluationActivities:
         """
         record = self._store.load(order["eval_id"])
         if record.cancellation:
-            raise EvaluationError(
-                f"It was cancelled on request at {record.cancellation.requested}.", code=CANCELLED
-            )
+            raise EvaluationError(record.cancellation.why, code=CANCELLED)
         return record
 
     def _evaluation(self, order: dict[str, Any]) -> Evaluation:

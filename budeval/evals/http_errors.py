@@ -11,6 +11,8 @@ from starlette.exceptions import HTTPException
 from budeval.errors import BudevalError, ClusterError, RequestError, SidecarError
 from budeval.evals.answers import ErrorResponse
 
+_CODES = {404: "ROUTE_UNKNOWN", 405: "ROUTE_UNKNOWN", 413: "REQUEST_TOO_LARGE"}
+
 
 def install(application: FastAPI) -> None:
     """Answer our own failures, refused requests and unknown routes in one shape."""
@@ -53,10 +55,11 @@ def first_problem(errors: Sequence[Any], skip: int) -> RequestError:
 
 
 def _answer_http(_request: Request, error: Exception) -> JSONResponse:
-    """No such route, or not with this method."""
+    """No such route, or not with this method; a body that is too large, or no JSON."""
     if not isinstance(error, HTTPException):
         raise error
-    return _answer(error.status_code, RequestError(str(error.detail), code="ROUTE_UNKNOWN"))
+    code = _CODES.get(error.status_code, RequestError.code)
+    return _answer(error.status_code, RequestError(str(error.detail), code=code))
 
 
 def _answer_bug(_request: Request, _error: Exception) -> JSONResponse:

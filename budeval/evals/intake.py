@@ -33,6 +33,9 @@ from budeval.runtime.vault import Vault
 _NOT_DIGESTED = {"kubeconfig", "time", "traceid", "traceparent", "tracestate"}
 """Secrets, and what differs between two deliveries of the same message."""
 
+QUEUE_FULL = "QUEUE_FULL"
+"""The code of a refusal that passes."""
+
 _log = logging.getLogger(__name__)
 
 Start = Callable[[EvaluationRecord], None]
@@ -66,7 +69,8 @@ class Intake:
         """Start an evaluation, or answer what the same request has started before.
 
         Raises:
-            RequestError: something in it cannot be; EVALUATION_CONFLICT: another request has this eval_id.
+            RequestError: something in it cannot be; EVALUATION_CONFLICT: another request has this eval_id;
+                QUEUE_FULL (429): there are too many.
             SidecarError: it could not be stored or started; the same request again is safe.
         """
         evaluation = self.check(request)
@@ -77,6 +81,7 @@ class Intake:
             error.status = 409  # it was deleted, and what it was is not known any more
             raise
         if existing is None:
+            self._require_room()
             sealed = sealed_as(evaluation.eval_id, digest)
             self._vault.put(sealed, self.secrets_of(request))
             self._keep_rows(request)
@@ -95,6 +100,12 @@ class Intake:
             self._start(existing)
             _log.info("accepted runs=%d", len(evaluation.runs))
         return existing
+
+    def _require_room(self) -> None:
+        limit = self._settings.max_active_evaluations
+        if len(self._store.active()) >= limit:
+            text = f"{limit} evaluations have not ended: no more are taken (BUDEVAL_MAX_ACTIVE_EVALUATIONS)."
+            raise RequestError(f"{text} Try again when some have.", status=429, code=QUEUE_FULL)
 
     def check(self, request: EvaluationRequest) -> Evaluation:
         """The evaluation that a request asks for, all names resolved; asks no cluster.

@@ -80,6 +80,13 @@ class Lifecycle:
         if record.outcome is None:
             self._wake(eval_id, record.evaluation.instance_id)
 
+    def expire(self, record: EvaluationRecord) -> None:
+        """Ask an evaluation to end whose own time is up (`timeouts.evaluation`). May be repeated."""
+        evaluation = record.evaluation
+        text = f"Its time, {evaluation.timeouts.evaluation} s (timeouts.evaluation), is up."
+        self._store.cancel(evaluation.eval_id, extract=True, why=text)
+        self._wake(evaluation.eval_id, evaluation.instance_id)
+
     def _wake(self, eval_id: str, workflow_id: str) -> None:
         with about(eval_id=eval_id, workflow_id=workflow_id):
             _log.info("cancellation requested")

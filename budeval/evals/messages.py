@@ -19,7 +19,7 @@ from budeval.domain.steps import STATUS_EVENT
 from budeval.errors import BudevalError, RequestError, SidecarError
 from budeval.evals.announcer import announcement_of
 from budeval.evals.http_errors import first_problem
-from budeval.evals.intake import Intake
+from budeval.evals.intake import QUEUE_FULL, Intake
 from budeval.evals.schema import EvaluationRequest
 from budeval.runtime.sidecar import Sidecar
 
@@ -52,6 +52,9 @@ def message_routes(settings: Settings, intake: Intake, sidecar: Sidecar) -> APIR
             _log.exception("a request is delivered again")
             return {"status": "RETRY"}
         except BudevalError as error:
+            if error.code == QUEUE_FULL:
+                _log.warning("a request is delivered again: %s", error)
+                return {"status": "RETRY"}
             _log.warning("refused a request: %s", error)
             _refuse(settings, sidecar, message, error)
             return {"status": "SUCCESS"}

@@ -1,25 +1,25 @@
 """Finishes what a crash has cut, and what a workflow that broke has left behind.
 
 Between an evaluation's record and the start of its workflow the service may die; and an operator may
-terminate a workflow, or a mistake of ours end it, before the record says so. Only what has not ended is
-looked at, however many evaluations there are.
+terminate a workflow, or a mistake of ours end it, before the record says so. Evaluations whose own time is up
+are ended. Only what has not ended is looked at, however many there are.
 """
 
 import logging
-import threading
 from collections.abc import Callable
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Protocol
 
 from budeval.domain.evaluation import EvaluationRecord, workflow_id
 from budeval.domain.notification import ENDED
-from budeval.errors import BudevalError, SidecarError
+from budeval.errors import SidecarError
 from budeval.evals.intake import Start
 from budeval.evals.store import EvaluationStore
 from budeval.runtime.logs import about
 from budeval.runtime.workflow_engine import WorkflowSnapshot
 
-_EVERY_SECONDS = 60.0
+LOOK_SECONDS = 60.0
 
 _log = logging.getLogger(__name__)
 
@@ -42,26 +42,22 @@ class EndsEvaluations(Protocol):
 
 
 class Reconciler:
-    """A thread that looks at the start and then every minute."""
+    """Looks at the start and then every minute."""
 
     def __init__(
-        self, store: EvaluationStore, engine: FindsWorkflows, start: Start, ends: EndsEvaluations
+        self,
+        store: EvaluationStore,
+        engine: FindsWorkflows,
+        start: Start,
+        ends: EndsEvaluations,
+        expire: Callable[[EvaluationRecord], None],
     ) -> None:
         self._store = store
         self._engine = engine
         self._start = start
         self._ends = ends
+        self._expire = expire
         self._unrecorded: set[str] = set()
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="reconciler", daemon=True)
-
-    def start(self) -> None:
-        """Begin."""
-        self._thread.start()
-
-    def stop(self) -> None:
-        """Look no more; a look under way ends by itself."""
-        self._stopping.set()
 
     def look(self) -> None:
         """Settle every evaluation that has not ended, and finish every end that was cut off.
@@ -104,19 +100,10 @@ class Reconciler:
             reason = workflow.failure or f"INTERNAL: its workflow is {workflow.status.value}"
             _log.error("its workflow has ended without a result: %s", reason)
             self._ends.close_broken(record, reason)
+        elif record.cancellation is None and record.overdue_since(datetime.now(UTC)):
+            self._expire(record)
 
     def _is_open(self, record: EvaluationRecord) -> bool:
         """Asked again: the record may have been read before the workflow's end, which comes later."""
         now = self._store.find(record.evaluation.eval_id)
         return now is not None and now.ended is None
-
-    def _run(self) -> None:
-        while True:
-            try:
-                self.look()
-            except BudevalError as error:
-                _log.warning("could not look for cut evaluations: %s", error)
-            except Exception:  # noqa: BLE001 - the next look may succeed; without this thread nobody looks
-                _log.exception("looking for cut evaluations failed")
-            if self._stopping.wait(_EVERY_SECONDS):
-                return

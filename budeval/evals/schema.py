@@ -6,6 +6,7 @@ from urllib.parse import urlsplit
 from uuid import UUID
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
@@ -22,6 +23,7 @@ from budeval.evals.request_examples import EXAMPLES
 INLINE_LIMIT = 512 * 1024
 """Bytes of an inline dataset: with the scripts it must fit into a ConfigMap."""
 _MAX_RUNS = 1000
+_DEEPEST = 32
 _PLACEHOLDER = re.compile(r"\{([A-Za-z_][A-Za-z0-9_ ]*)\}")
 
 Text = Annotated[str, StringConstraints(min_length=1, max_length=500, pattern=r"^[^\x00-\x1f\x7f]*$")]
@@ -65,6 +67,17 @@ class CancelRequest(_Request):
     """How an evaluation shall be ended."""
 
     extract: bool = Field(default=False, description="Read the scores that are there.")
+
+
+def _shallow(document: dict[str, Any]) -> dict[str, Any]:
+    """Refuse what is nested too deeply: whoever walks through it, as those who write JSON, would fall."""
+    level: list[Any] = [document]
+    for _ in range(_DEEPEST):
+        inner = [item.values() if isinstance(item, dict) else item for item in level]
+        level = [child for items in inner for child in items if isinstance(child, dict | list)]
+        if not level:
+            return document
+    raise ValueError(f"is nested more than {_DEEPEST} levels deep")
 
 
 class _BringsKubeconfig(_Request):
@@ -250,7 +263,7 @@ class EvaluationRequest(_Request):
     specversion: str | None = None
     topic: str | None = None
     pubsubname: str | None = None
-    data: dict[str, Any] | None = None
+    data: Annotated[dict[str, Any], AfterValidator(_shallow)] | None = None
     traceid: str | None = None
     tracestate: str | None = None
     traceparent: str | None = None

@@ -9,6 +9,7 @@ Of an evaluation that was deleted a tombstone stays in the place of the record.
 
 import hashlib
 import json
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
@@ -21,6 +22,8 @@ from budeval.runtime.sidecar import Sidecar
 Look = Callable[[list[dict[str, Any]]], list[dict[str, Any]]]
 
 INDEX_PAGE = 200
+_LONGEST_ID = 64
+_ID = re.compile(rf"[A-Za-z0-9][A-Za-z0-9_.-]{{0,{_LONGEST_ID - 1}}}")
 _DAYS_KEY = "index-days"
 _ACTIVE_PAGES = 16
 """So that evaluations that begin or end at the same time seldom write the same one."""
@@ -94,6 +97,8 @@ class EvaluationStore:
         Raises:
             RequestError: EVALUATION_DELETED (410): there was one.
         """
+        if not _ID.fullmatch(eval_id):
+            return None  # and the state store is not asked for whatever somebody puts into a path
         stored = self._sidecar.get_state(workflow_id(eval_id))
         return _record(stored) if stored else None
 
@@ -105,7 +110,7 @@ class EvaluationStore:
         """
         record = self.find(eval_id)
         if record is None:
-            text = f"There is no evaluation {eval_id!r}."
+            text = f"There is no evaluation {eval_id[:_LONGEST_ID]!r}."
             raise RequestError(text, status=404, code="EVALUATION_UNKNOWN", param="eval_id")
         return record
 
@@ -146,13 +151,21 @@ class EvaluationStore:
         self._save_brief(record)
         return record.ended is not None
 
-    def cancel(self, eval_id: str, *, extract: bool) -> EvaluationRecord:
-        """Note in the record that it shall end, unless it has. Returns the record as it is then."""
+    def cancel(self, eval_id: str, *, extract: bool, why: str | None = None) -> EvaluationRecord:
+        """Note in the record that it shall end, unless it has. Returns the record as it is then.
+
+        Args:
+            eval_id: which.
+            extract: read the scores that are there.
+            why: where it is not on request.
+        """
+        now = _now()
+        first = {"requested": now, "extract": False, "why": why or f"It was cancelled on request at {now}."}
 
         def asked(stored: Any) -> Any:
             if _record(stored).ended:
                 return stored
-            before = stored.get("cancellation") or {"requested": _now(), "extract": False}
+            before = stored.get("cancellation") or first
             return {**stored, "cancellation": {**before, "extract": before["extract"] or extract}}
 
         return _record(self._sidecar.update_state(workflow_id(eval_id), asked))
@@ -213,7 +226,12 @@ class EvaluationStore:
                 ("ended", "outcome", "cancellation", "extraction_status", "completeness", "headline")
             )
             evaluation = {**stored["evaluation"], "attempt": stored["evaluation"]["attempt"] + 1}
-            attempt = {"retried": run_ids, "announced": announced, "extraction_results": kept}
+            attempt = {
+                "retried": run_ids,
+                "announced": announced,
+                "extraction_results": kept,
+                "begun": _now(),
+            }
             return {**stored, **fresh, **attempt, "evaluation": evaluation}
 
         # Before the record: looks of the last attempt are none of this one's, and what began is looked after.
@@ -398,14 +416,32 @@ class EvaluationStore:
                     return [eval_id for eval_id, _ in found[:count]], found[count - 1][1]
         return [eval_id for eval_id, _ in found], None
 
+    def days(self) -> list[str]:
+        """Days on which evaluations that are listed were created, the oldest first."""
+        days: list[str] = self._sidecar.get_state(_DAYS_KEY) or []
+        return days
+
+    def of_day(self, day: str) -> list[str]:
+        """The evaluations that were created on a day, and perhaps some whose request was cut off."""
+        return [eval_id for page in self._pages_of(day) for eval_id in page]
+
+    def forget_day(self, day: str) -> None:
+        """Take a day from the list. May be repeated."""
+        for number in reversed(range(len(self._pages_of(day)))):
+            self._sidecar.delete_state(f"index-{day}-{number}")
+        self._sidecar.update_state(_DAYS_KEY, lambda days: [other for other in days or [] if other != day])
+
+    def _pages_of(self, day: str) -> list[list[str]]:
+        pages: list[list[str]] = []
+        while page := self._sidecar.get_state(f"index-{day}-{len(pages)}"):
+            pages.append(page)
+        return pages
+
     def _pages(self, cursor: tuple[str, int, int] | None) -> Any:
         """Index pages from the newest down, from the cursor's on."""
-        days: list[str] = self._sidecar.get_state(_DAYS_KEY) or []
-        for day in reversed(days):
+        for day in reversed(self.days()):
             if cursor and day > cursor[0]:
                 continue
-            pages: list[list[str]] = []
-            while page := self._sidecar.get_state(f"index-{day}-{len(pages)}"):
-                pages.append(page)
+            pages = self._pages_of(day)
             for number in reversed(range(len(pages))):
                 yield day, number, pages[number]

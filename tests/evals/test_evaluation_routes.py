@@ -51,7 +51,7 @@ class Service:
     started: list[EvaluationRecord] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        settings = Settings(default_cluster="first", clusters_dir=self.clusters_dir)
+        self.settings = settings = Settings(default_cluster="first", clusters_dir=self.clusters_dir)
         sidecar = self.dapr.client()
         self.store = EvaluationStore(sidecar)
         clusters = Clusters(settings.clusters_dir, lambda _eval_id: None, Path("/nowhere"))
@@ -83,7 +83,7 @@ class Service:
 
     def start(self, **changes: Any) -> Any:
         """Send a request."""
-        return self.caller.post("/evals/start", json=_body(**changes))
+        return self.caller.post("/evals/start", json=request_body(**changes))
 
 
 @pytest.fixture
@@ -93,7 +93,8 @@ def service(tmp_path: Path, seal_keys: str) -> Service:
     return Service(tmp_path, seal_keys)
 
 
-def _body(**changes: Any) -> Json:
+def request_body(**changes: Any) -> Json:
+    """A request of two runs of a stock dataset."""
     return {
         "eval_id": _ID,
         "experiment_id": "123e4567-e89b-12d3-a456-426614174000",
@@ -156,7 +157,7 @@ def test_a_refusal_names_the_field_and_quotes_nothing(
     service: Service, path: str, changes: Json, param: str | None
 ) -> None:
     """What is refused may be a secret that stands in the wrong place."""
-    answer = service.caller.post(path, json=_body(**changes))
+    answer = service.caller.post(path, json=request_body(**changes))
 
     assert answer.status_code == 422
     assert answer.json()["object"] == "error"

@@ -96,6 +96,20 @@ def desk(seal_keys: str) -> Desk:
     return Desk(seal_keys)
 
 
+def test_whose_time_is_up_is_cancelled_with_its_scores(desk: Desk) -> None:
+    """And the reason; a retry has its time anew."""
+    desk.lifecycle.expire(desk.store.load("e-1"))
+
+    assert desk.raised == [("eval-e-1", "runs_changed", {"cancel": True})]
+    cancellation = desk.store.load("e-1").cancellation
+    assert cancellation
+    assert (cancellation.extract, "timeouts.evaluation" in cancellation.why) == (True, True)
+    desk.ended("COMPLETED", "CANCELLED", whole=Outcome.CANCELLED)
+    desk.lifecycle.retry("e-1", _KEY)
+    assert desk.store.load("e-1").begun
+    assert desk.store.load("e-1").cancellation is None
+
+
 @pytest.mark.parametrize("away", [False, True])
 def test_a_cancellation_is_kept_and_the_workflow_woken(desk: Desk, *, away: bool) -> None:
     """That it could not be woken loses nothing: it finds the order by itself."""

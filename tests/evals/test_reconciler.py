@@ -24,6 +24,7 @@ class FakeEngine:
         self.started: list[str] = []
         self.closed: list[tuple[str, str]] = []
         self.ended: list[tuple[str, Any]] = []
+        self.expired: list[str] = []
         self.workflows: dict[str, WorkflowSnapshot] = {}
         self.away = False
 
@@ -48,6 +49,10 @@ class FakeEngine:
         """End it as it ended."""
         self.ended.append((order["eval_id"], order["outcome"]))
 
+    def expire(self, record: EvaluationRecord) -> None:
+        """Its time is up."""
+        self.expired.append(record.evaluation.eval_id)
+
     def __call__(self, record: EvaluationRecord) -> None:
         """Start it."""
         if self.away:
@@ -62,7 +67,7 @@ def _create(store: EvaluationStore, eval_id: str, ended: str | None = None) -> N
 
 
 def _reconciler(store: EvaluationStore, engine: FakeEngine) -> Reconciler:
-    return Reconciler(store, engine, engine, engine)
+    return Reconciler(store, engine, engine, engine, engine.expire)
 
 
 @pytest.mark.parametrize(
@@ -197,28 +202,32 @@ def test_who_does_not_answer_is_told(lost: str) -> None:
         _reconciler(store, start).look()
 
 
-def test_it_looks_as_soon_as_it_is_started(monkeypatch: pytest.MonkeyPatch) -> None:
-    """And no more once it is stopped; a look that fails does not end it."""
-    monkeypatch.setattr("budeval.evals.reconciler._EVERY_SECONDS", 0.01)
-    store, start = EvaluationStore(FakeDapr().client()), FakeEngine()
-    _create(store, "running")
-    looks = []
+@pytest.mark.parametrize(
+    ("begun", "limit", "cancelled", "expired"),
+    [
+        ("2026-01-01T00:00:00+00:00", 60, False, ["late"]),
+        ("2026-01-01T00:00:00+00:00", 60, True, []),
+        ("2026-01-01T00:00:00+00:00", None, False, []),
+        ("2999-01-01T00:00:00+00:00", 60, False, []),
+        (None, 60, False, ["late"]),
+    ],
+)
+def test_whose_time_is_up_is_ended(
+    begun: str | None, limit: int | None, expired: list[str], *, cancelled: bool
+) -> None:
+    """Counted from the attempt's begin; once is enough."""
+    store, engine = EvaluationStore(FakeDapr().client()), FakeEngine()
+    evaluation = samples.evaluation("late", timeouts={"evaluation": limit})
+    created = "2026-01-01T00:00:00+00:00"
+    store.add_to_index("late", _DAY)
+    store.create(EvaluationRecord(evaluation=evaluation, digest="d", created=created, begun=begun))
+    engine.has("late", "RUNNING")
+    if cancelled:
+        store.cancel("late", extract=False)
 
-    def at_first_away(record: EvaluationRecord) -> None:
-        looks.append(record)
-        if len(looks) == 1:
-            raise SidecarError("away")
-        if len(looks) == 2:
-            raise ValueError("a bug")
-        start(record)
-        reconciler.stop()
+    _reconciler(store, engine).look()
 
-    reconciler = Reconciler(store, start, at_first_away, start)
-    reconciler.start()
-    reconciler._thread.join(10)
-
-    assert not reconciler._thread.is_alive()
-    assert start.started == ["running"]
+    assert engine.expired == expired
 
 
 def test_an_end_that_was_cut_off_is_finished() -> None:
