@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from budeval import cli_lifecycle
+from budeval import cli_lifecycle, cli_secrets
 from budeval import cli_output as output
 from budeval.cli_base import (
     INTERRUPTED,
@@ -343,15 +343,8 @@ def doctor(context: typer.Context, cluster: ClusterName = None, namespace: Names
     exit_unless(all(check.ok for check in checks))
 
 
-@app.command(name="new-key")
-def new_key() -> None:
-    """Make a key for BUDEVAL_SEAL_KEYS, with which a service seals its secrets. Asks no service."""
-    from budeval.runtime import sealing  # noqa: PLC0415 - only here: cryptography is slow to import
-
-    typer.echo(sealing.new_key())
-
-
 cli_lifecycle.add_commands(app)
+cli_secrets.add_commands(app)
 
 
 def main() -> None:

@@ -3,11 +3,34 @@
 Importing this module reads nothing; `main` makes the object.
 """
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Literal
 
-from pydantic import AliasChoices, Field, SecretStr
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Scope(StrEnum):
+    """What a token allows."""
+
+    READ = "read"
+    SUBMIT = "submit"
+    """Start, cancel, retry and delete evaluations, verify clusters."""
+    ADMIN = "admin"
+    """Both, for the evaluations of all tenants."""
+
+
+class ApiToken(BaseModel):
+    """A token of the API, known by its digest only."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str = Field(min_length=1, max_length=63)
+    """For logs and errors."""
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    tenant: str = Field("default", pattern=r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$")
+    scopes: frozenset[Scope] = Field(min_length=1)
 
 
 class StorageConfig(BaseSettings):
@@ -76,6 +99,14 @@ class Settings(BaseSettings):
     """That have not ended; beyond them requests are refused (QUEUE_FULL), messages delivered again."""
     retention_days: int = Field(30, gt=0)
     """Days after its end for which an evaluation is kept. Its files on the claim stay."""
+
+    api_tokens: tuple[ApiToken, ...] = ()
+    """Who may use the API (a JSON list; `budeval new-token` makes an entry). Without any only loopback is
+    served, and everybody there may do everything as tenant `default`."""
+    app_token: SecretStr | None = Field(
+        None, validation_alias=AliasChoices("BUDEVAL_APP_TOKEN", "APP_API_TOKEN")
+    )
+    """What the sidecar shows when it delivers messages: Dapr's APP_API_TOKEN. Without it loopback may."""
 
     seal_keys: SecretStr
     """AES-256 keys in base64, separated by commas: the first seals secrets, all open them. `budeval new-key`

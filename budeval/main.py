@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
 
-from fastapi import APIRouter, FastAPI
+from fastapi import APIRouter, Depends, FastAPI
 
 from budeval.ansible.runner import PlaybookRunner
 from budeval.config import Settings
@@ -21,6 +21,7 @@ from budeval.domain.evaluation import EvaluationRecord
 from budeval.engines.registry import all_engines
 from budeval.errors import SidecarError
 from budeval.evals import http_errors, routes, workflows
+from budeval.evals.access import Access
 from budeval.evals.activities import EvaluationActivities, VerificationActivities
 from budeval.evals.ansible_orchestrator import AnsibleOrchestrator
 from budeval.evals.body_limit import BodyLimit
@@ -148,19 +149,38 @@ class Service:
         argument = {"watch_id": watch_id, "pause": workflows.SHORTEST_PAUSE_SECONDS}
         self.engine.schedule(workflows.watch_cluster, watch_id, argument)
 
-    def routers(self) -> list[APIRouter]:
-        """The whole HTTP API."""
+    def application(self) -> FastAPI:
+        """The whole HTTP API around it: health checks, what is guarded, and what is the sidecar's alone."""
+        summary = "Evaluate LLMs on Kubernetes, durably."
+        application = FastAPI(title="budeval", summary=summary, lifespan=self._lifespan)
+        app_token = self.settings.app_token
+        secret = app_token.get_secret_value() if app_token else None
+        access = Access(self.settings.api_tokens, secret, self.store.tenant_of)
+        application.include_router(routes.health_routes(ReadinessCheck(self.sidecar, self.engine)))
+        for router in self._public_routers():
+            application.include_router(router, dependencies=[Depends(access.guard)])
+        messages = message_routes(self.settings, self.intake, self.sidecar)
+        application.include_router(messages, dependencies=[Depends(access.guard_from_outside)])
+        http_errors.install(application)
+        application.add_middleware(BodyLimit, limit=self.settings.max_body_bytes)
+        return application
+
+    @asynccontextmanager
+    async def _lifespan(self, _application: FastAPI) -> AsyncIterator[None]:
+        self.start()
+        yield
+        self.stop()
+
+    def _public_routers(self) -> list[APIRouter]:
         validation = Validation(self.intake, self.orchestrator)
         views = EvaluationViews(self.store, self.sidecar)
         return [
-            routes.health_routes(ReadinessCheck(self.sidecar, self.engine)),
             routes.workflow_routes(self.settings, self.engine, self.sidecar, self.clusters),
             evaluation_routes(self.intake, validation, views),
             stream_routes(EventStream(views)),
             lifecycle_routes(self.lifecycle, self.deletions, views),
             comparison_routes(Comparisons(self.store)),
             engine_routes(self.engines),
-            message_routes(self.settings, self.intake, self.sidecar),
         ]
 
     def start(self) -> None:
@@ -182,20 +202,7 @@ class Service:
 
 def create_app(settings: Settings | None = None) -> FastAPI:
     """The application around a service; connects to nothing before it starts."""
-    service = Service(settings or Settings())
-
-    @asynccontextmanager
-    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
-        service.start()
-        yield
-        service.stop()
-
-    application = FastAPI(title="budeval", summary="Evaluate LLMs on Kubernetes, durably.", lifespan=lifespan)
-    for router in service.routers():
-        application.include_router(router)
-    http_errors.install(application)
-    application.add_middleware(BodyLimit, limit=service.settings.max_body_bytes)
-    return application
+    return Service(settings or Settings()).application()
 
 
 logs.configure()

@@ -10,8 +10,10 @@ from fastapi import FastAPI
 class Caller:
     """An HTTP client of one application, whose lifespan is not started."""
 
-    def __init__(self, application: FastAPI) -> None:
+    def __init__(self, application: FastAPI, client: str = "127.0.0.1") -> None:
+        """`client` is the address that it calls from."""
         self._application = application
+        self._client = client
 
     def get(self, path: str) -> httpx.Response:
         """GET."""
@@ -27,6 +29,8 @@ class Caller:
 
     async def _send(self, method: str, path: str, **more: Any) -> httpx.Response:
         # A server answers and logs what an application raises.
-        transport = httpx.ASGITransport(self._application, raise_app_exceptions=False)
+        transport = httpx.ASGITransport(
+            self._application, raise_app_exceptions=False, client=(self._client, 50000)
+        )
         async with httpx.AsyncClient(transport=transport, base_url="http://service") as client:
             return await client.request(method, path, **more)

@@ -1,5 +1,6 @@
 import base64
 import csv
+import hashlib
 import io
 import json
 import os
@@ -333,8 +334,8 @@ def test_events(fake: FakeService) -> None:
 def test_list_takes_as_many_pages_as_it_needs(fake: FakeService) -> None:
     """--limit is of evaluations, not of a page; JSON is one array."""
     summary: dict[str, Any] = {
-        "eval_id": EVAL_ID, "status": "RUNNING", "outcome": None, "attempt": 1, "model": "m", "runs": 1,
-        "created": "2026-01-02", "ended": None, "labels": {},
+        "eval_id": EVAL_ID, "status": "RUNNING", "outcome": None, "attempt": 1, "tenant": "t", "model": "m",
+        "runs": 1, "created": "2026-01-02", "ended": None, "labels": {},
     }  # fmt: skip
     page = {"evaluations": [summary] * 2, "cursor": "next"}
     fake.put("GET /evals", page, {"evaluations": [summary] * 2, "cursor": None})
@@ -410,6 +411,20 @@ def test_doctor_finds_what_is_wrong(fake: FakeService, route: str, answer: Any, 
     assert result.exit_code == 1
     assert result.stdout.count("not ok") == 1
     assert said in result.stdout
+
+
+def test_new_token_makes_an_entry_for_the_settings(fake: FakeService) -> None:
+    """With the token's digest; the token alone goes to standard output."""
+    made = run_budeval(fake, "new-token", "ci", "--tenant", "team-a", "--scope", "read", "--scope", "admin")
+    usual = run_budeval(fake, "new-token", "ci")
+
+    (token,) = made.stdout.split()
+    entry = json.loads(made.stderr.partition("list: ")[2])
+    assert (entry["name"], entry["tenant"], set(entry["scopes"])) == ("ci", "team-a", {"read", "admin"})
+    assert entry["sha256"] == hashlib.sha256(token.encode()).hexdigest()
+    assert token not in made.stderr
+    assert set(json.loads(usual.stderr.partition("list: ")[2])["scopes"]) == {"read", "submit"}
+    assert fake.requests == []
 
 
 def test_new_key_asks_nobody(fake: FakeService) -> None:

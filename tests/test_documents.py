@@ -107,7 +107,7 @@ def test_every_setting_that_is_documented_exists() -> None:
     named = set(re.findall(r"`(BUDEVAL_[A-Z_]+)`", (ROOT / "docs" / "operations.md").read_text()))
 
     assert named
-    assert named <= settings
+    assert named - {"BUDEVAL_TOKEN"} <= settings  # that one is the command line's
 
 
 def test_every_code_is_documented() -> None:

@@ -139,6 +139,8 @@ class Evaluation(_Frozen):
     audience: Audience
     labels: dict[str, str] = Field(default_factory=dict)
     attempt: int = 1
+    tenant: str = "default"
+    """Whose it is: by the token of the request."""
 
     @property
     def workflow_id(self) -> str:
@@ -172,6 +174,7 @@ class EvaluationBrief(_Frozen):
     outcome: Outcome | None = None
     attempt: int = 1
     labels: dict[str, str] = Field(default_factory=dict)
+    tenant: str = "default"
 
 
 class Cancellation(_Frozen):
@@ -190,6 +193,7 @@ class Tombstone(_Frozen):
 
     schema_version: int = 1
     eval_id: str
+    tenant: str
     deleted: str
     """UTC, ISO 8601."""
 
@@ -250,6 +254,7 @@ class EvaluationRecord(BaseModel):
             outcome=self.outcome,
             attempt=self.evaluation.attempt,
             labels=self.evaluation.labels,
+            tenant=self.evaluation.tenant,
         )
 
     @property

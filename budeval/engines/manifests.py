@@ -20,6 +20,7 @@ MANAGED_BY = "app.kubernetes.io/managed-by"
 EVAL_LABEL = "budeval.dev/eval-id"
 RUN_LABEL = "budeval.dev/run-id"
 ATTEMPT_LABEL = "budeval.dev/attempt"
+TENANT_LABEL = "budeval.dev/tenant"
 SPEC_ANNOTATION = "budeval.dev/spec"
 
 _USER = 10001
@@ -29,9 +30,14 @@ _LEFT_OVER_SECONDS = 7 * 24 * 3600
 Manifest = dict[str, Any]
 
 
-def labels(eval_id: str, more: Mapping[str, str] | None = None) -> dict[str, str]:
+def labels(evaluation: Evaluation, more: Mapping[str, str] | None = None) -> dict[str, str]:
     """What all objects of an evaluation carry."""
-    return {MANAGED_BY: "budeval", EVAL_LABEL: eval_id, **(more or {})}
+    return {
+        MANAGED_BY: "budeval",
+        EVAL_LABEL: evaluation.eval_id,
+        TENANT_LABEL: evaluation.tenant,
+        **(more or {}),
+    }
 
 
 def selector(eval_id: str | None) -> str:
@@ -46,7 +52,7 @@ def deployment(evaluation: Evaluation, run: Run, spec: JobSpec, storage: Storage
         {run_id, names: the Job's possible names, parts: the name of its ConfigMap and Secret, job: manifest
         without a name, files: {name: content}, secrets: {name: value}}.
     """
-    marks = labels(evaluation.eval_id, {RUN_LABEL: run.run_id, ATTEMPT_LABEL: str(spec.attempt)})
+    marks = labels(evaluation, {RUN_LABEL: run.run_id, ATTEMPT_LABEL: str(spec.attempt)})
     parts = parts_name(evaluation.eval_id, run.run_id, spec.attempt)
     job = _job(evaluation, run, spec, marks, storage, parts)
     job["metadata"]["annotations"] = {SPEC_ANNOTATION: _digest(evaluation, run, spec.attempt)}

@@ -168,7 +168,7 @@ class AnsibleOrchestrator:
             "files": pod_files.as_data(files),
             "items": pod_files.as_items(files),
             "arguments": [],
-            "labels": manifests.labels(evaluation.eval_id),
+            "labels": manifests.labels(evaluation),
             "pull_secrets": [{"name": secret}] if secret else [],
             "wait_seconds": int(_EXTRACTION_SECONDS),
         }

@@ -113,6 +113,7 @@ class EvaluationSummary(BaseModel):
     status: WorkflowStatus
     outcome: Outcome | None = None
     attempt: int = 1
+    tenant: str = "default"
     model: str
     runs: int
     created: str

@@ -11,6 +11,7 @@ from budeval.domain.notification import WorkflowStatus
 from budeval.domain.steps import EVALUATION_STEPS
 from budeval.engines.base import Engine
 from budeval.errors import RequestError
+from budeval.evals.access import AskedBy
 from budeval.evals.answers import (
     ComparisonReport,
     DatasetList,
@@ -54,9 +55,9 @@ def evaluation_routes(intake: Intake, validation: Validation, views: EvaluationV
     router = APIRouter(responses=ERRORS, tags=["evaluations"])
 
     @router.post("/evals/start")
-    def start(request: EvaluationRequest) -> WorkflowStarted:
+    def start(request: EvaluationRequest, caller: AskedBy) -> WorkflowStarted:
         """Start an evaluation. The same request again answers the same and starts nothing."""
-        return started(intake.accept(request))
+        return started(intake.accept(request, caller.tenant))
 
     @router.post("/evals:validate")
     def validate(request: EvaluationRequest) -> ValidationReport:
@@ -65,6 +66,7 @@ def evaluation_routes(intake: Intake, validation: Validation, views: EvaluationV
 
     @router.get("/evals")
     def evaluations(
+        caller: AskedBy,
         cursor: str | None = None,
         limit: Annotated[int, Query(ge=1, le=200)] = 50,
         status: WorkflowStatus | None = None,
@@ -72,7 +74,7 @@ def evaluation_routes(intake: Intake, validation: Validation, views: EvaluationV
         until: datetime | None = None,
     ) -> EvaluationPage:
         """Evaluations, newest first; by status, and by the time at which they were taken in."""
-        return views.page(cursor, limit, Wanted(status, since, until))
+        return views.page(cursor, limit, Wanted(status, since, until, caller.sees))
 
     @router.get("/evals/{eval_id}")
     def state(eval_id: str) -> EvaluationState:

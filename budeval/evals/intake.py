@@ -65,16 +65,16 @@ class Intake:
         self._read_secret = read_secret
         self._start = start
 
-    def accept(self, request: EvaluationRequest) -> EvaluationRecord:
-        """Start an evaluation, or answer what the same request has started before.
+    def accept(self, request: EvaluationRequest, tenant: str = "default") -> EvaluationRecord:
+        """Start an evaluation, or answer what the same request of the same tenant has started before.
 
         Raises:
             RequestError: something in it cannot be; EVALUATION_CONFLICT: another request has this eval_id;
                 QUEUE_FULL (429): there are too many.
             SidecarError: it could not be stored or started; the same request again is safe.
         """
-        evaluation = self.check(request)
-        digest = request_digest(request)
+        evaluation = self.check(request).model_copy(update={"tenant": tenant})
+        digest = request_digest(request, tenant)
         try:
             existing = self._store.find(evaluation.eval_id)
         except RequestError as error:
@@ -98,7 +98,7 @@ class Intake:
             raise RequestError(text, status=409, code="EVALUATION_CONFLICT", param="eval_id")
         with about(eval_id=evaluation.eval_id, workflow_id=evaluation.workflow_id):
             self._start(existing)
-            _log.info("accepted runs=%d", len(evaluation.runs))
+            _log.info("accepted runs=%d tenant=%s", len(evaluation.runs), tenant)
         return existing
 
     def _require_room(self) -> None:
@@ -235,10 +235,14 @@ class Intake:
         return Audience(topics=list(dict.fromkeys(request.topics)) or [default], **fields)
 
 
-def request_digest(request: EvaluationRequest) -> str:
-    """SHA-256 of the canonical request without its secrets: a new key does not make it another one."""
+def request_digest(request: EvaluationRequest, tenant: str) -> str:
+    """SHA-256 of the canonical request without its secrets: a new key does not make it another one.
+
+    Another tenant does: what is sealed under it is then never the other's.
+    """
     document = request.model_dump(mode="json", exclude=_NOT_DIGESTED)
     document["eval_model_info"].pop("api_key")
+    document["tenant"] = tenant
     # A renewed credential is the same request; another way to choose the cluster is not.
     document["brings_kubeconfig"] = request.kubeconfig_text is not None
     return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()

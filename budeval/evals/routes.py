@@ -24,7 +24,7 @@ from budeval.runtime.sidecar import Sidecar
 from budeval.runtime.workflow_engine import WorkflowBody, WorkflowSnapshot
 
 ERRORS: dict[int | str, dict[str, type[ErrorResponse]]] = {
-    status: {"model": ErrorResponse} for status in (400, 404, 409, 422, 503)
+    status: {"model": ErrorResponse} for status in (400, 401, 403, 404, 409, 410, 413, 422, 429, 502, 503)
 }
 _VERIFY_STEPS = [
     WorkflowStep(

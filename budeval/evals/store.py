@@ -49,6 +49,12 @@ def running(eval_id: str) -> RequestError:
     return RequestError(text, status=409, code="EVALUATION_RUNNING", param="eval_id")
 
 
+def unknown(eval_id: str) -> RequestError:
+    """What is asked of an evaluation that is not there, or not there for whoever asks."""
+    text = f"There is no evaluation {eval_id[:_LONGEST_ID]!r}."
+    return RequestError(text, status=404, code="EVALUATION_UNKNOWN", param="eval_id")
+
+
 def deleted(eval_id: str) -> RequestError:
     """What is asked of an evaluation that is no more."""
     text = f"Evaluation {eval_id} was deleted."
@@ -97,10 +103,19 @@ class EvaluationStore:
         Raises:
             RequestError: EVALUATION_DELETED (410): there was one.
         """
-        if not _ID.fullmatch(eval_id):
-            return None  # and the state store is not asked for whatever somebody puts into a path
-        stored = self._sidecar.get_state(workflow_id(eval_id))
+        stored = self._stored(eval_id)
         return _record(stored) if stored else None
+
+    def tenant_of(self, eval_id: str) -> str | None:
+        """Whose evaluation it is, or was before it was deleted; None where there is none."""
+        stored = self._stored(eval_id)
+        if stored is None:
+            return None
+        return str((stored if _is_tombstone(stored) else stored["evaluation"]).get("tenant", "default"))
+
+    def _stored(self, eval_id: str) -> Any:
+        """The store is not asked for whatever somebody puts into a path."""
+        return self._sidecar.get_state(workflow_id(eval_id)) if _ID.fullmatch(eval_id) else None
 
     def load(self, eval_id: str) -> EvaluationRecord:
         """The record of an evaluation.
@@ -110,8 +125,7 @@ class EvaluationStore:
         """
         record = self.find(eval_id)
         if record is None:
-            text = f"There is no evaluation {eval_id[:_LONGEST_ID]!r}."
-            raise RequestError(text, status=404, code="EVALUATION_UNKNOWN", param="eval_id")
+            raise unknown(eval_id)
         return record
 
     def load_all(self, eval_ids: list[str]) -> list[EvaluationRecord]:
@@ -199,7 +213,7 @@ class EvaluationStore:
         self._sidecar.forget_announcements(evaluation.workflow_id)
         for kind in ("results", "observed", "receipt", "brief"):
             self._sidecar.delete_state(f"{kind}-{eval_id}")
-        tombstone = Tombstone(eval_id=eval_id, deleted=_now())
+        tombstone = Tombstone(eval_id=eval_id, tenant=evaluation.tenant, deleted=_now())
         self._sidecar.save_state(workflow_id(eval_id), tombstone.model_dump(mode="json"))
 
     def retry(self, eval_id: str, run_ids: list[str], announced: int) -> EvaluationRecord:

@@ -138,12 +138,15 @@ class Wanted:
     status: WorkflowStatus | None = None
     since: datetime | None = None
     until: datetime | None = None
+    tenant: str | None = None
+    """None for those of all."""
 
     def matches(self, line: EvaluationSummary) -> bool:
         """Whether one is wanted."""
         created = datetime.fromisoformat(line.created)
         return (
-            (self.status is None or line.status is self.status)
+            (self.tenant is None or line.tenant == self.tenant)
+            and (self.status is None or line.status is self.status)
             and (self.since is None or created >= _in_utc(self.since))
             and (self.until is None or created < _in_utc(self.until))
         )

@@ -377,7 +377,7 @@ def test_other_evaluations_are_not_looked_at(api: FakeApi, act: Act) -> None:
     _deployed(api, act, "r-1")
     (other,) = _deployed(api, act, "r-2", eval_id="e-2")
     _pod(api, other)
-    api.put("jobs", "extract", metadata={"labels": manifests.labels("e-1")})
+    api.put("jobs", "extract", metadata={"labels": manifests.labels(samples.evaluation("e-1"))})
 
     found = _facts(act)
 

@@ -5,11 +5,15 @@ belongs to the host (other stacks, the forwarder) is reached by `HOST.call`. Whe
 test fails with the reason; none is skipped.
 """
 
+import threading
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
+import yaml
 
 from dev import apps
 from dev import stack as stacks
@@ -60,3 +64,52 @@ def subscriber(service: httpx.Client) -> Iterator[Subscriber]:
     url = f"http://127.0.0.1:{apps.SUBSCRIBER_PORT}"
     with httpx.Client(base_url=url, timeout=30, trust_env=False) as client:
         yield Subscriber(client)
+
+
+_MEMBER = """
+apiVersion: v1
+kind: ServiceAccount
+metadata: {name: doomed, namespace: budeval-system}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: RoleBinding
+metadata: {name: doomed, namespace: budeval}
+roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: budeval-evaluations}
+subjects: [{kind: ServiceAccount, name: doomed, namespace: budeval-system}]
+"""
+
+
+@pytest.fixture
+def doomed_kubeconfig(stack: Stack) -> Iterator[str]:
+    """A credential with the service's rights, of an account that can be deleted."""
+    stack.kubectl(1, "apply", "--filename", "-", stdin=_MEMBER)
+    token = stack.kubectl(1, "create", "token", "doomed", "--namespace", "budeval-system").strip()
+    document = yaml.safe_load((stack.layout.clusters_directory / "local.yaml").read_text())
+    document["users"][0]["user"] = {"token": token}
+    yield yaml.safe_dump(document)
+    stack.kubectl(1, "delete", "--ignore-not-found", "--filename", "-", stdin=_MEMBER)
+
+
+class _RefusingEndpoint(BaseHTTPRequestHandler):
+    """An endpoint that wants another key, and echoes the one it got."""
+
+    def do_POST(self) -> None:
+        """401, with the key in the answer."""
+        body = f'{{"error": {{"message": "bad key {self.headers["Authorization"]}"}}}}'.encode()
+        self.send_response(401)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_arguments: Any) -> None:
+        """Silence."""
+
+
+@pytest.fixture
+def refusing_endpoint(service: httpx.Client) -> Iterator[str]:
+    """Base URL of a server in the stack's namespace that refuses every key."""
+    assert service
+    with ThreadingHTTPServer(("10.88.0.1", 0), _RefusingEndpoint) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://10.88.0.1:{server.server_address[1]}/v1"
+        server.shutdown()

@@ -6,13 +6,11 @@ import re
 import signal
 import time
 import uuid
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
 import httpx
 import pytest
-import yaml
 
 from budeval.domain.evaluation import sealed_as
 from dev.stack import Stack
@@ -278,30 +276,6 @@ def test_a_watcher_that_ends_as_an_evaluation_starts(service: httpx.Client) -> N
         evaluations.start(service, second)
         assert _status(service, second, "blocked")["code"] == "UNSCHEDULABLE"
         evaluations.wait_for_end(service, second["eval_id"])
-
-
-_MEMBER = """
-apiVersion: v1
-kind: ServiceAccount
-metadata: {name: doomed, namespace: budeval-system}
----
-apiVersion: rbac.authorization.k8s.io/v1
-kind: RoleBinding
-metadata: {name: doomed, namespace: budeval}
-roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: budeval-evaluations}
-subjects: [{kind: ServiceAccount, name: doomed, namespace: budeval-system}]
-"""
-
-
-@pytest.fixture
-def doomed_kubeconfig(stack: Stack) -> Iterator[str]:
-    """A credential with the service's rights, of an account that can be deleted."""
-    stack.kubectl(1, "apply", "--filename", "-", stdin=_MEMBER)
-    token = stack.kubectl(1, "create", "token", "doomed", "--namespace", "budeval-system").strip()
-    document = yaml.safe_load((stack.layout.clusters_directory / "local.yaml").read_text())
-    document["users"][0]["user"] = {"token": token}
-    yield yaml.safe_dump(document)
-    stack.kubectl(1, "delete", "--ignore-not-found", "--filename", "-", stdin=_MEMBER)
 
 
 def test_an_expired_credential_of_one_member(

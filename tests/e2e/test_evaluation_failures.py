@@ -1,10 +1,6 @@
 """Evaluations that fail, each at its own place: said with a stable code, with every run in the results."""
 
 import json
-import threading
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
 
 import httpx
 import pytest
@@ -91,31 +87,6 @@ def test_an_unreachable_endpoint(stack: Stack, service: httpx.Client, subscriber
     log = service.get(f"/evals/{eval_id}/logs", params={"run_id": result["run_id"]}).json()["log"]
     assert "ENDPOINT_UNREACHABLE" in log
     _nothing_left(stack, eval_id)
-
-
-class _RefusingEndpoint(BaseHTTPRequestHandler):
-    """An endpoint that wants another key, and echoes the one it got."""
-
-    def do_POST(self) -> None:
-        """401, with the key in the answer."""
-        body = f'{{"error": {{"message": "bad key {self.headers["Authorization"]}"}}}}'.encode()
-        self.send_response(401)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_arguments: Any) -> None:
-        """Silence."""
-
-
-@pytest.fixture
-def refusing_endpoint(service: httpx.Client) -> Iterator[str]:
-    """Base URL of a server in the stack's namespace that refuses every key."""
-    assert service
-    with ThreadingHTTPServer(("10.88.0.1", 0), _RefusingEndpoint) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://10.88.0.1:{server.server_address[1]}/v1"
-        server.shutdown()
 
 
 def test_a_wrong_api_key(service: httpx.Client, subscriber: Subscriber, refusing_endpoint: str) -> None:

@@ -200,9 +200,10 @@ def test_all_objects_of_a_run_are_marked() -> None:
         "budeval.dev/eval-id": "e-1",
         "budeval.dev/run-id": "sums-1",
         "budeval.dev/attempt": "2",
+        "budeval.dev/tenant": "default",
     }
     assert job["metadata"]["labels"] == job["spec"]["template"]["metadata"]["labels"] == marks
-    assert marks.items() >= labels("e-1").items()
+    assert marks.items() >= labels(_evaluation()).items()
 
 
 def test_a_deployment_names_the_job_but_does_not_settle_its_name() -> None:

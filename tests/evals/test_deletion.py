@@ -137,7 +137,7 @@ def test_nothing_is_kept_but_a_tombstone(desk: Desk) -> None:
     assert all("a-token" in credential for _, credential in desk.runner.runs)
     assert desk.purged == ["eval-e-1", "eval-e-1-a2"]
     assert desk.kept() == {"eval-e-1"}
-    assert set(desk.dapr.state["eval-e-1"]) == {"schema_version", "eval_id", "deleted"}
+    assert set(desk.dapr.state["eval-e-1"]) == {"schema_version", "eval_id", "tenant", "deleted"}
     assert "sk-secret" not in str(desk.dapr.state)
 
 

@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 
 from budeval.config import Settings
 from budeval.domain.evaluation import EvaluationRecord, Outcome
 from budeval.engines.opencompass.jobs import OpenCompass
 from budeval.evals import http_errors
+from budeval.evals.access import Access
 from budeval.evals.ansible_orchestrator import AnsibleOrchestrator
 from budeval.evals.clusters import Clusters
 from budeval.evals.deletion import Deletions
@@ -59,7 +60,8 @@ class Service:
         vault = Vault(sidecar, Sealer(self.seal_key))
         intake = Intake(settings, self.store, vault, clusters, engines, lambda _name: {}, self.started.append)
         orchestrator = AnsibleOrchestrator(FakeRunner(), clusters, engines, settings.storage, settings.images)
-        application = FastAPI()
+        access = Access(settings.api_tokens, None, self.store.tenant_of)
+        application = FastAPI(dependencies=[Depends(access.guard)])
         validation = Validation(intake, orchestrator)
         application.include_router(
             evaluation_routes(intake, validation, EvaluationViews(self.store, sidecar))

@@ -36,6 +36,7 @@ class Inbox:
     seal_key: str
     dapr: FakeDapr = field(default_factory=FakeDapr)
     started: list[EvaluationRecord] = field(default_factory=list)
+    most: int = 100
 
     def caller(self) -> Caller:
         """The sidecar's side."""
@@ -47,6 +48,7 @@ class Inbox:
             dead_letter_topic="dead",
             notification_topic="notifications",
             allowed_topics=frozenset({"news"}),
+            max_active_evaluations=self.most,
         )
         sidecar = self.dapr.client()
         intake = Intake(
@@ -251,3 +253,13 @@ def test_a_refusal_echoes_the_callers_fields(inbox: Inbox, metadata: Any, workfl
 
     ((topic, _, payload),) = inbox.told()
     assert (topic, payload["workflow_id"]) == ("notifications", workflow_id)
+
+
+def test_a_request_for_which_there_is_no_room_is_delivered_again(inbox: Inbox) -> None:
+    """Nobody is told that it was refused: it was not."""
+    assert inbox.deliver(_body()) == _DONE
+    inbox.most = 1
+
+    assert inbox.deliver(_body(eval_id="323e4567-e89b-12d3-a456-426614174020")) == _AGAIN
+    assert inbox.deliver(_body()) == _DONE
+    assert inbox.dapr.messages == []

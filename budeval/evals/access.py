@@ -1,0 +1,139 @@
+"""Who may do what: API tokens with scopes, each of one tenant, and the routes that only our sidecar may call.
+
+One dependency guards every route of the public API, so a new route is guarded without a word of its own: what
+changes something needs `submit`, everything else `read`, and an evaluation is there for its own tenant only.
+"""
+
+import hashlib
+import hmac
+import ipaddress
+import re
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import Depends, Request
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+
+from budeval.config import ApiToken, Scope
+from budeval.errors import RequestError
+from budeval.evals.store import unknown
+
+DEFAULT_TENANT = "default"
+_SAFE = {"GET", "HEAD"}
+_OF_EVALUATION = re.compile(r"eval-(.+?)(?:-a[0-9]+)?")
+
+_bearer = HTTPBearer(auto_error=False, description="An API token; `budeval new-token` makes one.")
+Bearer = Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
+TenantOf = Callable[[str], str | None]
+"""eval_id -> whose evaluation it is or was, None where there is none."""
+
+
+@dataclass(frozen=True)
+class Principal:
+    """Who asks."""
+
+    name: str
+    tenant: str
+    scopes: frozenset[Scope]
+
+    @property
+    def sees(self) -> str | None:
+        """The tenant whose evaluations he sees; None for those of all."""
+        return None if Scope.ADMIN in self.scopes else self.tenant
+
+
+_ANYBODY_HERE = Principal("loopback", DEFAULT_TENANT, frozenset(Scope))
+
+
+def new_token() -> tuple[str, str]:
+    """A token, and its SHA-256, which is all that the service needs to know of it."""
+    token = secrets.token_urlsafe(32)
+    return token, digest_of(token)
+
+
+def digest_of(token: str) -> str:
+    """SHA-256 in hex. The tokens are random and long, so nothing slower is needed."""
+    return hashlib.sha256(token.encode()).hexdigest()
+
+
+class Access:
+    """Guards the API."""
+
+    def __init__(self, tokens: tuple[ApiToken, ...], app_token: str | None, tenant_of: TenantOf) -> None:
+        """`app_token` is what our sidecar shows (APP_API_TOKEN). Without tokens only loopback is served."""
+        self._tokens = tokens
+        self._app_token = app_token
+        self._tenant_of = tenant_of
+
+    def guard(self, request: Request, bearer: Bearer) -> None:
+        """Let a request of the public API pass, and note in it who asks.
+
+        Raises:
+            RequestError: TOKEN_REQUIRED or TOKEN_INVALID (401), SCOPE_MISSING (403); EVALUATION_UNKNOWN (404)
+                for an evaluation of another tenant.
+        """
+        principal = self._principal(request, bearer.credentials if bearer else None)
+        scope = Scope.READ if request.method in _SAFE else Scope.SUBMIT
+        if not {scope, Scope.ADMIN} & principal.scopes:
+            text = f"The token {principal.name!r} does not have the scope {scope.value!r}."
+            raise RequestError(text, status=403, code="SCOPE_MISSING")
+        for eval_id in _evaluations_in(request):
+            if principal.sees not in {None, self._tenant_of(eval_id) or principal.sees}:
+                raise unknown(eval_id)
+        request.state.principal = principal
+
+    def guard_from_outside(self, request: Request) -> None:
+        """Let only our sidecar pass.
+
+        Raises:
+            RequestError: SIDECAR_ONLY (403).
+        """
+        shown = request.headers.get("dapr-api-token", "")
+        known = _same(shown, self._app_token) if self._app_token else _is_loopback(request)
+        if not known:
+            raise RequestError("This route is the sidecar's alone.", status=403, code="SIDECAR_ONLY")
+
+    def _principal(self, request: Request, token: str | None) -> Principal:
+        if not self._tokens:
+            if _is_loopback(request):
+                return _ANYBODY_HERE
+            text = "No API tokens are set (BUDEVAL_API_TOKENS): then only this machine itself is served."
+            raise RequestError(text, status=401, code="TOKEN_REQUIRED")
+        if not token:
+            text = "Give an API token: `Authorization: Bearer …`, or BUDEVAL_TOKEN for `budeval`."
+            raise RequestError(text, status=401, code="TOKEN_REQUIRED")
+        digest = digest_of(token)
+        found = [known for known in self._tokens if _same(digest, known.sha256)]
+        if not found:
+            raise RequestError("The API token is not known.", status=401, code="TOKEN_INVALID")
+        return Principal(found[0].name, found[0].tenant, found[0].scopes)
+
+
+def principal_of(request: Request) -> Principal:
+    """Who asks, as the guard has noted it."""
+    principal: Principal = request.state.principal
+    return principal
+
+
+AskedBy = Annotated[Principal, Depends(principal_of)]
+
+
+def _evaluations_in(request: Request) -> list[str]:
+    """The evaluations that a request names, in its path or as those to compare."""
+    named = [request.path_params.get("eval_id"), *map(request.query_params.get, ("base", "candidate"))]
+    workflow = _OF_EVALUATION.fullmatch(request.path_params.get("workflow_id", ""))
+    return [eval_id for eval_id in (*named, workflow and workflow[1]) if eval_id]
+
+
+def _same(shown: str, known: str) -> bool:
+    return hmac.compare_digest(shown.encode(), known.encode())
+
+
+def _is_loopback(request: Request) -> bool:
+    """A proxy on this machine tells in X-Forwarded-For whom it speaks for, and uvicorn believes it."""
+    try:
+        return request.client is not None and ipaddress.ip_address(request.client.host).is_loopback
+    except ValueError:
+        return False
