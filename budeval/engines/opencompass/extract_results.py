@@ -79,7 +79,7 @@ METRIC_ORDER = [
 NO_METRIC = frozenset({"bp", "sys_len", "ref_len", "type"})
 PERCENT = re.compile(r"accuracy|acc_|circular|perf_|exact_match|pass@|rouge|bleu\b", re.IGNORECASE)
 COUNTS = frozenset({"pass", "timeout", "failed", "wrong_answer", "total", "correct", "count"})
-CONFIGURED = frozenset({"datasets", "models", "summarizer", "model_dataset_combinations"})
+CONFIGURED = frozenset({"datasets", "models", "judge_models", "summarizer", "model_dataset_combinations"})
 GROUP_KINDS = {"standard_deviation": "deviation", "sum": "sum"}
 GROUP_FLAGS = {"std": "deviation", "sum": "sum"}  # the first that is set counts
 AGGREGATES = frozenset({"naive_average", "weighted_average", "harmonic_mean", *GROUP_KINDS})
@@ -109,6 +109,7 @@ MEANS = frozenset({"accuracy", "acc", "acc_norm", "exact_match", "score"})  # of
 OWN_KEYS = ("dataset_id", "model", "unit", "primary", "group", "kind", "exact", "judge", "profile", "doubt")
 SAMPLE_KEYS = ("samples", "stderr", "interval")
 
+NOT_SUMMARISED = {"state": "missing", "reason": "SUMMARY_MISSING"}
 UNKNOWN = object()
 """A reply that the engine does not tell."""
 Place = tuple[int, int]
@@ -271,6 +272,7 @@ class Configuration(NamedTuple):
     """Of groups that are no averages."""
     pairs: set[tuple[str, str]] | None
     """(model, dataset as the CSV writes it) where not every model runs every dataset."""
+    judges: list[str]
     problem: str | None = None
     """Why nothing could be read."""
 
@@ -286,7 +288,7 @@ class Result(NamedTuple):
 
 
 NO_RESULT = Result({}, None, [], [])
-NO_CONFIGURATION = Configuration(None, [], {}, None)
+NO_CONFIGURATION = Configuration(None, [], {}, None, [])
 
 
 class Engine(NamedTuple):
@@ -401,6 +403,7 @@ def judge_run(base: str) -> dict[str, Any]:
         return {**attempt, **without_scores(run.plan, "ATTEMPT_INCOMPLETE", text, run.newest_log)}
     try:
         cells = [cell for same in by_judge(current) for cell in Judgement(run, same, warnings).cells()]
+        cells += of_lost_judges(current, cells)
     except Unreadable as error:
         text = f"Results cannot be read: {clip(str(error))}"
         return {**attempt, **without_scores(run.plan, "RESULTS_UNREADABLE", text, run.newest_log)}
@@ -515,6 +518,19 @@ def by_judge(summaries: list[Summary]) -> list[list[Summary]]:
     for summary in summaries:
         groups.setdefault((summary.experiment.path, summary.judge), []).append(summary)
     return list(groups.values())
+
+
+def of_lost_judges(current: list[Summary], cells: list[Cell]) -> list[Cell]:
+    """What was asked of judges that have left no summary, where others have: each dataset of each model."""
+    there = {summary.judge for summary in current}
+    asked = [cell for cell in cells if not cell["group"] and not cell.get("unexpected")]
+    pairs = dict.fromkeys((cell["dataset"], cell["model"]) for cell in asked)
+    lost = [judge for judge in current[0].experiment.configuration.judges if judge not in there]
+    return [
+        {**blank_cell(dataset, ABSENT, model, None), "judge": clip(judge), **NOT_SUMMARISED}
+        for judge in (lost if there != {None} else [])
+        for dataset, model in pairs
+    ]
 
 
 class Run:
@@ -695,7 +711,9 @@ def read_configuration(path: str) -> Configuration:
     summarizer = assigned.get("summarizer")
     groups = summarizer.get("summary_groups") if isinstance(summarizer, dict) else None
     combinations = assigned.get("model_dataset_combinations")
-    return Configuration(datasets or None, models, kinds_of(as_list(groups)), pairs_of(combinations))
+    judges = [abbr for abbr, _ in with_abbr(assigned.get("judge_models"))]
+    kinds = kinds_of(as_list(groups))
+    return Configuration(datasets or None, models, kinds, pairs_of(combinations), judges)
 
 
 def kinds_of(groups: list[Any]) -> dict[str, str]:

@@ -125,6 +125,30 @@ def test_a_judges_name_may_have_a_slash(tree: Tree) -> None:
     ]
 
 
+def test_a_judge_without_a_summary_is_missed(tree: Tree) -> None:
+    """The summarizer has died between two judges."""
+    tree.configure(datasets=_named("a"), models=_named("m1"), judge_models=_named("j1", "j2"))
+    tree.summary(f"{HEAD},m1", "a,111111,score,gen,7.50", name="_by_j1")
+
+    document = tree.read()
+
+    assert [(cell.get("judge"), cell["state"]) for cell in document["cells"]] == [
+        ("j1", "scored"),
+        ("j2", "missing"),
+    ]
+    assert document["error"] == "No score for: a"
+    tree.summary(f"{HEAD},m1", "a,111111,score,gen,8.50", name="_by_j2")
+    assert tree.read()["status"] == "success"
+
+
+def test_judges_are_missed_by_no_plain_summary(tree: Tree) -> None:
+    """It is of a stage that has none."""
+    tree.configure(datasets=_named("a"), models=_named("m1"), judge_models=_named("j1"))
+    tree.summary(f"{HEAD},m1", "a,111111,score,gen,7.50")
+
+    assert tree.read()["status"] == "success"
+
+
 @pytest.mark.parametrize(
     ("value", "unit"), [(0.531, None), (0.0, None), (1.0, None), (53.0, "count")], ids=str
 )
