@@ -79,9 +79,8 @@ class Access:
         if not {scope, Scope.ADMIN} & principal.scopes:
             text = f"The token {principal.name!r} does not have the scope {scope.value!r}."
             raise RequestError(text, status=403, code="SCOPE_MISSING")
-        for eval_id in _evaluations_in(request):
-            if principal.sees not in {None, self._tenant_of(eval_id) or principal.sees}:
-                raise unknown(eval_id)
+        if principal.sees is not None:
+            self._require_own(principal.sees, request)
         request.state.principal = principal
 
     def guard_from_outside(self, request: Request) -> None:
@@ -94,6 +93,11 @@ class Access:
         known = _same(shown, self._app_token) if self._app_token else _is_loopback(request)
         if not known:
             raise RequestError("This route is the sidecar's alone.", status=403, code="SIDECAR_ONLY")
+
+    def _require_own(self, tenant: str, request: Request) -> None:
+        for eval_id in _evaluations_in(request):
+            if self._tenant_of(eval_id) not in {None, tenant}:
+                raise unknown(eval_id)
 
     def _principal(self, request: Request, token: str | None) -> Principal:
         if not self._tokens:

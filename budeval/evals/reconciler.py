@@ -15,20 +15,13 @@ from budeval.domain.evaluation import EvaluationRecord, workflow_id
 from budeval.domain.notification import ENDED
 from budeval.errors import SidecarError
 from budeval.evals.intake import Start
+from budeval.evals.lifecycle import FindsWorkflows
 from budeval.evals.store import EvaluationStore
 from budeval.runtime.logs import about
-from budeval.runtime.workflow_engine import WorkflowSnapshot
 
 LOOK_SECONDS = 60.0
 
 _log = logging.getLogger(__name__)
-
-
-class FindsWorkflows(Protocol):
-    """What of the workflow engine is used here; tests put a fake in its place."""
-
-    def find(self, workflow_id: str) -> WorkflowSnapshot | None:
-        """What is known of an instance, None where there is none."""
 
 
 class EndsEvaluations(Protocol):

@@ -42,6 +42,7 @@ import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, BinaryIO, NamedTuple
+from warnings import catch_warnings, simplefilter
 
 DEFAULT_ROOT = "/workspace/shared/results"
 NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,126}[A-Za-z0-9])?")
@@ -691,7 +692,9 @@ def read_configuration(path: str) -> Configuration:
     if sys.version_info < (3, 11):  # whose parsers crash on nested input
         return NO_CONFIGURATION._replace(problem="Python 3.11 or later is needed to read it")
     try:
-        tree = ast.parse(read_bytes(path, limit=MAX_CONFIGURATION))
+        with catch_warnings():  # of odd escapes: nobody wrote this text for Python
+            simplefilter("ignore")
+            tree = ast.parse(read_bytes(path, limit=MAX_CONFIGURATION))
         assigned = {
             target.id: plain_value(node.value)
             for node in tree.body

@@ -767,6 +767,14 @@ def test_a_broken_configuration_is_as_good_as_none(tree: Tree, text: str) -> Non
     assert tree.read()["status"] == "success"
 
 
+def test_odd_escapes_in_a_configuration_are_nobodys_business(tree: Tree) -> None:
+    """Python warns of them, which here is an error; the datasets are still known."""
+    tree.summary(f"{_HEAD},m1", "a,111111,accuracy,gen,50.00")
+    tree.write(f"{_STAMP}/configs/{_STAMP}_7.py", "pattern='\\d+'\ndatasets=[dict(abbr='a'),dict(abbr='b')]")
+
+    assert _unscored(tree.read()) == [("b", "m1", "missing", "NO_RESULT")]
+
+
 def test_links_lead_nowhere(tree: Tree, tmp_path: Path) -> None:
     """A link to another evaluation's files is not followed, wherever it is."""
     other = Tree(tmp_path, "other")
