@@ -5,7 +5,8 @@
     ├── ClusterError             a cluster refused or could not be used (`retryable` says if to try again)
     ├── EvaluationError          an evaluation has failed; the code of its first cause
     ├── SealError                sealed secrets cannot be opened, or the keys are not usable
-    └── SidecarError             Dapr, or what stands behind it, did not answer
+    ├── SidecarError             Dapr, or what stands behind it, did not answer
+    └── JudgeError               a judge or embedder gave nothing to score by: `budeval.scoring.failures`
 
 Codes are part of the API: they never change their meaning.
 """

@@ -1,0 +1,54 @@
+"""How a chat endpoint wants to be asked. They differ in what they know, and say so with status 400."""
+
+from dataclasses import dataclass, replace
+from http import HTTPStatus
+from typing import Any, Literal
+
+from pydantic import BaseModel
+
+from budeval.scoring.failures import RequestRefusedError
+from budeval.scoring.settings import Structured
+
+_SIMPLER: dict[Structured, Structured] = {"json_schema": "json_object", "json_object": "none"}
+_SAY_WHAT_THEY_LACK = (HTTPStatus.BAD_REQUEST, HTTPStatus.UNPROCESSABLE_ENTITY)
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """What a request says beside the prompt."""
+
+    structured: Structured
+    limit: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
+    """OpenAI's reasoning models take the second only; llama.cpp and many others know the first only."""
+    cold: bool = True
+    """Temperature 0, which OpenAI's reasoning models refuse."""
+
+    def body(self, model: str, prompt: str, answer_model: type[BaseModel], max_tokens: int) -> dict[str, Any]:
+        """The request. One user message: some models' templates have no other role."""
+        messages = [{"role": "user", "content": prompt}]
+        body: dict[str, Any] = {"model": model, "messages": messages, self.limit: max_tokens}
+        if self.cold:
+            body["temperature"] = 0
+        if self.structured == "json_object":
+            body["response_format"] = {"type": "json_object"}
+        if self.structured == "json_schema":
+            schema = {"name": "answer", "strict": True, "schema": answer_model.model_json_schema()}
+            body["response_format"] = {"type": "json_schema", "json_schema": schema}
+        return body
+
+    def without(self, refusal: RequestRefusedError) -> "Dialect | None":
+        """The dialect without what the endpoint has just refused; None where that is something else."""
+        if refusal.status not in _SAY_WHAT_THEY_LACK:
+            return None
+        said = refusal.said
+        if self.structured in _SIMPLER and _names(said, "response_format", "json_schema", "json_object"):
+            return replace(self, structured=_SIMPLER[self.structured])
+        if self.limit == "max_tokens" and _names(said, "max_completion_tokens"):
+            return replace(self, limit="max_completion_tokens")
+        if self.cold and _names(said, "temperature"):
+            return replace(self, cold=False)
+        return None
+
+
+def _names(said: str, *fields: str) -> bool:
+    return any(field in said for field in fields)

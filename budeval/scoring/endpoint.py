@@ -1,0 +1,176 @@
+"""One OpenAI-compatible endpoint over HTTP: JSON in, JSON out, every fault with its name.
+
+A client belongs to the event loop that opened it: open it in the activity that uses it, and close it there.
+"""
+
+import asyncio
+import json
+import math
+import re
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from http import HTTPStatus
+from typing import Any, Literal, NoReturn, Self
+
+import httpx
+
+from budeval.domain.redaction import redacted
+from budeval.scoring.failures import EndpointBusyError, JudgeError, ReplyUnusableError, RequestRefusedError
+from budeval.scoring.limiter import Limiter
+from budeval.scoring.settings import EndpointSettings
+
+MAX_REPLY = 4 * 1024 * 1024
+"""Bytes of one reply."""
+
+_EXCERPT = 200
+_SAID = 2000
+_UNUSABLE = {"judge": "judge_output_invalid", "embedder": "embedding_invalid"}
+_TOO_LONG = re.compile(
+    r"context[ _](length|size|window)|exceed_context|too many tokens|(input|prompt) is too (long|large)"
+    r"|maximum (input|sequence|prompt) length",
+    re.IGNORECASE,
+)
+"""As OpenAI, vLLM and llama.cpp say it, with status 400 or 500."""
+_UNPAID = "insufficient_quota"
+"""OpenAI's 429 that no waiting cures."""
+
+
+class Endpoint:
+    """The connection to one endpoint; a context manager."""
+
+    def __init__(
+        self, settings: EndpointSettings, kind: Literal["judge", "embedder"], limiter: Limiter
+    ) -> None:
+        self.settings = settings
+        self._kind = kind
+        self._limiter = limiter
+        key = settings.api_key.get_secret_value() if settings.api_key else None
+        self._secrets = [key] if key else []
+        # Identity, because the limit of a reply is one of the bytes that arrive.
+        headers = {"Accept-Encoding": "identity", "Content-Type": "application/json"}
+        if key:
+            headers["Authorization"] = f"Bearer {key}"
+        self._http = httpx.AsyncClient(
+            base_url=settings.base_url,
+            headers=headers,
+            timeout=None,  # noqa: S113 - `_exchange` has one for all of it
+            trust_env=False,
+        )
+
+    async def __aenter__(self) -> Self:
+        await self._http.__aenter__()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._http.aclose()
+
+    def check_length(self, chars: int) -> None:
+        """Refuse what is larger than the settings allow, before it is paid for.
+
+        Raises:
+            RequestRefusedError: context_too_long.
+        """
+        if chars > self.settings.max_input_chars:
+            text = f"{chars} characters are more than the {self.settings.max_input_chars} for {self._name}"
+            raise RequestRefusedError(text, "context_too_long")
+
+    async def post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
+        """Send once and read the reply.
+
+        Raises:
+            JudgeError: by what happened; nothing is tried again.
+        """
+        async with self._limiter.slot():
+            status, headers, raw = await self._exchange(path, body)
+            if status == HTTPStatus.TOO_MANY_REQUESTS:
+                self._limiter.pause(_retry_after(headers) or 0.0)
+        if status != HTTPStatus.OK:
+            raise self._fault(status, headers, raw.decode(errors="replace"))
+        return self._document(raw)
+
+    def unusable(self, why: str, said: object = "") -> NoReturn:
+        """Raise ReplyUnusableError: `why`, and the beginning of what the endpoint said."""
+        text = f"the reply of {self._name} {why}"
+        raise ReplyUnusableError(f"{text}: {self.excerpt(said)}" if said else text, _UNUSABLE[self._kind])
+
+    def excerpt(self, said: object) -> str:
+        """The beginning of what an endpoint said, on one line and without our key."""
+        text: str = redacted(str(said)[:_SAID], self._secrets)
+        return " ".join(text.split())[:_EXCERPT]
+
+    @property
+    def _name(self) -> str:
+        return f"{self._kind} {self.settings.alias}"
+
+    async def _exchange(self, path: str, body: dict[str, Any]) -> tuple[int, httpx.Headers, bytes]:
+        content = json.dumps(body).encode()
+        try:
+            async with (
+                # One limit for all: httpx's own begins anew with each piece that arrives.
+                asyncio.timeout(self.settings.timeout),
+                self._http.stream("POST", path, content=content) as answer,
+            ):
+                return answer.status_code, answer.headers, await self._bounded(answer)
+        except TimeoutError as error:
+            text = f"{self._name} did not answer within {self.settings.timeout:g} s"
+            raise EndpointBusyError(text, f"{self._kind}_timeout") from error
+        except httpx.HTTPError as error:
+            text = f"{self._name} cannot be reached: {type(error).__name__} {error}".rstrip()
+            raise EndpointBusyError(text, f"{self._kind}_unavailable") from error
+
+    async def _bounded(self, answer: httpx.Response) -> bytes:
+        read = bytearray()
+        async for piece in answer.aiter_bytes():
+            read += piece
+            if len(read) > MAX_REPLY:
+                self.unusable(f"has more than {MAX_REPLY} bytes")
+        return bytes(read)
+
+    def _document(self, raw: bytes) -> dict[str, Any]:
+        try:
+            document = json.loads(raw, parse_constant=_no_number)
+        except (ValueError, RecursionError):
+            self.unusable("is not JSON", raw.decode(errors="replace"))
+        if not isinstance(document, dict):
+            self.unusable("is not a JSON object", document)
+        return document
+
+    def _fault(self, status: int, headers: httpx.Headers, said: str) -> JudgeError:
+        text = f"{self._name} answered {status}: {self.excerpt(said)}"
+        if status == HTTPStatus.TOO_MANY_REQUESTS and _UNPAID not in said:
+            return EndpointBusyError(text, "rate_limited", retry_after=_retry_after(headers))
+        if status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE or _TOO_LONG.search(said):
+            return RequestRefusedError(text, "context_too_long", status=status)
+        if status == HTTPStatus.REQUEST_TIMEOUT:
+            return EndpointBusyError(text, f"{self._kind}_timeout")
+        if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            return EndpointBusyError(text, f"{self._kind}_unavailable", retry_after=_retry_after(headers))
+        return RequestRefusedError(text, f"{self._kind}_refused", status=status, said=said[:_SAID])
+
+
+def tokens(document: dict[str, Any]) -> tuple[int, int]:
+    """Prompt and completion tokens as the endpoint counts them, 0 where it does not."""
+    usage = document.get("usage")
+    counts = usage if isinstance(usage, dict) else {}
+    return _count(counts.get("prompt_tokens")), _count(counts.get("completion_tokens"))
+
+
+def _count(said: object) -> int:
+    return said if isinstance(said, int) and said > 0 else 0
+
+
+def _retry_after(headers: httpx.Headers) -> float | None:
+    """Seconds, from either form that RFC 9110 (10.2.3) allows; None where there is none that makes sense."""
+    said = headers.get("Retry-After", "")
+    try:
+        seconds = float(said)
+    except ValueError:
+        try:
+            seconds = (parsedate_to_datetime(said) - datetime.now(UTC)).total_seconds()
+        except (ValueError, TypeError):
+            return None
+    return max(seconds, 0.0) if math.isfinite(seconds) else None
+
+
+def _no_number(text: str) -> NoReturn:
+    raise ValueError(text)

@@ -1,0 +1,117 @@
+"""Asking a chat model for a judgement of a given shape.
+
+A transport fault is raised at once. What is repeated here, once each, is what the same request would meet
+again: a reply that was cut off (with twice the tokens) and one that cannot be read (with what was wrong).
+"""
+
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+from pydantic import BaseModel
+
+from budeval.domain.scoring import Usage
+from budeval.scoring.dialect import Dialect
+from budeval.scoring.endpoint import Endpoint, tokens
+from budeval.scoring.failures import JudgeError, ReplyUnusableError, RequestRefusedError
+from budeval.scoring.limiter import Limiter
+from budeval.scoring.replies import AnswerT, UnreadableError, read
+from budeval.scoring.settings import JudgeSettings
+
+
+@dataclass
+class _Asking:
+    """One question on its way."""
+
+    answer_model: type[BaseModel]
+    max_tokens: int
+    widened: bool = False
+    usage: Usage = field(default_factory=Usage)
+
+
+class Judge:
+    """A judge; a context manager, for the event loop that opens it."""
+
+    def __init__(self, settings: JudgeSettings, limiter: Limiter) -> None:
+        self._settings = settings
+        self._endpoint = Endpoint(settings, "judge", limiter)
+        self._dialect = Dialect(settings.structured)
+
+    async def __aenter__(self) -> Self:
+        await self._endpoint.__aenter__()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._endpoint.__aexit__()
+
+    async def ask(self, prompt: str, answer_model: type[AnswerT]) -> tuple[AnswerT, Usage]:
+        """The judge's answer, and what it cost.
+
+        Args:
+            prompt: with the shape of the answer in it: not every endpoint shows the model the schema.
+            answer_model: what the answer must be.
+
+        Raises:
+            JudgeError: with what was spent.
+        """
+        asking = _Asking(answer_model, self._settings.max_tokens)
+        try:
+            return await self._answer(prompt, answer_model, asking), asking.usage
+        except JudgeError as error:
+            error.usage = asking.usage
+            raise
+
+    async def _answer(self, prompt: str, answer_model: type[AnswerT], asking: _Asking) -> AnswerT:
+        content = await self._whole(prompt, asking)
+        try:
+            return read(content, answer_model)
+        except UnreadableError as error:
+            # Without the reply itself: it would cost its tokens again, and models repeat what they see.
+            again = (
+                f"{prompt}\n\nYour last reply could not be used: {error}. Reply with the JSON object only."
+            )
+        content = await self._whole(again, asking)
+        try:
+            return read(content, answer_model)
+        except UnreadableError as error:
+            self._endpoint.unusable(f"cannot be read: {error}", content)
+
+    async def _whole(self, prompt: str, asking: _Asking) -> object:
+        """The content of a reply that was not cut off."""
+        while True:
+            document = await self._send(prompt, asking)
+            content, finish = self._choice(document)
+            if finish != "length":
+                return content
+            if asking.widened:
+                text = (
+                    f"the reply was cut off at {asking.max_tokens} tokens: {self._endpoint.excerpt(content)}"
+                )
+                raise ReplyUnusableError(text, "judge_truncated")
+            asking.widened, asking.max_tokens = True, 2 * asking.max_tokens
+
+    async def _send(self, prompt: str, asking: _Asking) -> dict[str, Any]:
+        """The reply in whatever dialect the endpoint understands; which one is remembered."""
+        self._endpoint.check_length(len(prompt))
+        while True:
+            dialect = self._dialect
+            body = dialect.body(self._settings.model, prompt, asking.answer_model, asking.max_tokens)
+            asking.usage += Usage(calls=1)
+            try:
+                document = await self._endpoint.post("/chat/completions", body)
+            except RequestRefusedError as refusal:
+                simpler = dialect.without(refusal)
+                if simpler is None:
+                    raise
+                self._dialect = simpler
+                continue
+            prompt_tokens, completion_tokens = tokens(document)
+            asking.usage += Usage(prompt_tokens=prompt_tokens, completion_tokens=completion_tokens)
+            return document
+
+    def _choice(self, document: dict[str, Any]) -> tuple[object, object]:
+        """Content and finish reason."""
+        try:
+            choice = document["choices"][0]
+            return choice["message"]["content"], choice.get("finish_reason")
+        except (KeyError, IndexError, TypeError, AttributeError):
+            self._endpoint.unusable("is no chat completion", document)

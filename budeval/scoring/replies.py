@@ -1,0 +1,88 @@
+"""Reading what a judge wrote, also where it was not held to JSON.
+
+Local models think aloud first, put a fence or prose around the object, or break lines within strings. What is
+none of that, as single quotes or a bare list, is not guessed at: the judge is asked again.
+"""
+
+import json
+from collections.abc import Iterator
+from typing import Any, NoReturn, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+MAX_CONTENT = 256 * 1024
+"""Characters of what is searched for an object."""
+
+_MAX_TRIES = 100
+"""Opening braces that lead nowhere: the search must not become quadratic in a long reply."""
+_THOUGHT = "</think>"
+
+
+class Answer(BaseModel):
+    """The base of what judges are asked for.
+
+    Further fields are ignored, as judges that only know the prompt add some; the schema forbids them, which
+    OpenAI's strict mode demands.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore", json_schema_extra={"additionalProperties": False})
+
+
+AnswerT = TypeVar("AnswerT", bound=BaseModel)
+
+
+class UnreadableError(ValueError):
+    """A reply that does not hold the answer; the text says why, for the judge to read."""
+
+
+def read(content: object, answer_model: type[AnswerT]) -> AnswerT:
+    """The last object in a reply that is an answer: what comes before may be thoughts or an example.
+
+    Args:
+        content: of the message; null where a judge spent its tokens on hidden thoughts.
+        answer_model: what was asked for.
+
+    Raises:
+        UnreadableError: there is none.
+    """
+    if not isinstance(content, str) or not content.strip():
+        raise UnreadableError("it was empty")
+    if len(content) > MAX_CONTENT:
+        raise UnreadableError("it was too long")
+    after_thoughts = content.rpartition(_THOUGHT)[2]
+    why = "it holds no JSON object"
+    for candidate in (*_last_first(after_thoughts), *_last_first(content)):
+        try:
+            return answer_model.model_validate(candidate)
+        except ValidationError as error:
+            why = _first_problem(error)
+    raise UnreadableError(why)
+
+
+def _last_first(text: str) -> list[dict[str, Any]]:
+    return list(_objects(text))[::-1]
+
+
+def _objects(text: str) -> Iterator[dict[str, Any]]:
+    """The outermost JSON objects in a text, in their order."""
+    # Not strict: line breaks within strings are what small models write.
+    decoder = json.JSONDecoder(strict=False, parse_constant=_no_number)
+    at, tries = text.find("{"), 0
+    while at >= 0 and tries < _MAX_TRIES:
+        try:
+            found, end = decoder.raw_decode(text, at)
+            yield found
+        except (ValueError, RecursionError):
+            end = at + 1
+            tries += 1
+        at = text.find("{", end)
+
+
+def _first_problem(error: ValidationError) -> str:
+    problem = error.errors(include_url=False, include_input=False)[0]
+    where = ".".join(str(part) for part in problem["loc"])
+    return f"{where}: {problem['msg']}" if where else problem["msg"]
+
+
+def _no_number(text: str) -> NoReturn:
+    raise ValueError(text)

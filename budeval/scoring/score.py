@@ -1,0 +1,45 @@
+"""One metric of one sample, whatever happens: a typed outcome, or an error that a retry may cure."""
+
+import time
+
+from budeval.domain.scoring import MetricOutcome, MetricStatus, Sample
+from budeval.scoring.embedder import Embedder
+from budeval.scoring.failures import JudgeError
+from budeval.scoring.judge import Judge
+from budeval.scoring.metrics import METRICS
+from budeval.scoring.requirements import lacking, without_blanks
+
+
+async def score_metric(
+    name: str, sample: Sample, judge: Judge | None, embedder: Embedder | None
+) -> MetricOutcome:
+    """Skipped where something is lacking, failed where an endpoint gives nothing for good.
+
+    Args:
+        name: of the metric.
+        sample: blank entries of its lists are left out.
+        judge: open; None where there is none.
+        embedder: open; None where there is none.
+
+    Raises:
+        EndpointBusyError: worth trying again, which is the workflow's to do; with what was spent.
+        KeyError: there is no such metric.
+    """
+    metric = METRICS[name]
+    lack = lacking(metric, sample, has_judge=judge is not None, has_embedder=embedder is not None)
+    if lack:
+        return MetricOutcome(metric=name, status=MetricStatus.SKIPPED, reason_code=lack)
+    begun = time.monotonic()
+    try:
+        return await metric.score(without_blanks(sample), judge, embedder)
+    except JudgeError as error:
+        if error.retryable:
+            raise
+        return MetricOutcome(
+            metric=name,
+            status=MetricStatus.FAILED,
+            reason_code=error.reason_code,
+            message=error.message,
+            usage=error.usage,
+            latency_ms=round((time.monotonic() - begun) * 1000),
+        )
