@@ -18,8 +18,8 @@ _SPLIT_BOTH = Task(
     'Reply with JSON only: {"answer": ["..."], "ground_truth": ["..."]}'
 )
 _COMPARE = Task(
-    "Judge each numbered statement; the numbers run through both lists. One of the answer: is it supported by "
-    f"statements of the ground truth? One of the ground truth: is it contained in the answer? {SHAPE}"
+    "Judge each numbered statement; the numbers run through both lists. One of the answer: is it supported "
+    f"by statements of the ground truth? One of the ground truth: is it contained in the answer? {SHAPE}"
 )
 
 

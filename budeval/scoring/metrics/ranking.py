@@ -19,7 +19,7 @@ _USEFUL = Task(
 
 def average_precision(verdicts: Sequence[bool]) -> float:
     """In [0, 1]; 0 where nothing is useful, and exactly 1 where all is."""
-    precisions = []
+    precisions: list[float] = []
     for rank, useful in enumerate(verdicts, 1):
         if useful:
             precisions.append((len(precisions) + 1) / rank)
