@@ -1,0 +1,390 @@
+"""What a judge may do wrong, and what then becomes of a question."""
+
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from typing import Any
+
+import pytest
+
+from budeval.domain.scoring import MetricStatus, Usage
+from budeval.scoring import endpoint
+from budeval.scoring.failures import EndpointBusyError, ReplyUnusableError, RequestRefusedError
+from budeval.scoring.replies import Answer
+from budeval.scoring.settings import JudgeSettings
+from tests.scoring.asking import FULL, asked, scored_by
+from tests.scoring.fake_judge import FakeJudge, Reply, fake_judge, refusal, says, says_raw, verdicts
+
+KEY = "sk-very-secret"
+
+
+class _Mood(Answer):
+    happy: bool
+
+
+def _formats(fake: FakeJudge) -> list[str | None]:
+    """The response formats asked for, one for each request."""
+    formats = [request["body"].get("response_format") for request in fake.requests]
+    return [asked_for["type"] if asked_for else None for asked_for in formats]
+
+
+def test_the_request_is_cold_bounded_and_shows_the_schema(fake: FakeJudge) -> None:
+    """One user message, temperature 0, strict JSON schema, the key as bearer."""
+    fake.will_say(says({"happy": True}))
+
+    answer, usage = asked(fake, _Mood, "How?", api_key=KEY, max_tokens=77)
+
+    body = fake.requests[0]["body"]
+    assert answer.happy is True
+    assert usage == Usage(calls=1, prompt_tokens=100, completion_tokens=10)
+    assert fake.requests[0]["headers"]["Authorization"] == f"Bearer {KEY}"
+    assert body["messages"] == [{"role": "user", "content": "How?"}]
+    assert (body["model"], body["temperature"], body["max_tokens"]) == ("m", 0, 77)
+    assert body["response_format"]["json_schema"]["strict"] is True
+    schema = body["response_format"]["json_schema"]["schema"]
+    assert (schema["required"], schema["additionalProperties"]) == (["happy"], False)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        '{"happy": true}',
+        '```json\n{"happy": true}\n```',
+        'Sure! Here it is: {"happy": true} I hope that helps.',
+        '<think>Is it {"happy": false}? No.</think>{"happy": true}',
+        '<think>{"happy": true}',
+        'no tag at the start</think>\n\n{"happy": true}',
+        'For example {"happy": false}, so: {"happy": true}',
+        '{"mood": "{", "happy": 1}',
+        '{"happy": true, "reason": "a line\nbreak, a \\"quote\\" and </think>"}',
+        '{ {broken} {"happy": "yes"}',
+    ],
+)
+def test_an_answer_is_found_in_what_surrounds_it(fake: FakeJudge, content: str) -> None:
+    """In a fence, in prose, after thoughts; the last one counts, without a second call."""
+    fake.will_say(says(content))
+
+    answer, usage = asked(fake, _Mood)
+
+    assert (answer.happy, usage.calls) == (True, 1)
+
+
+_UNREADABLE = {
+    "prose": says("I am fine, thank you."),
+    "null": says(None),
+    "blank": says(" \n"),
+    "wrong type": says({"happy": "perhaps"}),
+    "wrong field": says({"sad": False}),
+    "NaN": says('{"happy": NaN}'),
+    "list": says([True]),
+    "single quotes": says("{'happy': True}"),
+    "only braces": says("{" * 5000),
+    "deep": says('{"a":' * 20_000),
+    "too long": says("x" * 300_000),
+    "parts": says_raw({"choices": [{"message": {"content": [{"text": "{}"}]}}]}),
+}
+
+
+@pytest.mark.parametrize("reply", _UNREADABLE.values(), ids=_UNREADABLE)
+def test_what_cannot_be_read_is_asked_for_once_more(fake: FakeJudge, reply: Reply) -> None:
+    """With what was wrong instead of the conversation; both calls are counted."""
+    fake.will_say(reply, says({"happy": True}))
+
+    answer, usage = asked(fake, _Mood, "How are you?")
+
+    first, second = fake.prompts()
+    assert answer.happy is True
+    assert usage == Usage(calls=2, prompt_tokens=200, completion_tokens=20)
+    assert second.startswith(f"{first}\n\nYour last reply could not be used")
+    assert len(second) < len(first) + 300
+
+
+@pytest.mark.parametrize("reply", _UNREADABLE.values(), ids=_UNREADABLE)
+def test_what_cannot_be_read_twice_is_given_up(fake: FakeJudge, reply: Reply) -> None:
+    """For good, with an excerpt of at most 200 characters."""
+    fake.will_say(reply, reply)
+
+    with pytest.raises(ReplyUnusableError) as failed:
+        asked(fake, _Mood)
+
+    assert (failed.value.reason_code, failed.value.retryable) == ("judge_output_invalid", False)
+    assert failed.value.usage == Usage(calls=2, prompt_tokens=200, completion_tokens=20)
+    assert len(failed.value.message) < 400
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        Reply(body=b"<html>Welcome</html>"),
+        Reply(body=b"[1]"),
+        Reply(body=b'{"error": {"message": "no"}}'),
+        Reply(body=b'{"choices": []}'),
+        Reply(body=b'{"choices": null}'),
+        Reply(body=b'{"choices": ["x"]}'),
+        Reply(body=b"[" * 100_000),
+        Reply(body=b'{"x": NaN}'),
+    ],
+)
+def test_what_is_no_chat_completion_is_given_up(fake: FakeJudge, reply: Reply) -> None:
+    """That is no judge's doing: asking again would be answered the same."""
+    fake.will_say(reply)
+
+    with pytest.raises(ReplyUnusableError) as failed:
+        asked(fake, _Mood)
+
+    assert (failed.value.reason_code, failed.value.usage.calls) == ("judge_output_invalid", 1)
+
+
+def test_a_reply_without_end_is_not_read_to_its_end(fake: FakeJudge, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Memory is bounded, whatever an endpoint sends."""
+    monkeypatch.setattr(endpoint, "MAX_REPLY", 1000)
+    fake.will_say(says("x" * 2000))
+
+    with pytest.raises(ReplyUnusableError, match="more than 1000 bytes"):
+        asked(fake, _Mood)
+
+
+def test_a_reply_that_was_cut_off_is_asked_for_with_twice_the_tokens(fake: FakeJudge) -> None:
+    """Once, by the same prompt."""
+    fake.will_say(says('{"hap', finish="length"), says({"happy": True}))
+
+    answer, usage = asked(fake, _Mood, max_tokens=50)
+
+    assert (answer.happy, usage.calls) == (True, 2)
+    assert [request["body"]["max_tokens"] for request in fake.requests] == [50, 100]
+    assert fake.prompts()[0] == fake.prompts()[1]
+
+
+def test_a_reply_that_is_cut_off_again_is_given_up(fake: FakeJudge) -> None:
+    """Also where it was half of the truth: what is cut off is not trusted."""
+    fake.will_say(says({"happy": True}, finish="length"), says({"happy": True}, finish="length"))
+
+    with pytest.raises(ReplyUnusableError) as failed:
+        asked(fake, _Mood)
+
+    assert (failed.value.reason_code, failed.value.usage.calls) == ("judge_truncated", 2)
+
+
+def test_a_question_is_widened_and_repeated_once_at_most(fake: FakeJudge) -> None:
+    """Three calls are the most that one question costs."""
+    cut, prose = says("", finish="length"), says("Well...")
+    fake.will_say(cut, prose, cut)
+
+    with pytest.raises(ReplyUnusableError) as failed:
+        asked(fake, _Mood)
+
+    assert (failed.value.reason_code, failed.value.usage.calls) == ("judge_truncated", 3)
+
+
+def _busy(fake: FakeJudge, reply: Reply, **settings: Any) -> EndpointBusyError:
+    fake.will_say(reply)
+    with pytest.raises(EndpointBusyError) as failed:
+        asked(fake, _Mood, **settings)
+    assert failed.value.retryable is True
+    assert failed.value.usage == Usage(calls=1)
+    assert len(fake.requests) == 1, "nothing here tries again"
+    return failed.value
+
+
+@pytest.mark.parametrize(
+    ("said", "seconds"), [("17", 17.0), ("0.5", 0.5), ("-3", 0.0), ("soon", None), ("nan", None)]
+)
+def test_a_rate_limit_says_when_to_come_back(fake: FakeJudge, said: str, seconds: float | None) -> None:
+    """In seconds, or not at all."""
+    busy = _busy(fake, refusal(429, "slow down", Retry_After=said))
+
+    assert (busy.reason_code, busy.retry_after) == ("rate_limited", seconds)
+    assert str(busy).startswith("RATE_LIMITED: ")
+
+
+def test_a_rate_limit_may_name_a_time(fake: FakeJudge) -> None:
+    """RFC 9110 allows a date."""
+    then = format_datetime(datetime.now(UTC) + timedelta(hours=1), usegmt=True)
+
+    assert 3000 < (_busy(fake, refusal(429, "slow down", Retry_After=then)).retry_after or 0) <= 3600
+
+
+@pytest.mark.parametrize("status", [500, 502, 503, 529])
+def test_an_endpoint_with_a_fault_is_unavailable(fake: FakeJudge, status: int) -> None:
+    """Worth trying again, later."""
+    assert _busy(fake, refusal(status, "oops")).reason_code == "judge_unavailable"
+
+
+def test_an_endpoint_that_loads_its_model_may_say_how_long(fake: FakeJudge) -> None:
+    """As 503 with Retry-After."""
+    assert _busy(fake, refusal(503, "loading", Retry_After="9")).retry_after == 9.0
+
+
+def test_an_endpoint_that_hangs_times_out(fake: FakeJudge) -> None:
+    """Also after its headers have come."""
+    assert _busy(fake, Reply(hangs=True, body=b"{}"), timeout=0.2).reason_code == "judge_timeout"
+    fake.requests.clear()
+    assert _busy(fake, refusal(408, "too slow")).reason_code == "judge_timeout"
+
+
+def test_an_endpoint_that_is_not_there_is_unavailable() -> None:
+    """Nobody listens where the fake has been."""
+    with fake_judge() as gone:
+        pass
+
+    with pytest.raises(EndpointBusyError) as failed:
+        asked(gone, _Mood)
+
+    assert failed.value.reason_code == "judge_unavailable"
+
+
+def _refused(fake: FakeJudge, reply: Reply, **settings: Any) -> RequestRefusedError:
+    fake.will_say(reply)
+    with pytest.raises(RequestRefusedError) as failed:
+        asked(fake, _Mood, **settings)
+    assert failed.value.retryable is False
+    return failed.value
+
+
+@pytest.mark.parametrize("status", [302, 400, 401, 403, 404, 422])
+def test_a_refusal_is_for_good(fake: FakeJudge, status: int) -> None:
+    """No second call."""
+    refused = _refused(fake, refusal(status, "no such model"))
+
+    assert (refused.reason_code, refused.status, refused.usage.calls) == ("judge_refused", status, 1)
+    assert "no such model" in refused.message
+
+
+def test_a_budget_that_is_used_up_is_no_rate_limit(fake: FakeJudge) -> None:
+    """OpenAI says 429 to both; waiting fills no purse."""
+    assert _refused(fake, refusal(429, "insufficient_quota")).reason_code == "judge_refused"
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        refusal(400, "This model's maximum context length is 4096 tokens, max_tokens is too large"),
+        refusal(400, "context_length_exceeded"),
+        refusal(500, "the request exceeds the available context size"),
+        refusal(400, "exceed_context_size_error"),
+        refusal(413, "Payload Too Large"),
+    ],
+)
+def test_a_context_that_is_too_long_is_told_by_its_name(fake: FakeJudge, reply: Reply) -> None:
+    """As OpenAI, vLLM and llama.cpp say it, whatever the status."""
+    assert _refused(fake, reply).reason_code == "context_too_long"
+
+
+def test_two_megabytes_are_refused_before_they_are_paid_for(fake: FakeJudge) -> None:
+    """Nothing is sent."""
+    sample = FULL.model_copy(update={"contexts": ("x" * 2_000_000,)})
+
+    outcome = scored_by(fake, "context_precision", sample)
+
+    assert (outcome.status, outcome.reason_code) == (MetricStatus.FAILED, "context_too_long")
+    assert (fake.requests, outcome.usage) == ([], Usage())
+
+
+def test_keys_that_an_endpoint_echoes_are_not_passed_on(fake: FakeJudge) -> None:
+    """Messages go into states and logs."""
+    refused = _refused(fake, refusal(401, f"Incorrect API key provided: {KEY}"), api_key=KEY)
+
+    assert KEY not in str(refused)
+    assert KEY not in repr(JudgeSettings(alias="j", base_url="http://x/v1", model="m", api_key=KEY))
+
+
+@pytest.mark.parametrize("status", [400, 422])
+def test_an_endpoint_without_schemas_is_asked_more_simply(fake: FakeJudge, status: int) -> None:
+    """Down to no format at all; each refused request counts as a call."""
+    unknown = refusal(status, "Unknown field: response_format")
+    fake.will_say(unknown, unknown, says({"happy": True}))
+
+    answer, usage = asked(fake, _Mood)
+
+    assert (answer.happy, usage.calls) == (True, 3)
+    assert _formats(fake) == ["json_schema", "json_object", None]
+
+
+def test_what_an_endpoint_does_not_know_is_remembered(fake: FakeJudge) -> None:
+    """The second question of a metric does not try it again."""
+    fake.will_say(
+        refusal(400, "response_format is not supported"), says({"statements": ["s"]}), verdicts(True)
+    )
+
+    outcome = scored_by(fake, "faithfulness")
+
+    assert (outcome.value, outcome.usage.calls) == (1.0, 3)
+    assert _formats(fake) == ["json_schema", "json_object", "json_object"]
+
+
+def test_settings_say_where_to_begin(fake: FakeJudge) -> None:
+    """A known endpoint need not refuse first."""
+    fake.will_say(says({"happy": True}))
+
+    asked(fake, _Mood, structured="none")
+
+    assert _formats(fake) == [None]
+
+
+def test_reasoning_models_are_asked_in_their_way(fake: FakeJudge) -> None:
+    """OpenAI's take neither `max_tokens` nor a temperature, and say so one after the other."""
+    fake.will_say(
+        refusal(400, "'max_tokens' is not supported with this model. Use 'max_completion_tokens' instead."),
+        refusal(400, "'temperature' does not support 0 with this model."),
+        says({"happy": True}),
+    )
+
+    asked(fake, _Mood, max_tokens=50)
+
+    last = fake.requests[-1]["body"]
+    assert last["max_completion_tokens"] == 50
+    assert not {"max_tokens", "temperature"} & last.keys()
+
+
+def test_a_refusal_that_stays_ends(fake: FakeJudge) -> None:
+    """An endpoint that refuses everything by the same words is asked as often as there is less to say."""
+    always = "response_format max_completion_tokens temperature"
+    fake.will_say(*[refusal(400, always) for _ in range(9)])
+
+    with pytest.raises(RequestRefusedError) as failed:
+        asked(fake, _Mood)
+
+    assert failed.value.usage.calls == 5
+
+
+@pytest.mark.parametrize("usage", [None, [], {"prompt_tokens": None}, {"prompt_tokens": "7"}])
+def test_tokens_that_are_not_counted_are_none(fake: FakeJudge, usage: Any) -> None:
+    """Not every endpoint says."""
+    choices = [{"message": {"content": '{"happy": true}'}, "finish_reason": "stop"}]
+    fake.will_say(says_raw({"choices": choices, "usage": usage}))
+
+    assert asked(fake, _Mood)[1] == Usage(calls=1)
+
+
+@pytest.mark.parametrize(
+    ("reply", "reason"),
+    [
+        (lambda: refusal(401, "no"), "judge_refused"),
+        (lambda: says("{}", finish="length"), "judge_truncated"),
+        (lambda: says("prose"), "judge_output_invalid"),
+    ],
+)
+def test_a_lasting_fault_is_an_outcome_with_its_cost(
+    fake: FakeJudge, reply: Callable[[], Reply], reason: str
+) -> None:
+    """Of all calls: also of those before the one that failed."""
+    fake.will_say(says({"statements": ["s"]}), reply(), reply())
+
+    outcome = scored_by(fake, "faithfulness")
+
+    assert (outcome.status, outcome.reason_code, outcome.value) == (MetricStatus.FAILED, reason, None)
+    assert outcome.usage.calls == len(fake.requests)
+    assert outcome.usage.prompt_tokens >= 100
+    json.dumps(outcome.model_dump(mode="json"), allow_nan=False)
+
+
+@pytest.mark.parametrize("reply", [refusal(429, "slow"), refusal(500, "oops")])
+def test_a_passing_fault_is_the_workflows_to_retry(fake: FakeJudge, reply: Reply) -> None:
+    """It is raised, with the cost of all calls."""
+    fake.will_say(says({"statements": ["s"]}), reply)
+
+    with pytest.raises(EndpointBusyError) as failed:
+        scored_by(fake, "faithfulness")
+
+    assert failed.value.usage == Usage(calls=2, prompt_tokens=100, completion_tokens=10)
