@@ -95,8 +95,8 @@ class Endpoint:
 
     def excerpt(self, said: object) -> str:
         """The beginning of what an endpoint said, on one line and without our key."""
-        text: str = redacted(str(said)[:_SAID], self._secrets)
-        return " ".join(text.split())[:_EXCERPT]
+        text: str = redacted(str(said), self._secrets)
+        return " ".join(text[:_SAID].split())[:_EXCERPT]
 
     @property
     def _name(self) -> str:
@@ -145,7 +145,7 @@ class Endpoint:
             return EndpointBusyError(text, f"{self._kind}_timeout")
         if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             return EndpointBusyError(text, f"{self._kind}_unavailable", retry_after=_retry_after(headers))
-        return RequestRefusedError(text, f"{self._kind}_refused", status=status, said=said[:_SAID])
+        return RequestRefusedError(text, f"{self._kind}_refused", status=status, said=said)
 
 
 def tokens(document: dict[str, Any]) -> tuple[int, int]:

@@ -44,7 +44,7 @@ class RequestRefusedError(JudgeError):
         self.status = status
         """HTTP status; None where nothing was sent."""
         self.said = said
-        """The beginning of the endpoint's answer."""
+        """The endpoint's words as they are, by which it may be asked in another way. Not to be shown."""
 
 
 class ReplyUnusableError(JudgeError):

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 MAX_CONTENT = 256 * 1024
 """Characters of what is searched for an object."""
 
-_MAX_TRIES = 100
+_MAX_TRIES = 1000
 """Opening braces that lead nowhere: the search must not become quadratic in a long reply."""
 _THOUGHT = "</think>"
 
@@ -49,9 +49,8 @@ def read(content: object, answer_model: type[AnswerT]) -> AnswerT:
         raise UnreadableError("it was empty")
     if len(content) > MAX_CONTENT:
         raise UnreadableError("it was too long")
-    after_thoughts = content.rpartition(_THOUGHT)[2]
     why = "it holds no JSON object"
-    for candidate in (*_last_first(after_thoughts), *_last_first(content)):
+    for candidate in _said(content)[::-1]:
         try:
             return answer_model.model_validate(candidate)
         except ValidationError as error:
@@ -59,19 +58,21 @@ def read(content: object, answer_model: type[AnswerT]) -> AnswerT:
     raise UnreadableError(why)
 
 
-def _last_first(text: str) -> list[dict[str, Any]]:
-    return list(_objects(text))[::-1]
+def _said(text: str) -> list[dict[str, Any]]:
+    """The objects that are not merely thought: they end behind the thoughts, though one may quote the tag."""
+    thought = text.rfind(_THOUGHT)
+    return [found for found, end in _objects(text) if end > thought]
 
 
-def _objects(text: str) -> Iterator[dict[str, Any]]:
-    """The outermost JSON objects in a text, in their order."""
+def _objects(text: str) -> Iterator[tuple[dict[str, Any], int]]:
+    """The outermost JSON objects in a text, in their order, and where they end."""
     # Not strict: line breaks within strings are what small models write.
     decoder = json.JSONDecoder(strict=False, parse_constant=_no_number)
     at, tries = text.find("{"), 0
     while at >= 0 and tries < _MAX_TRIES:
         try:
             found, end = decoder.raw_decode(text, at)
-            yield found
+            yield found, end
         except (ValueError, RecursionError):
             end = at + 1
             tries += 1

@@ -1,7 +1,8 @@
-"""A fake of an OpenAI-compatible server, over real HTTP on loopback: says what a script says, thinks nothing."""
+"""A fake of an OpenAI-compatible server, over real HTTP on loopback: it says what a script says."""
 
 import json
 import threading
+import time
 from collections import deque
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -9,6 +10,8 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+YES, NO = True, False
+"""Verdicts."""
 PROMPT_TOKENS, COMPLETION_TOKENS = 100, 10
 """Of each chat completion."""
 EMBEDDING_TOKENS = 7
@@ -68,6 +71,8 @@ class FakeJudge:
         """Of texts, for requests that no scripted reply is left for."""
         self.requests: list[dict[str, Any]] = []
         """Path, body and headers of each, in the order of arrival."""
+        self.thinks = 0.0
+        """Seconds before each reply."""
         self.most_at_once = 0
         self.url = ""
         self.released = threading.Event()
@@ -133,6 +138,7 @@ def _handler(fake: FakeJudge) -> type[BaseHTTPRequestHandler]:
         def do_POST(self) -> None:
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             reply = fake.reply_to({"path": self.path, "body": body, "headers": dict(self.headers)})
+            time.sleep(fake.thinks)
             # Before the last byte is out: the client may be back first.
             fake.replied()
             self._send(reply)

@@ -14,7 +14,7 @@ from budeval.scoring.failures import EndpointBusyError, ReplyUnusableError, Requ
 from budeval.scoring.replies import Answer
 from budeval.scoring.settings import JudgeSettings
 from tests.scoring.asking import FULL, asked, scored_by
-from tests.scoring.fake_judge import FakeJudge, Reply, fake_judge, refusal, says, says_raw, verdicts
+from tests.scoring.fake_judge import YES, FakeJudge, Reply, fake_judge, refusal, says, says_raw, verdicts
 
 KEY = "sk-very-secret"
 
@@ -79,6 +79,8 @@ _UNREADABLE = {
     "NaN": says('{"happy": NaN}'),
     "list": says([True]),
     "single quotes": says("{'happy': True}"),
+    "thoughts only": says('<think>Perhaps {"happy": false}?</think>I cannot say.'),
+    "too many braces": says("{ " * 2000 + '{"happy": true}'),
     "only braces": says("{" * 5000),
     "deep": says('{"a":' * 20_000),
     "too long": says("x" * 300_000),
@@ -251,6 +253,12 @@ def test_a_refusal_is_for_good(fake: FakeJudge, status: int) -> None:
     assert "no such model" in refused.message
 
 
+@pytest.mark.parametrize("status", [401, 404])
+def test_only_a_bad_request_is_asked_more_simply(fake: FakeJudge, status: int) -> None:
+    """Whatever words another refusal uses."""
+    assert _refused(fake, refusal(status, "response_format temperature")).usage.calls == 1
+
+
 def test_a_budget_that_is_used_up_is_no_rate_limit(fake: FakeJudge) -> None:
     """OpenAI says 429 to both; waiting fills no purse."""
     assert _refused(fake, refusal(429, "insufficient_quota")).reason_code == "judge_refused"
@@ -304,7 +312,7 @@ def test_an_endpoint_without_schemas_is_asked_more_simply(fake: FakeJudge, statu
 def test_what_an_endpoint_does_not_know_is_remembered(fake: FakeJudge) -> None:
     """The second question of a metric does not try it again."""
     fake.will_say(
-        refusal(400, "response_format is not supported"), says({"statements": ["s"]}), verdicts(True)
+        refusal(400, "response_format is not supported"), says({"statements": ["s"]}), verdicts(YES)
     )
 
     outcome = scored_by(fake, "faithfulness")

@@ -6,9 +6,7 @@ import pytest
 
 from budeval.domain.scoring import MetricOutcome, MetricStatus, Usage
 from tests.scoring.asking import FULL, scored_by
-from tests.scoring.fake_judge import FakeJudge, says, verdicts
-
-YES, NO = True, False
+from tests.scoring.fake_judge import NO, YES, FakeJudge, says, verdicts
 
 
 def _value(outcome: MetricOutcome) -> float:
@@ -196,7 +194,7 @@ def test_answer_correctness_is_f1_and_similarity_at_3_to_1(
         ([4.0, 3.0], 0.8, 0.8),
         ([-3.0, 4.0], 0.0, -0.6),
         ([1e-200, 0.0], 1.0, 1.0),
-        ([1e300, 1e300], 0.5**0.5, 0.5**0.5),
+        ([1.5e308, 1.5e308], 0.5**0.5, 0.5**0.5),
     ],
 )
 def test_semantic_similarity_is_the_cosine(

@@ -89,7 +89,7 @@ def test_first_come_first_served() -> None:
     assert order == [0, 1, 2, 3, 4]
 
 
-@pytest.mark.parametrize("turns", range(4))
+@pytest.mark.parametrize("turns", range(-1, 4))
 def test_who_gives_up_leaves_the_turn_to_the_next(turns: int) -> None:
     """Cancelled before its turn, or in the very moment of it."""
 
@@ -104,6 +104,9 @@ def test_who_gives_up_leaves_the_turn_to_the_next(turns: int) -> None:
 
         gives_up, next_one = asyncio.create_task(take()), asyncio.create_task(take())
         await asyncio.sleep(0)
+        if turns < 0:
+            gives_up.cancel()
+            await asyncio.sleep(0)
         await holder.__aexit__(None, None, None)
         for _ in range(turns):
             await asyncio.sleep(0)
@@ -187,6 +190,7 @@ def test_a_rate_limit_pauses_the_others(fake: FakeJudge) -> None:
 def test_the_server_sees_no_more_than_the_limit(fake: FakeJudge) -> None:
     """Over real HTTP, from several threads."""
     limiter = Limiter(2)
+    fake.thinks = 0.02
     fake.will_say(*[says({"happy": True}) for _ in range(24)])
 
     async def work() -> None:
@@ -196,7 +200,7 @@ def test_the_server_sees_no_more_than_the_limit(fake: FakeJudge) -> None:
     _in_threads(6, work)
 
     assert len(fake.requests) == 24
-    assert fake.most_at_once <= 2
+    assert fake.most_at_once == 2
 
 
 def test_one_limiter_for_each_address() -> None:

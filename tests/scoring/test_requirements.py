@@ -9,7 +9,7 @@ from budeval.scoring.metrics import METRICS
 from budeval.scoring.requirements import applicable
 from budeval.scoring.score import score_metric
 from tests.scoring.asking import FULL, scored_by
-from tests.scoring.fake_judge import FakeJudge, verdicts
+from tests.scoring.fake_judge import YES, FakeJudge, verdicts
 
 
 def _skipped(sample: Sample, *, judge: bool = True, embedder: bool = True) -> dict[str, str]:
@@ -108,7 +108,7 @@ def test_a_skipped_metric_costs_nothing() -> None:
 
 def test_blank_contexts_do_not_reach_the_judge(fake: FakeJudge) -> None:
     """They would be judged, paid for, and take a rank."""
-    fake.will_say(verdicts(True))
+    fake.will_say(verdicts(YES))
     sample = FULL.model_copy(update={"contexts": (" ", "It was in 1969.", "\n")})
 
     assert scored_by(fake, "context_precision", sample).value == 1.0
