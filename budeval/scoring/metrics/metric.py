@@ -130,7 +130,7 @@ class Metric:
     @property
     def version(self) -> str:
         """Values of one version can be compared: revision, and digest of what the judge is told."""
-        told = "\n".join(task.text for task in self.tasks)
+        told = "\n".join(task.on() for task in self.tasks)
         return f"{self.revision}-{hashlib.sha256(told.encode()).hexdigest()[:12]}"
 
     async def score(self, sample: Sample, judge: Judge | None, embedder: Embedder | None) -> MetricOutcome:
