@@ -24,6 +24,7 @@ from budeval.domain.evaluation import Outcome
 from budeval.domain.notification import ENDED, Announcement, WorkflowStatus
 from budeval.errors import BudevalError, RequestError
 from budeval.evals.answers import (
+    ClaimFiles,
     ComparisonReport,
     DatasetList,
     Deletion,
@@ -33,6 +34,7 @@ from budeval.evals.answers import (
     EvaluationResults,
     EvaluationState,
     EventPage,
+    PushedPart,
     Readiness,
     Receipt,
     RunLog,
@@ -48,7 +50,7 @@ _PATIENCE_SECONDS = 120.0
 """How long a service may be away while it is watched."""
 _LOOKS_FOR_OUTCOME = 30
 """The last word is announced just before the outcome is kept; so often we look again for the latter."""
-_DELETE_SECONDS = 400.0
+_JOB_SECONDS = 400.0
 """A Job may have to wait for its node and its image."""
 _SERVER_FAULT = 500
 _NOT_READY = 503
@@ -169,7 +171,7 @@ class BudevalClient:
             keep_files: leave the cluster alone, which may be gone.
         """
         body: dict[str, Any] = {"keep_files": keep_files} | ({"kubeconfig": kubeconfig} if kubeconfig else {})
-        answer = self._ask("DELETE", _path(eval_id), json=body, timeout=max(self._timeout, _DELETE_SECONDS))
+        answer = self._ask("DELETE", _path(eval_id), json=body, timeout=max(self._timeout, _JOB_SECONDS))
         return self._understood(answer, Deletion.model_validate_json)
 
     def receipt(self, eval_id: str) -> Receipt:
@@ -207,6 +209,18 @@ class BudevalClient:
     def datasets(self, engine: str = "opencompass", contains: str = "") -> DatasetList:
         """An engine's stock datasets whose names contain a text."""
         return self._get(f"/engines/{quote(engine, safe='')}/datasets", DatasetList, contains=contains)
+
+    def push_part(self, part: Mapping[str, Any]) -> PushedPart:
+        """Write a part of a file to the claim, a `DatasetPart`; `client_data.push_file` does all parts."""
+        limit = max(self._timeout, _JOB_SECONDS)
+        return self._post("/data/parts", part, PushedPart, timeout=limit)
+
+    def claim_files(self, cluster: str | None = None, namespace: str | None = None) -> ClaimFiles:
+        """The files on the claim that requests may name as `source.path`."""
+        wanted = {"cluster": cluster, "namespace": namespace}
+        named = {name: value for name, value in wanted.items() if value}
+        answer = self._ask("GET", "/data", params=named, timeout=max(self._timeout, _JOB_SECONDS))
+        return self._understood(answer, ClaimFiles.model_validate_json)
 
     def ready(self) -> Readiness:
         """Whether the service can take work. That it cannot is an answer too, no error."""

@@ -42,7 +42,8 @@ class StorageConfig(BaseSettings):
     """PersistentVolumeClaim (ReadWriteMany) that must exist in each evaluation namespace."""
     mount_path: str = "/workspace/shared"
     """Where pods mount it. Results are below `results/<eval_id>` of it, the teams' own datasets below
-    `datasets`, the engines' stock data below `data`."""
+    `datasets` (those of a tenant other than `default` below `tenants/<tenant>/datasets`), the engines' stock
+    data below `data`."""
     pull_secret: str | None = None
     """Name of a Secret in the namespace with the credentials of a private image registry."""
 
@@ -95,6 +96,9 @@ class Settings(BaseSettings):
 
     max_body_bytes: int = Field(8 * 1024 * 1024, gt=0)
     """Of a request's body; more is refused (REQUEST_TOO_LARGE). Below the sidecar's own limit, 16 MiB."""
+    max_dataset_bytes: int = Field(256 * 1024 * 1024, gt=0)
+    """Of a file that is pushed to the claim; more is refused (DATASET_TOO_LARGE). Each 900 KiB, compressed,
+    cost a Job of some seconds: what is larger, somebody with access to the volume copies faster."""
     max_active_evaluations: int = Field(1000, gt=0)
     """That have not ended; beyond them requests are refused (QUEUE_FULL), messages delivered again."""
     retention_days: int = Field(30, gt=0)

@@ -27,6 +27,8 @@ from budeval.evals.ansible_orchestrator import AnsibleOrchestrator
 from budeval.evals.body_limit import BodyLimit
 from budeval.evals.clusters import Clusters
 from budeval.evals.comparing import Comparisons
+from budeval.evals.dataset_routes import dataset_routes
+from budeval.evals.datasets import Datasets
 from budeval.evals.deletion import Deletions
 from budeval.evals.evaluate import Course
 from budeval.evals.evaluation_routes import (
@@ -78,6 +80,8 @@ class Service:
         self._runner = self._playbook_runner(settings.playbook_workers)
         # With a playbook worker of its own: however many deploy and extract, watchers wait for nobody.
         self._watch_runner = self._playbook_runner(1)
+        # Pushing a large file takes many Jobs one after the other: evaluations don't wait for them either.
+        self._data_runner = self._playbook_runner(1)
         self.orchestrator = self._orchestrator(self._runner)
         self.intake = Intake(
             settings,
@@ -181,6 +185,7 @@ class Service:
             lifecycle_routes(self.lifecycle, self.deletions, views),
             comparison_routes(Comparisons(self.store)),
             engine_routes(self.engines),
+            dataset_routes(Datasets(self.settings, self.clusters, self._orchestrator(self._data_runner))),
         ]
 
     def start(self) -> None:
@@ -194,8 +199,8 @@ class Service:
         for work in self._periodic:
             work.stop()
         # First the playbooks: the engine waits for activities that run. Each costs its run one of its tries.
-        self._runner.close()
-        self._watch_runner.close()
+        for runner in (self._runner, self._watch_runner, self._data_runner):
+            runner.close()
         self.engine.stop()
         self.sidecar.close()
 

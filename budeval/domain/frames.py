@@ -1,4 +1,4 @@
-"""The framing in which an extractor's documents pass through a container's log.
+"""The framing in which the documents of a program of ours pass through a container's log.
 
 A frame is a line `BUDEVAL1 <run id> <bytes> <sha256> <base64(zlib(json))>`; length and digest are those of
 the JSON. The last frame has `-` for the run id and says how many came before it. A log may lose its end, hold
@@ -116,5 +116,5 @@ def _finite(text: str) -> float:
 
 
 def _refuse(what: str) -> NoReturn:
-    text = f"The extractor's log cannot be used: {what}."
+    text = f"The program's log cannot be used: {what}."
     raise ClusterError(text, code="LOG_CORRUPT", retryable=True)

@@ -9,6 +9,9 @@ from pydantic import StringConstraints
 DNS_LABEL = r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$"
 LABEL_VALUE = r"^[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$"
 
+DEFAULT_TENANT = "default"
+"""Of requests without a token, and of tokens that name no other."""
+
 _JOB_NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,55}[a-z0-9])?")
 
 DnsLabel = Annotated[str, StringConstraints(pattern=DNS_LABEL)]

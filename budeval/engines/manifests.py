@@ -2,7 +2,7 @@
 
 Pods are unprivileged, non-root, have a read-only root file system and no service-account token, ask for
 resources and have limits and a deadline, and see of the shared claim only their evaluation's results
-(writable) and the datasets (read-only).
+(writable), the datasets of its tenant and the engines' stock data (both read-only).
 """
 
 import hashlib
@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from budeval.config import StorageConfig
+from budeval.domain.datasets import datasets_directory
 from budeval.domain.evaluation import Evaluation, Run
 from budeval.domain.identifiers import job_names, parts_name
 from budeval.engines import pod_files
@@ -120,6 +121,7 @@ def _container(
 ) -> Manifest:
     root = storage.mount_path
     results = f"results/{evaluation.eval_id}"
+    datasets = datasets_directory(evaluation.tenant)
     return {
         "name": "engine",
         "image": spec.image,
@@ -133,7 +135,7 @@ def _container(
         "securityContext": hardened_container(),
         "volumeMounts": [
             {"name": "shared", "mountPath": f"{root}/{results}", "subPath": results},
-            {"name": "shared", "mountPath": f"{root}/datasets", "subPath": "datasets", "readOnly": True},
+            {"name": "shared", "mountPath": f"{root}/datasets", "subPath": datasets, "readOnly": True},
             {"name": "shared", "mountPath": f"{root}/data", "subPath": "data", "readOnly": True},
             {"name": "scratch", "mountPath": SCRATCH},
             {"name": "files", "mountPath": MOUNT, "readOnly": True},

@@ -17,10 +17,10 @@ from fastapi import Depends, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from budeval.config import ApiToken, Scope
+from budeval.domain.identifiers import DEFAULT_TENANT
 from budeval.errors import RequestError
 from budeval.evals.store import unknown
 
-DEFAULT_TENANT = "default"
 _SAFE = {"GET", "HEAD"}
 _OF_EVALUATION = re.compile(r"eval-(.+?)(?:-a[0-9]+)?")
 

@@ -1,5 +1,6 @@
 """Kubernetes operations in the service's own terms; each is one playbook run."""
 
+import base64
 import json
 import secrets
 from collections.abc import Mapping
@@ -10,6 +11,7 @@ from budeval.ansible.failures import classify
 from budeval.config import EngineConfig, StorageConfig
 from budeval.domain import frames
 from budeval.domain.cluster import ClusterTarget, ClusterVerification
+from budeval.domain.datasets import DatasetPlace
 from budeval.domain.evaluation import DEPLOYMENTS, Evaluation
 from budeval.domain.identifiers import parts_name
 from budeval.domain.observation import JobFacts
@@ -21,6 +23,12 @@ from budeval.evals.clusters import Clusters
 _EXTRACTION_SECONDS = 300.0
 """As the guide has it: an image may have to be pulled, a node to be found."""
 _REMOVAL_SECONDS = 60.0
+_DIGEST_SECONDS = 120
+"""For reading all files of a tenant; a Job may need the rest of its time for its node and its image."""
+_AT_CLAIM = "budeval.engines.claim"
+_PUSH = (f"{_AT_CLAIM}.push_dataset", f"{_AT_CLAIM}.frame", f"{_AT_CLAIM}.tree")
+_LIST = (f"{_AT_CLAIM}.list_datasets", f"{_AT_CLAIM}.frame", f"{_AT_CLAIM}.tree")
+_PART = "part.gz"
 _CODE_OF_WAITING = {
     "ErrImagePull": "IMAGE_PULL",
     "ImagePullBackOff": "IMAGE_PULL",
@@ -154,21 +162,28 @@ class AnsibleOrchestrator:
     def _extraction_input(self, evaluation: Evaluation, run_ids: list[str]) -> dict[str, Any]:
         program = self._engines[evaluation.engine].extract_program
         files = {**program, "run_ids.json": json.dumps(run_ids)}
-        return {**self._program_input(evaluation, files), "run_ids": run_ids, "temp_id": _temp_id("extract")}
+        given = self._evaluation_input(evaluation, files)
+        return {**given, "run_ids": run_ids, "temp_id": _temp_id("extract")}
 
-    def _program_input(self, evaluation: Evaluation, files: dict[str, str]) -> dict[str, Any]:
+    def _evaluation_input(self, evaluation: Evaluation, files: dict[str, str]) -> dict[str, Any]:
+        marks, claim = manifests.labels(evaluation), evaluation.claim
+        given = self._program_input(evaluation.target.namespace, claim, marks, files)
+        return {**given, "eval_id": evaluation.eval_id}
+
+    def _program_input(
+        self, namespace: str, claim: str, marks: dict[str, str], files: dict[str, str]
+    ) -> dict[str, Any]:
         """What the playbooks need that run a program of ours at the claim."""
         secret = self._storage.pull_secret
         return {
-            "namespace": evaluation.target.namespace,
-            "eval_id": evaluation.eval_id,
-            "claim": evaluation.claim,
+            "namespace": namespace,
+            "claim": claim,
             "image": self._images.extractor,
             "mount_path": self._storage.mount_path,
             "files": pod_files.as_data(files),
             "items": pod_files.as_items(files),
             "arguments": [],
-            "labels": manifests.labels(evaluation),
+            "labels": marks,
             "pull_secrets": [{"name": secret}] if secret else [],
             "wait_seconds": int(_EXTRACTION_SECONDS),
         }
@@ -187,7 +202,7 @@ class AnsibleOrchestrator:
             ClusterError: the Job did not run, or could not remove them (REMOVAL_FAILED).
         """
         files = pod_files.program("budeval.engines.claim.remove_results")
-        data = {**self._program_input(evaluation, files), "temp_id": _temp_id("remove")}
+        data = {**self._evaluation_input(evaluation, files), "temp_id": _temp_id("remove")}
         credential = self._clusters.credential(evaluation.target, kubeconfig)
         found = self._runner.run("remove_results_k8s.yml", data, credential, _EXTRACTION_SECONDS)
         if not found["log"]:
@@ -199,6 +214,52 @@ class AnsibleOrchestrator:
         except (ValueError, TypeError, LookupError) as error:
             text = f"The files on claim {evaluation.claim} could not be removed: {found['log'][-500:]}"
             raise ClusterError(text, code="REMOVAL_FAILED", retryable=True) from error
+
+    def push_dataset(self, place: DatasetPlace, order: dict[str, Any], part: bytes) -> dict[str, Any]:
+        """Write a part of a file below a tenant's datasets, by a Job. May be repeated.
+
+        Args:
+            place: where.
+            order: what `push_dataset` at the claim reads: {path, bytes, sha256, offset, replace}.
+            part: gzipped.
+
+        Returns:
+            {state, received, reason where it is not in order}.
+
+        Raises:
+            ClusterError: the Job did not run (DATASET_JOB_FAILED), or its log is not what it printed.
+        """
+        files = {**pod_files.program(*_PUSH), "order.json": json.dumps(order)}
+        data = self._datasets_input(place, files)
+        data["binary_files"] = {_PART: base64.b64encode(part).decode()}
+        data["items"].append({"key": _PART, "path": _PART})
+        return self._run_at_datasets("push_dataset_k8s.yml", "push", place, data)
+
+    def list_datasets(self, place: DatasetPlace) -> dict[str, Any]:
+        """The files below a tenant's datasets, by a Job.
+
+        Returns:
+            {files: [{path, bytes, sha256 or null, modified}], truncated}.
+
+        Raises:
+            ClusterError: as of `push_dataset`.
+        """
+        data = self._datasets_input(place, pod_files.program(*_LIST))
+        data["digest_seconds"] = str(_DIGEST_SECONDS)
+        return self._run_at_datasets("list_datasets_k8s.yml", "list", place, data)
+
+    def _datasets_input(self, place: DatasetPlace, files: dict[str, str]) -> dict[str, Any]:
+        marks = {manifests.MANAGED_BY: "budeval", manifests.TENANT_LABEL: place.tenant}
+        given = self._program_input(place.target.namespace, place.claim, marks, files)
+        return {**given, "directory": place.directory, "temp_id": _temp_id("d")}
+
+    def _run_at_datasets(
+        self, playbook: str, answer: str, place: DatasetPlace, data: dict[str, Any]
+    ) -> dict[str, Any]:
+        found = self._run(playbook, place.target, data, _EXTRACTION_SECONDS)
+        if not found["log"]:
+            raise _why_no_log(found["pods"], "DATASET_JOB_FAILED")
+        return frames.decode(found["log"], [answer])[answer]
 
     def cleanup(self, evaluation: Evaluation, kubeconfig: str | None = None) -> list[dict[str, str]]:
         """Delete all of an evaluation but its results on the claim; the receipt tells what became of each.

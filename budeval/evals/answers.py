@@ -1,11 +1,13 @@
 """What callers get."""
 
+from datetime import datetime
 from typing import Any
 
 from pydantic import BaseModel, Field
 
 from budeval.domain.cluster import ClusterVerification
 from budeval.domain.comparison import Verdict
+from budeval.domain.datasets import PushState
 from budeval.domain.evaluation import Evaluator, Outcome
 from budeval.domain.notification import Announcement, WorkflowStatus
 from budeval.domain.steps import WorkflowStep
@@ -233,6 +235,37 @@ class DatasetList(BaseModel):
 
     engine: str
     datasets: list[str]
+
+
+class PushedPart(BaseModel):
+    """What became of a file of which a part was pushed."""
+
+    object: str = "dataset_part"
+    path: str
+    state: PushState
+    received: int = Field(description="Bytes of the file that are there: where the next part must begin.")
+    bytes: int = Field(description="Of the whole file.")
+    sha256: str
+
+
+class ClaimFile(BaseModel):
+    """A file on the claim."""
+
+    path: str = Field(description="What requests give as `source.path`.")
+    bytes: int
+    sha256: str | None = Field(description="Null where there was no time to read it, or no right.")
+    modified: datetime
+
+
+class ClaimFiles(BaseModel):
+    """The files below the tenant's datasets on the claim."""
+
+    object: str = "dataset_files"
+    cluster: str
+    namespace: str
+    claim: str
+    files: list[ClaimFile]
+    truncated: bool = Field(description="There are more.")
 
 
 class Readiness(BaseModel):

@@ -6,6 +6,7 @@ from pathlib import Path
 import yaml
 
 from budeval.ansible import kubeconfig
+from budeval.config import Settings
 from budeval.domain.cluster import FROM_REQUEST, IN_CLUSTER, ClusterTarget
 from budeval.errors import ClusterError, RequestError
 
@@ -51,6 +52,22 @@ class Clusters:
                 code="CLUSTER_UNKNOWN",
                 param="cluster",
             )
+
+    def target(self, cluster: str | None, namespace: str | None, settings: Settings) -> ClusterTarget:
+        """Where a request without a kubeconfig wants something done; what it leaves out is in the settings.
+
+        Raises:
+            RequestError: CLUSTER_REQUIRED, CLUSTER_UNKNOWN.
+        """
+        named = cluster or settings.default_cluster
+        if named is None:
+            raise RequestError(
+                "Name a cluster: no default is set (BUDEVAL_DEFAULT_CLUSTER).",
+                code="CLUSTER_REQUIRED",
+                param="cluster",
+            )
+        self.require_known(named)
+        return ClusterTarget(cluster=named, namespace=namespace or settings.namespace)
 
     def check(self, text: str) -> None:
         """Refuse a kubeconfig that could not be used.

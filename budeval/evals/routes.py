@@ -6,7 +6,7 @@ from typing import Any, Protocol
 from fastapi import APIRouter, Response
 
 from budeval.config import Settings
-from budeval.domain.cluster import ClusterTarget, ClusterVerification
+from budeval.domain.cluster import ClusterVerification
 from budeval.domain.steps import VERIFY, WorkflowStep
 from budeval.errors import RequestError
 from budeval.evals.activities import verification_key
@@ -74,15 +74,7 @@ def workflow_routes(
     @router.post("/clusters:verify", tags=["clusters"], status_code=202)
     def verify(request: VerifyClusterRequest) -> WorkflowStarted:
         """Start to verify that evaluations can run on a cluster; the outcome comes as a notification."""
-        cluster = request.cluster or settings.default_cluster
-        if cluster is None:
-            raise RequestError(
-                "Name a cluster: no default is set (BUDEVAL_DEFAULT_CLUSTER).",
-                code="CLUSTER_REQUIRED",
-                param="cluster",
-            )
-        clusters.require_known(cluster)
-        target = ClusterTarget(cluster=cluster, namespace=request.namespace or settings.namespace)
+        target = clusters.target(request.cluster, request.namespace, settings)
         workflow_id = f"verify-{uuid.uuid4()}"
         engine.schedule(verify_cluster, workflow_id, target.model_dump(mode="json"))
         return WorkflowStarted(

@@ -7,6 +7,7 @@ from uuid import UUID
 
 from pydantic import (
     AfterValidator,
+    Base64Bytes,
     BaseModel,
     ConfigDict,
     Field,
@@ -16,6 +17,7 @@ from pydantic import (
     model_validator,
 )
 
+from budeval.domain.datasets import DatasetPath
 from budeval.domain.evaluation import Evaluator, Resources, Timeouts
 from budeval.domain.identifiers import DnsLabel, RunId
 from budeval.evals.request_examples import EXAMPLES
@@ -43,6 +45,20 @@ class VerifyClusterRequest(_Request):
     namespace: DnsLabel | None = Field(
         None, description="Kubernetes namespace that evaluations would run in."
     )
+
+
+class DatasetPart(_Request):
+    """A part of a file that is to lie below the tenant's datasets on the claim."""
+
+    path: DatasetPath = Field(description="What requests give as `source.path`.")
+    bytes: int = Field(ge=1, description="Of the whole file.")
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$", description="Of the whole file.")
+    offset: int = Field(0, ge=0, description="Where in the file the part begins.")
+    data: Base64Bytes = Field(description="The part, gzipped, in base64; 900 KiB at most before base64.")
+    replace: bool = Field(default=False, description="Take the place of another file with this path.")
+    cluster: DnsLabel | None = Field(None, description="Name of a configured cluster.")
+    namespace: DnsLabel | None = Field(None, description="Whose claim it is.")
+    claim: DnsLabel | None = Field(None, description="PersistentVolumeClaim, if not the one of the settings.")
 
 
 class ExtraArgs(_Request):

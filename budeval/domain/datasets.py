@@ -1,0 +1,59 @@
+"""The files of teams on the shared claim: how they are named, and where those of a tenant are."""
+
+import re
+from enum import StrEnum
+from typing import Annotated
+
+from pydantic import AfterValidator, BaseModel, ConfigDict
+
+from budeval.domain.cluster import ClusterTarget
+from budeval.domain.identifiers import DEFAULT_TENANT
+
+LONGEST_PATH = 200
+_PATH = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*(/[A-Za-z0-9_][A-Za-z0-9_.-]*)*")
+
+
+def _checked_path(path: str) -> str:
+    if len(path) > LONGEST_PATH:
+        raise ValueError(f"must have at most {LONGEST_PATH} characters")
+    if not _PATH.fullmatch(path):
+        raise ValueError(
+            "must be names of letters, digits and _-., joined by /; no name may begin with a dot or a dash"
+        )
+    return path
+
+
+DatasetPath = Annotated[str, AfterValidator(_checked_path)]
+"""Below a tenant's directory of datasets: it leads nowhere else and is never hidden. Whatever fits here fits
+into a request's `source.path`."""
+
+
+class PushState(StrEnum):
+    """What becomes of a file that is pushed part by part."""
+
+    PARTIAL = "partial"
+    """Some of it is there."""
+    STORED = "stored"
+    """It is in its place."""
+    UNCHANGED = "unchanged"
+    """It was there before."""
+
+
+class DatasetPlace(BaseModel):
+    """Where a tenant's datasets are."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    target: ClusterTarget
+    claim: str
+    tenant: str
+
+    @property
+    def directory(self) -> str:
+        """On the claim."""
+        return datasets_directory(self.tenant)
+
+
+def datasets_directory(tenant: str) -> str:
+    """The directory of the claim that a tenant's pods see as `datasets`. No other tenant's do."""
+    return "datasets" if tenant == DEFAULT_TENANT else f"tenants/{tenant}/datasets"
