@@ -136,7 +136,7 @@ def _dataset(text: str) -> Document:
 def _rows(path: Path) -> str:
     rows = text_of(path)
     if len(rows.encode()) > INLINE_LIMIT:
-        advice = "Put it on the claim, and give its path in a request file."
+        advice = "Put it on the claim (`budeval data push`), and give its path in a request file."
         text = f"{path} has more than {INLINE_LIMIT // 1024} KiB. {advice}"
         raise RequestError(text, param="--dataset")
     return rows

@@ -6,15 +6,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from budeval.config import Settings
-from budeval.domain.datasets import DatasetPlace, PushState
+from budeval.domain.datasets import PART_LIMIT, DatasetPlace, PushState
 from budeval.errors import ClusterError, RequestError
 from budeval.evals.ansible_orchestrator import AnsibleOrchestrator
 from budeval.evals.answers import ClaimFile, ClaimFiles, PushedPart
 from budeval.evals.clusters import Clusters
 from budeval.evals.schema import DatasetPart
 
-PART_LIMIT = 900 * 1024
-"""Bytes of a part, gzipped: with the program it must fit into a ConfigMap, which holds 1 MiB."""
 _WAITING = 4
 """Requests at once, of which one runs. Each holds a thread of the API for seconds: more are refused."""
 _BLOCK = 1024 * 1024
