@@ -97,8 +97,8 @@ class Settings(BaseSettings):
     max_body_bytes: int = Field(8 * 1024 * 1024, gt=0)
     """Of a request's body; more is refused (REQUEST_TOO_LARGE). Below the sidecar's own limit, 16 MiB."""
     max_dataset_bytes: int = Field(256 * 1024 * 1024, gt=0)
-    """Of a file that is pushed to the claim; more is refused (DATASET_TOO_LARGE). Each 900 KiB, compressed,
-    cost a Job of some seconds: what is larger, somebody with access to the volume copies faster."""
+    """Of a file that is pushed to the claim; more is refused (DATASET_TOO_LARGE). Each
+    4.4 MiB of it, compressed, cost a Job of some seconds: more is copied faster by other means."""
     max_active_evaluations: int = Field(1000, gt=0)
     """That have not ended; beyond them requests are refused (QUEUE_FULL), messages delivered again."""
     retention_days: int = Field(30, gt=0)

@@ -9,8 +9,9 @@ from pydantic import AfterValidator, BaseModel, ConfigDict
 from budeval.domain.cluster import ClusterTarget
 from budeval.domain.identifiers import DEFAULT_TENANT
 
-PART_LIMIT = 900 * 1024
-"""Bytes of a part of a file that is pushed, gzipped: with the program it fits into a ConfigMap of 1 MiB."""
+PART_LIMIT = 4500 * 1024
+"""Bytes of a part of a file that is pushed, gzipped: five ConfigMaps, and in base64 less than a request may
+have. A part costs a Job of some seconds, whatever its size."""
 LONGEST_PATH = 200
 _PATH = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*(/[A-Za-z0-9_][A-Za-z0-9_.-]*)*")
 

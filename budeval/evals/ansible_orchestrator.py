@@ -1,6 +1,5 @@
 """Kubernetes operations in the service's own terms; each is one playbook run."""
 
-import base64
 import json
 import secrets
 from collections.abc import Mapping
@@ -17,18 +16,13 @@ from budeval.domain.identifiers import parts_name
 from budeval.domain.observation import JobFacts
 from budeval.engines import manifests, pod_files
 from budeval.engines.base import Engine, JobSpec
+from budeval.engines.claim import jobs as claim_jobs
 from budeval.errors import ClusterError
 from budeval.evals.clusters import Clusters
 
 _EXTRACTION_SECONDS = 300.0
 """As the guide has it: an image may have to be pulled, a node to be found."""
 _REMOVAL_SECONDS = 60.0
-_DIGEST_SECONDS = 120
-"""For reading all files of a tenant; a Job may need the rest of its time for its node and its image."""
-_AT_CLAIM = "budeval.engines.claim"
-_PUSH = (f"{_AT_CLAIM}.push_dataset", f"{_AT_CLAIM}.frame", f"{_AT_CLAIM}.tree")
-_LIST = (f"{_AT_CLAIM}.list_datasets", f"{_AT_CLAIM}.frame", f"{_AT_CLAIM}.tree")
-_PART = "part.gz"
 _CODE_OF_WAITING = {
     "ErrImagePull": "IMAGE_PULL",
     "ImagePullBackOff": "IMAGE_PULL",
@@ -162,28 +156,21 @@ class AnsibleOrchestrator:
     def _extraction_input(self, evaluation: Evaluation, run_ids: list[str]) -> dict[str, Any]:
         program = self._engines[evaluation.engine].extract_program
         files = {**program, "run_ids.json": json.dumps(run_ids)}
-        given = self._evaluation_input(evaluation, files)
-        return {**given, "run_ids": run_ids, "temp_id": _temp_id("extract")}
+        return {**self._program_input(evaluation, files), "run_ids": run_ids, "temp_id": _temp_id("extract")}
 
-    def _evaluation_input(self, evaluation: Evaluation, files: dict[str, str]) -> dict[str, Any]:
-        marks, claim = manifests.labels(evaluation), evaluation.claim
-        given = self._program_input(evaluation.target.namespace, claim, marks, files)
-        return {**given, "eval_id": evaluation.eval_id}
-
-    def _program_input(
-        self, namespace: str, claim: str, marks: dict[str, str], files: dict[str, str]
-    ) -> dict[str, Any]:
+    def _program_input(self, evaluation: Evaluation, files: dict[str, str]) -> dict[str, Any]:
         """What the playbooks need that run a program of ours at the claim."""
         secret = self._storage.pull_secret
         return {
-            "namespace": namespace,
-            "claim": claim,
+            "namespace": evaluation.target.namespace,
+            "eval_id": evaluation.eval_id,
+            "claim": evaluation.claim,
             "image": self._images.extractor,
             "mount_path": self._storage.mount_path,
             "files": pod_files.as_data(files),
             "items": pod_files.as_items(files),
             "arguments": [],
-            "labels": marks,
+            "labels": manifests.labels(evaluation),
             "pull_secrets": [{"name": secret}] if secret else [],
             "wait_seconds": int(_EXTRACTION_SECONDS),
         }
@@ -202,7 +189,7 @@ class AnsibleOrchestrator:
             ClusterError: the Job did not run, or could not remove them (REMOVAL_FAILED).
         """
         files = pod_files.program("budeval.engines.claim.remove_results")
-        data = {**self._evaluation_input(evaluation, files), "temp_id": _temp_id("remove")}
+        data = {**self._program_input(evaluation, files), "temp_id": _temp_id("remove")}
         credential = self._clusters.credential(evaluation.target, kubeconfig)
         found = self._runner.run("remove_results_k8s.yml", data, credential, _EXTRACTION_SECONDS)
         if not found["log"]:
@@ -220,7 +207,7 @@ class AnsibleOrchestrator:
 
         Args:
             place: where.
-            order: what `push_dataset` at the claim reads: {path, bytes, sha256, offset, replace}.
+            order: {path, bytes, sha256, offset, replace}, as of `engines.claim.push_dataset`.
             part: gzipped.
 
         Returns:
@@ -229,11 +216,7 @@ class AnsibleOrchestrator:
         Raises:
             ClusterError: the Job did not run (DATASET_JOB_FAILED), or its log is not what it printed.
         """
-        files = {**pod_files.program(*_PUSH), "order.json": json.dumps(order)}
-        data = self._datasets_input(place, files)
-        data["binary_files"] = {_PART: base64.b64encode(part).decode()}
-        data["items"].append({"key": _PART, "path": _PART})
-        return self._run_at_datasets("push_dataset_k8s.yml", "push", place, data)
+        return self._run_at_datasets("push", place, claim_jobs.push_program(order, part))
 
     def list_datasets(self, place: DatasetPlace) -> dict[str, Any]:
         """The files below a tenant's datasets, by a Job.
@@ -244,22 +227,18 @@ class AnsibleOrchestrator:
         Raises:
             ClusterError: as of `push_dataset`.
         """
-        data = self._datasets_input(place, pod_files.program(*_LIST))
-        data["digest_seconds"] = str(_DIGEST_SECONDS)
-        return self._run_at_datasets("list_datasets_k8s.yml", "list", place, data)
-
-    def _datasets_input(self, place: DatasetPlace, files: dict[str, str]) -> dict[str, Any]:
-        marks = {manifests.MANAGED_BY: "budeval", manifests.TENANT_LABEL: place.tenant}
-        given = self._program_input(place.target.namespace, place.claim, marks, files)
-        return {**given, "directory": place.directory, "temp_id": _temp_id("d")}
+        return self._run_at_datasets("list", place, claim_jobs.list_program())
 
     def _run_at_datasets(
-        self, playbook: str, answer: str, place: DatasetPlace, data: dict[str, Any]
+        self, purpose: str, place: DatasetPlace, program: claim_jobs.Program
     ) -> dict[str, Any]:
-        found = self._run(playbook, place.target, data, _EXTRACTION_SECONDS)
+        name, patience = f"datasets-{_temp_id(purpose)}", _EXTRACTION_SECONDS
+        image = self._images.extractor
+        data = claim_jobs.order(name, place, program, image, self._storage, int(patience))
+        found = self._run("run_at_datasets_k8s.yml", place.target, data, patience)
         if not found["log"]:
             raise _why_no_log(found["pods"], "DATASET_JOB_FAILED")
-        return frames.decode(found["log"], [answer])[answer]
+        return frames.decode(found["log"], [purpose])[purpose]
 
     def cleanup(self, evaluation: Evaluation, kubeconfig: str | None = None) -> list[dict[str, str]]:
         """Delete all of an evaluation but its results on the claim; the receipt tells what became of each.

@@ -54,7 +54,7 @@ class DatasetPart(_Request):
     bytes: int = Field(ge=1, description="Of the whole file.")
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$", description="Of the whole file.")
     offset: int = Field(0, ge=0, description="Where in the file the part begins.")
-    data: Base64Bytes = Field(description="The part, gzipped, in base64; 900 KiB at most before base64.")
+    data: Base64Bytes = Field(description="The part, gzipped, in base64; 4500 KiB at most before base64.")
     replace: bool = Field(default=False, description="Take the place of another file with this path.")
     cluster: DnsLabel | None = Field(None, description="Name of a configured cluster.")
     namespace: DnsLabel | None = Field(None, description="Whose claim it is.")

@@ -1,8 +1,8 @@
 """Write a part of a dataset's file to the shared volume; with the last part, put the file in its place.
 
 A program of its own, in a pod that sees the datasets of one tenant. Environment: DATASETS_ROOT; ORDER_FILE,
-JSON of {path, bytes, sha256, offset, replace}: of the whole file, but for `offset`, which is where the part
-begins in it; PART_FILE, the part, gzipped.
+JSON of {path, bytes, sha256, offset, replace, pieces}: of the whole file, but for `offset`, which is where
+the part begins in it, and `pieces`, the files beside this one that are the part, gzipped.
 
 Prints a frame `push` with {state, received}: how many bytes of the file are there, and what became of it:
 
@@ -22,6 +22,7 @@ from __future__ import annotations
 import fcntl
 import gzip
 import hashlib
+import io
 import json
 import os
 import sys
@@ -51,6 +52,7 @@ class Order(NamedTuple):
     sha256: str
     offset: int
     replace: bool
+    pieces: list[str]
 
     @property
     def unfinished(self) -> str:
@@ -60,16 +62,18 @@ class Order(NamedTuple):
 
 def main(environment: Mapping[str, str]) -> int:
     """Push one part. May be repeated."""
-    order = Order(**json.loads(Path(environment["ORDER_FILE"]).read_text()))
+    file = Path(environment["ORDER_FILE"])
+    order = Order(**json.loads(file.read_text()))
+    part = b"".join((file.parent / piece).read_bytes() for piece in order.pieces)
     try:
-        answer = push(environment["DATASETS_ROOT"], order, environment["PART_FILE"])
+        answer = push(environment["DATASETS_ROOT"], order, part)
     except (OSError, EOFError, zlib.error) as error:
         answer = {"state": "failed", "received": 0, "reason": str(error)}
     print(framed("push", answer))
     return 0
 
 
-def push(root: str, order: Order, part: str) -> Answer:
+def push(root: str, order: Order, part: bytes) -> Answer:
     """What became of it.
 
     Raises:
@@ -144,13 +148,13 @@ def _taken(reason: str) -> Answer:
     return {"state": "taken", "received": 0, "reason": reason}
 
 
-def _write(file: int, order: Order, part: str) -> int:
+def _write(file: int, order: Order, part: bytes) -> int:
     """Bytes that are there afterwards. A part that would leave a gap is not written."""
     there = os.fstat(file).st_size
     if order.offset > there:
         return there
     at = order.offset
-    with gzip.open(part) as unpacked:
+    with gzip.open(io.BytesIO(part)) as unpacked:
         for block in iter(lambda: unpacked.read(BLOCK), b""):
             # More than was announced is not kept: the digest could not be right.
             kept = block[: max(0, order.bytes - at)]
