@@ -42,6 +42,7 @@ _HANDLERS = {
     "deploy": _load("action.deploy_runs")._deploy_all,
     "observe": _load("action.observe_runs")._observe,
     "remove": _load("action.remove_runs")._remove,
+    "run": _load("action.run_job")._run,
 }
 
 
@@ -705,3 +706,74 @@ def test_what_is_no_name_is_refused_before_anything_uses_it(
         runner.run("extract_results_k8s.yml", _extraction(**{field: name}), api.kubeconfig())
 
     assert api.asked == []
+
+
+# Running a Job to its end
+
+
+def _job(seconds: float = 5) -> Json:
+    """A Job with two ConfigMaps."""
+    maps = [{"metadata": {"name": f"j-{number}", "namespace": _NAMESPACE}} for number in range(2)]
+    job = {"metadata": {"name": "j", "namespace": _NAMESPACE}, "spec": {}}
+    return {"namespace": _NAMESPACE, "job": job, "config_maps": maps, "wait_seconds": seconds}
+
+
+def _pod_of_job(api: FakeApi, phase: str, name: str = "j-pod") -> None:
+    metadata = {"namespace": _NAMESPACE, "labels": {"job-name": "j"}}
+    api.put("pods", name, metadata=metadata, status={"phase": phase})
+
+
+def test_a_job_is_run_and_nothing_of_it_left(api: FakeApi, act: Act) -> None:
+    """Its log is that of its pod. ConfigMaps belong to it, so they go with it."""
+    _pod_of_job(api, "Succeeded")
+    api.logs["j-pod"] = "said"
+    done = act("run", _job())
+    assert (done["log"], done["pods"]) == ("said", [{"phase": "Succeeded"}])
+    assert api.asked == [
+        ("POST", "jobs/j"),
+        ("POST", "configmaps/j-0"),
+        ("POST", "configmaps/j-1"),
+        ("GET", "pods"),
+        ("GET", "pods/j-pod/log"),
+        ("DELETE", "jobs/j"),
+    ]
+    assert api.queries[-1] == {"propagationPolicy": "Background"}
+    for name in ("j-0", "j-1"):
+        (owner,) = api.objects["configmaps"][name]["metadata"]["ownerReferences"]
+        assert (owner["kind"], owner["name"], owner["uid"]) == ("Job", "j", "uid-2")
+
+
+def test_a_job_that_does_not_end_in_time_is_deleted(api: FakeApi, act: Act) -> None:
+    """Its pod says why."""
+    _pod_of_job(api, "Pending")
+    done = act("run", _job(0.1))
+    assert (done["log"], done["pods"]) == ("", [{"phase": "Pending"}])
+    assert api.named("jobs") == []
+
+
+@pytest.mark.parametrize("what", ["configmaps/j-1", "pods", "pods/j-pod/log"])
+def test_whatever_is_refused_the_job_is_deleted(api: FakeApi, act: Act, what: str) -> None:
+    """And the first refusal is told, also if the deletion is refused too."""
+    _pod_of_job(api, "Failed")
+    for refused in ({what}, {what, "jobs/j"}):
+        api.refuse = lambda method, asked, them=refused: (
+            (403, f"no {asked}") if asked in them and (method, asked) != ("POST", "jobs/j") else None
+        )
+        with pytest.raises(_CLUSTER.ApiError, match=f"no {what}"):
+            act("run", _job())
+        assert (api.named("jobs") == []) == ("jobs/j" not in refused)
+        assert api.asked[-1] == ("DELETE", "jobs/j")
+        api.objects["jobs"].clear()
+        api.objects["configmaps"].clear()
+
+
+def test_the_playbook_publishes_the_log(api: FakeApi) -> None:
+    """Braces in a log are no template."""
+    _pod_of_job(api, "Succeeded")
+    api.logs["j-pod"] = "{{ 1 + 1 }} {% raw %}"
+    runner = PlaybookRunner(1, timeout=60, module_timeout=20)
+    try:
+        found = runner.run("run_at_datasets_k8s.yml", _job(), api.kubeconfig())
+    finally:
+        runner.close()
+    assert found == {"pods": [{"phase": "Succeeded"}], "log": "{{ 1 + 1 }} {% raw %}"}

@@ -149,6 +149,17 @@ def test_only_the_evaluations_own_results_are_writable(root: str) -> None:
     }
 
 
+def test_a_tenants_pods_see_its_own_datasets() -> None:
+    """In the place where those of tenant `default` are for others, so paths are the same."""
+    mounts = _deployed(evaluation=_evaluation(tenant="team-a"))["job"]["spec"]["template"]["spec"][
+        "containers"
+    ][0]["volumeMounts"]
+    (datasets,) = [mount for mount in mounts if mount["mountPath"].endswith("/datasets")]
+    assert datasets["subPath"] == "tenants/team-a/datasets"
+    assert datasets["readOnly"] is True
+    assert "datasets" not in [mount.get("subPath") for mount in mounts]
+
+
 def test_the_claim_is_that_of_the_evaluation() -> None:
     """In the namespace that was asked for."""
     job = _job()
