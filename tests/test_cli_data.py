@@ -1,4 +1,4 @@
-"""`budeval data`, and the pushing of whole files, against a service that gathers parts as the real one does."""
+"""`budeval data`, and how whole files are pushed, against a service that gathers parts as the real one does."""
 
 import base64
 import gzip
@@ -25,7 +25,7 @@ Json = dict[str, Any]
 
 
 class GatheringService(FakeService):
-    """Keeps what is pushed; `failures` come before the answers, `torn` bytes are there before the first part."""
+    """Gathers what is pushed; `failures` come before the answers, `torn` bytes are there already."""
 
     def __init__(self, torn: int = 0, *failures: httpx.Response | BaseException) -> None:
         super().__init__()

@@ -756,9 +756,11 @@ def test_whatever_is_refused_the_job_is_deleted(api: FakeApi, act: Act, what: st
     """And the first refusal is told, also if the deletion is refused too."""
     _pod_of_job(api, "Failed")
     for refused in ({what}, {what, "jobs/j"}):
-        api.refuse = lambda method, asked, them=refused: (
-            (403, f"no {asked}") if asked in them and (method, asked) != ("POST", "jobs/j") else None
-        )
+
+        def refuse(method: str, asked: str, them: set[str] = refused) -> tuple[int, str] | None:
+            return (403, f"no {asked}") if asked in them and (method, asked) != ("POST", "jobs/j") else None
+
+        api.refuse = refuse
         with pytest.raises(_CLUSTER.ApiError, match=f"no {what}"):
             act("run", _job())
         assert (api.named("jobs") == []) == ("jobs/j" not in refused)
