@@ -84,7 +84,7 @@ def _push(client: BudevalClient, local: LocalFile, path: str, *, replace: bool, 
 
 
 def _how_to_go_on(received: int, local: LocalFile) -> str:
-    there = f"{_size(received)} of {_size(local.bytes)} are on the claim"
+    there = f"At least {_size(received)} of {_size(local.bytes)} are on the claim"
     return f"{there}; the same command again goes on from there."
 
 

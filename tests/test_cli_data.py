@@ -1,4 +1,4 @@
-"""`budeval data`, and how whole files are pushed, against a service that gathers parts as the real one does."""
+"""`budeval data`, and how whole files are pushed, against a service that gathers parts."""
 
 import base64
 import gzip
