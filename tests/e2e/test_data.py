@@ -15,9 +15,15 @@ from pathlib import Path
 import httpx
 import pytest
 
+from budeval.ansible.runner import PlaybookRunner
 from budeval.client import BudevalClient
 from budeval.client_data import measured, push_file
-from budeval.domain.datasets import PushState
+from budeval.config import EngineConfig, StorageConfig
+from budeval.domain.cluster import ClusterTarget
+from budeval.domain.datasets import DatasetPlace, PushState
+from budeval.evals.ansible_orchestrator import AnsibleOrchestrator
+from budeval.evals.clusters import Clusters
+from dev import images
 from dev.stack import Stack
 from tests.e2e import evaluations
 from tests.e2e.evaluations import dataset, request
@@ -151,4 +157,36 @@ def test_what_is_pushed_leads_nowhere_else(stack: Stack, service: httpx.Client, 
     assert not [path for path in paths if "link" in path or path.startswith(".")]
     assert [path.name for path in outside.iterdir()] == ["theirs"]
     assert (outside / "theirs").read_text() == "theirs"
+    _nothing_is_left(stack)
+
+
+def test_a_tenants_files_are_its_own(stack: Stack, client: BudevalClient, datasets: Path) -> None:
+    """In a directory that is made for it, and that nobody else's Jobs see."""
+    runner = PlaybookRunner(1, timeout=300, module_timeout=60)
+    images_used, storage = EngineConfig(extractor=images.python().tag), StorageConfig()
+    clusters = Clusters(stack.layout.clusters_directory, lambda _eval_id: None)
+    orchestrator = AnsibleOrchestrator(runner, clusters, {}, storage, images_used)
+    target = ClusterTarget(cluster="local", namespace="budeval")
+    theirs, others = (
+        DatasetPlace(target=target, claim=storage.claim, tenant=tenant) for tenant in ("team-a", "team-b")
+    )
+    order = {
+        "path": "a/secret.jsonl",
+        "bytes": 3,
+        "sha256": hashlib.sha256(b"own").hexdigest(),
+        "offset": 0,
+        "replace": False,
+    }
+    try:
+        done = orchestrator.push_dataset(theirs, order, gzip.compress(b"own"))
+        paths = [
+            [file["path"] for file in orchestrator.list_datasets(one)["files"]] for one in (theirs, others)
+        ]
+    finally:
+        runner.close()
+
+    assert done["state"] == "stored"
+    assert paths == [["a/secret.jsonl"], []]
+    assert "a/secret.jsonl" not in [file.path for file in client.claim_files().files]
+    assert (datasets.parent / "tenants" / "team-a" / "datasets" / "a" / "secret.jsonl").read_bytes() == b"own"
     _nothing_is_left(stack)

@@ -54,10 +54,8 @@ def described(root: Path, path: Path, until: float) -> dict[str, Any] | None:
         found = path.lstat()
         if not is_file(found):
             return None
-        digest = None
-        if time.monotonic() < until:
-            with opened(str(path), os.O_RDONLY) as file:
-                digest = digest_of(file)
+        with opened(str(path), os.O_RDONLY) as file:
+            digest = digest_of(file, until)
     except FileNotFoundError:
         return None
     except OSError:

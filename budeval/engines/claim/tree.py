@@ -6,8 +6,10 @@ Every step is taken from an open directory, so nothing that is exchanged for a l
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 import stat
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -59,13 +61,14 @@ def is_file(found: os.stat_result) -> bool:
     return stat.S_ISREG(found.st_mode)
 
 
-def digest_of(file: int) -> str:
-    """SHA-256 of an open file, in hex."""
+def digest_of(file: int, until: float = math.inf) -> str | None:
+    """SHA-256 of an open file, in hex; None where the monotonic clock has come to `until` before its end."""
     digest = hashlib.sha256()
     at = 0
-    while True:
+    while time.monotonic() < until:
         block = os.pread(file, BLOCK, at)
         if not block:
             return digest.hexdigest()
         digest.update(block)
         at += len(block)
+    return None

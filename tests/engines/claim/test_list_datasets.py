@@ -2,12 +2,13 @@
 
 import hashlib
 import os
+import time
 from typing import Any
 
 import pytest
 
 from budeval.domain import frames
-from budeval.engines.claim import list_datasets
+from budeval.engines.claim import list_datasets, tree
 from tests.engines.claim.conftest import Volume
 
 
@@ -69,9 +70,21 @@ def test_a_file_that_may_not_be_read_is_listed(volume: Volume, monkeypatch: pyte
     """Without its digest."""
     volume.whole(b"one")
 
-    def refuse(_file: int) -> str:
+    def refuse(_file: int, _until: float) -> str:
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(list_datasets, "digest_of", refuse)
     (file,) = _listed(volume)["files"]
     assert file["sha256"] is None
+
+
+def test_a_file_that_takes_too_long_does_not_hold_up_the_list(
+    volume: Volume, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its digest is given up in its middle."""
+    volume.whole(b"x" * 100)
+    clock = iter(range(10))
+    monkeypatch.setattr(tree, "BLOCK", 10)
+    monkeypatch.setattr(time, "monotonic", lambda: next(clock))
+    (file,) = _listed(volume, "5")["files"]
+    assert (file["bytes"], file["sha256"], next(clock)) == (100, None, 6)
