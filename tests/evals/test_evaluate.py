@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from budeval.domain.cluster import FROM_REQUEST, ClusterTarget
 from budeval.domain.evaluation import Evaluation
 from budeval.errors import EvaluationError
 from budeval.evals.evaluate import Course, EvaluationCourse, Step, StepError
@@ -163,10 +164,10 @@ _FAILED_REPORT = {
 }
 
 
-def _failing(turn: FakeTurn) -> EvaluationError:
+def _failing(turn: FakeTurn, evaluation: Evaluation | None = None) -> EvaluationError:
     turn.answers["report_results"] = _FAILED_REPORT
     with pytest.raises(EvaluationError) as raised:
-        turn.run(Course(evaluation=_evaluation()))
+        turn.run(Course(evaluation=evaluation or _evaluation()))
     return raised.value
 
 
@@ -440,12 +441,13 @@ def test_an_outage_at_any_step_ends_nothing(activity: str, code: str) -> None:
     assert "record_leftovers" not in turn.calls
 
 
-def test_a_cluster_that_is_away_at_the_start_is_told_at_once() -> None:
-    """It may not be the one that was meant; nothing was made yet."""
+def test_a_cluster_of_the_request_that_is_away_at_the_start_is_told_at_once() -> None:
+    """It may never have been there; nothing was made yet."""
     turn = FakeTurn([_all("running")])
     turn.failing["verify_evaluation_cluster"] = StepError("CLUSTER_UNREACHABLE", "nobody answers")
+    target = ClusterTarget(cluster=FROM_REQUEST, namespace="budeval", eval_id=_evaluation().eval_id)
 
-    _failing(turn)
+    _failing(turn, _evaluation().model_copy(update={"target": target}))
 
     assert turn.now == _START
 
