@@ -28,6 +28,10 @@ up: $(VENV) ## Start the development stack, or heal it (CLUSTERS=2, KUBECONFIG=â
 down: $(VENV) ## Stop the stack and remove all it made
 	$(BIN)/python -m dev down
 
+.PHONY: chaos
+chaos: $(VENV) ## Evaluate while everything is killed, on a stack of its own (SEED=1 EVALUATIONS=200 FAULTS=100 REPORT=file)
+	$(BIN)/python -m dev chaos
+
 .PHONY: status
 status: $(VENV) ## Show every part of the stack, and why one is not healthy
 	@$(BIN)/python -m dev status

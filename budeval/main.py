@@ -4,6 +4,7 @@ Run as `uvicorn --factory budeval.main:create_app` by `dapr run --run-file app.y
 connected on import; the application's lifespan starts the worker and stops it.
 """
 
+import logging
 import os
 
 # ansible-runner's workers are forked; gRPC must not hook into that (it deadlocked the original service).
@@ -15,6 +16,7 @@ from datetime import timedelta
 
 from fastapi import APIRouter, Depends, FastAPI
 
+from budeval.ansible.private_directory import sweep
 from budeval.ansible.runner import PlaybookRunner
 from budeval.config import Settings
 from budeval.domain.evaluation import EvaluationRecord
@@ -55,6 +57,8 @@ from budeval.runtime.sealing import Sealer
 from budeval.runtime.sidecar import Sidecar
 from budeval.runtime.vault import Vault
 from budeval.runtime.workflow_engine import Activity, WorkflowEngine
+
+_log = logging.getLogger(__name__)
 
 
 class Service:
@@ -189,7 +193,9 @@ class Service:
         ]
 
     def start(self) -> None:
-        """Take work."""
+        """Take work, once what a service that was killed has left of its playbooks is gone."""
+        for left in sweep():
+            _log.warning("removed %s, which a playbook of a killed service had left", left)
         self.engine.start()
         for work in self._periodic:
             work.start()

@@ -1,8 +1,10 @@
 """`python -m dev`: start, look at and stop the development stack. `make up` and its like call this."""
 
+import json
 import os
 import sys
 import time
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -12,6 +14,7 @@ from rich.table import Table
 
 from dev import cache, console, demo, images
 from dev import stack as stacks
+from dev.chaos import run as chaos
 from dev.cluster import objects
 from dev.errors import DevError
 from dev.layout import STACKS, StackLayout
@@ -67,6 +70,27 @@ def restart(
 def show_demo(stack: StackOption = "", kubeconfig: KubeconfigOption = "") -> None:
     """Start the stack where it is not up, and watch an evaluation of the local model."""
     demo.run(stacks.up(StackLayout.of_checkout(stack), clusters=1, kubeconfig=kubeconfig or None))
+
+
+@app.command("chaos")
+def break_and_watch(
+    seed: Annotated[int, typer.Option(envvar="SEED", help="Draws evaluations, faults and their times.")] = 1,
+    evaluations: Annotated[int, typer.Option(envvar="EVALUATIONS", min=1, help="How many.")] = 200,
+    faults: Annotated[
+        int, typer.Option(envvar="FAULTS", min=0, help="How many; of each kind as often.")
+    ] = 100,
+    report: Annotated[Path | None, typer.Option(envvar="REPORT", help="Write what was seen here.")] = None,
+    *,
+    keep: Annotated[bool, typer.Option(help="Leave the stack as it is where something is found.")] = False,
+) -> None:
+    """Evaluate on a stack of its own while everything breaks. Exits 1 if anything is lost or doubled."""
+    done = chaos.run(seed, evaluations, faults, keep=keep)
+    if report:
+        chaos.write(done, report)
+    print(json.dumps(done.summary(), indent=1))
+    print(done.verdict.line())
+    if not done.verdict.good:
+        raise typer.Exit(1)
 
 
 @app.command()

@@ -77,6 +77,11 @@ def _seal_key(stack: StackLayout) -> str:
     return path.read_text()
 
 
+def received(stack: StackLayout) -> Path:
+    """The example subscriber's log of all that arrived."""
+    return stack.directory / "dapr" / "received.jsonl"
+
+
 def part(stack: StackLayout, namespace: Namespace, needs: tuple[str, ...]) -> Part:
     """All of them as one part: they start and stop together, so one that was killed restarts all.
 
@@ -125,6 +130,7 @@ def part(stack: StackLayout, namespace: Namespace, needs: tuple[str, ...]) -> Pa
             "BUDEVAL_SEAL_KEYS": _seal_key(stack),
             # What `secret_ref` finds in the development secret store (components/secretstore.yaml).
             "BUDEVAL_SECRET_DEMO_API_KEY": "sk-demo",
+            "SUBSCRIBER_LOG": str(received(stack)),
         },
         needs=needs,
         prepare=prepare,

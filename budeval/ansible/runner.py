@@ -11,16 +11,11 @@ import json
 import math
 import multiprocessing
 import os
-import shutil
-import signal
 import stat
 import sys
-import tempfile
 import threading
-import time
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import wait
 from pathlib import Path
@@ -29,6 +24,7 @@ from typing import Any
 import ansible_runner
 
 from budeval.ansible.failures import classify
+from budeval.ansible.private_directory import PrivateDirectory, clear, kill_processes_of
 from budeval.errors import ClusterError
 
 PLAYBOOKS = Path(__file__).parent / "playbooks"
@@ -37,8 +33,6 @@ COLLECTIONS = Path(__file__).parent / "collections"
 
 _RESULT = "budeval"
 """Name under which playbooks publish their result by set_stats."""
-_KILL_ROUNDS = 100
-_KILL_PAUSE_SECONDS = 0.02
 _POOL_MARGIN_SECONDS = 30.0
 _STOPPING = "the service is being stopped"
 _KEPT_ENVIRONMENT = ("PATH", "LANG", "LC_ALL", "SSL_CERT_FILE", "SSL_CERT_DIR")
@@ -76,7 +70,7 @@ class PlaybookRunner:
         self._playbooks = playbooks
         self._lock = threading.Lock()
         self._pool = self._new_pool()
-        self._under_way: set[Path] = set()
+        self._under_way: set[PrivateDirectory] = set()
         self._free = threading.Semaphore(workers)
         self._closed = False
 
@@ -113,16 +107,18 @@ class PlaybookRunner:
                 raise
 
     def _run(self, playbook: str, data: dict[str, Any], kubeconfig: str, patience: float) -> dict[str, Any]:
-        private = Path(tempfile.mkdtemp(prefix="budeval-run-"))
+        private = PrivateDirectory()
         self._under_way.add(private)
         timeout, module_timeout = self._timeout + patience, self._module_timeout + patience
-        order = PlaybookRun(private, self._playbooks, playbook, data, kubeconfig, timeout, module_timeout)
+        order = PlaybookRun(
+            private.path, self._playbooks, playbook, data, kubeconfig, timeout, module_timeout
+        )
         try:
             outcome = self._run_in_pool(order)
         finally:
             # Here and not in the worker, which may have died.
-            _clear(private)
             self._under_way.discard(private)
+            private.remove()
         if outcome.error:
             raise outcome.error
         return outcome.result
@@ -156,7 +152,7 @@ class PlaybookRunner:
             self._closed = True
         self._pool.shutdown(wait=False, cancel_futures=True)
         for private in self._under_way.copy():
-            _clear(private)
+            clear(private.path)
 
 
 @dataclass
@@ -193,7 +189,7 @@ def _end_with_parent() -> None:
         return
     wait([parent.sentinel])
     if _current.private:
-        _clear(_current.private)
+        clear(_current.private)
     os._exit(1)
 
 
@@ -207,7 +203,7 @@ class _CurrentRun:
     def time_is_up(self) -> None:
         self.timed_out = True
         if self.private:
-            _kill_processes_of(self.private)
+            kill_processes_of(self.private)
 
 
 _current = _CurrentRun()
@@ -225,34 +221,6 @@ def _run_playbook(order: PlaybookRun) -> _Outcome:
     finally:
         watchdog.cancel()
         _current.private = None
-
-
-def _clear(private: Path) -> None:
-    """Nothing of a run outlives it: no process, no file."""
-    _kill_processes_of(private)
-    shutil.rmtree(private, ignore_errors=True)
-
-
-def _kill_processes_of(private: Path) -> None:
-    # More than one round: what was just started may have been missed, what was killed may still be ending.
-    for _ in range(_KILL_ROUNDS):
-        found = _processes_of(private)
-        if not found:
-            return
-        for pid in found:
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        time.sleep(_KILL_PAUSE_SECONDS)
-
-
-def _processes_of(private: Path) -> list[int]:
-    mark = f"={private}/".encode()
-    found = []
-    for path in Path("/proc").glob("[0-9]*/environ"):
-        with suppress(OSError):
-            if mark in path.read_bytes():
-                found.append(int(path.parent.name))
-    return found
 
 
 def _run_in(private: Path, order: PlaybookRun) -> dict[str, Any]:

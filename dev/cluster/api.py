@@ -10,17 +10,27 @@ from dev.errors import UnhealthyError
 from dev.layout import ClusterLayout
 
 
+def client(layout: ClusterLayout, user: str = "admin", timeout: float = 3) -> httpx.Client:
+    """Trusts the cluster's authority alone, and shows the user's certificate.
+
+    Raises:
+        OSError: the certificates are not there (yet).
+    """
+    keys = pki.directory(layout)
+    context = ssl.create_default_context(cafile=str(keys / "ca.crt"))
+    context.load_cert_chain(keys / f"{user}.crt", keys / f"{user}.key")
+    return httpx.Client(timeout=timeout, verify=context, trust_env=False)
+
+
 def get(layout: ClusterLayout, url: str, user: str = "admin") -> Any:
     """GET a URL of the cluster; JSON as parsed, other text as it is.
 
     Raises:
         UnhealthyError: no answer, or an error status.
     """
-    keys = pki.directory(layout)
     try:
-        context = ssl.create_default_context(cafile=str(keys / "ca.crt"))
-        context.load_cert_chain(keys / f"{user}.crt", keys / f"{user}.key")
-        answer = httpx.get(url, timeout=3, verify=context, trust_env=False)
+        with client(layout, user) as asking:
+            answer = asking.get(url)
     except (OSError, httpx.HTTPError) as error:
         raise UnhealthyError(f"{url} does not answer: {error or type(error).__name__}") from error
     if answer.is_error:

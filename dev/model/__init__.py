@@ -18,6 +18,8 @@ from dev.part import Part, http_check
 MODEL_NAME = "smollm2-135m-instruct"
 CHAT_PORT = 8080
 EMBEDDINGS_PORT = 8081
+NAMES = ("model-chat", "model-embeddings")
+"""Of the parts."""
 
 _LOCK = CHECKOUT / "requirements" / "model.txt"
 _FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
@@ -45,9 +47,10 @@ def model_file() -> Path:
 
 def parts(stack: StackLayout, namespace: Namespace, address: str) -> list[Part]:
     """The chat and the embeddings endpoint, at an address that pods reach."""
+    chat, embeddings = NAMES
     return [
-        _part("model-chat", CHAT_PORT, [], stack, namespace, address),
-        _part("model-embeddings", EMBEDDINGS_PORT, ["--embeddings"], stack, namespace, address),
+        _part(chat, CHAT_PORT, [], stack, namespace, address),
+        _part(embeddings, EMBEDDINGS_PORT, ["--embeddings"], stack, namespace, address),
     ]
 
 

@@ -3,9 +3,15 @@
 What a consumer has to know: the broker delivers at least once, and repetitions carry the same CloudEvent id,
 so a set of ids makes it exactly once. An event that a handler refuses is delivered again, and after the last
 try it arrives at the dead-letter topic. `GET /events` lists what was received, `GET /dead-letters` the rest.
+
+With SUBSCRIBER_LOG each arrival, repetitions too, is a line of JSON in that file before it is acknowledged.
 """
 
+import hashlib
+import json
 import logging
+import os
+from pathlib import Path
 from typing import Any
 
 from dapr.ext.fastapi import DaprApp
@@ -28,15 +34,40 @@ class CloudEvent(BaseModel):
     data: dict[str, Any]
 
 
+class ArrivalLog:
+    """Appends what arrives to a file, and returns when the disk has it."""
+
+    def __init__(self, path: str) -> None:
+        self._path = Path(path)
+
+    def add(self, event: dict[str, Any], *, dead: bool) -> None:
+        """{id, event, status, digest, dead}; the digest is of the event's whole data."""
+        data = event.get("data") or {}
+        payload = data.get("payload") or {} if isinstance(data, dict) else {}
+        line = {
+            "id": event.get("id"),
+            "event": payload.get("event"),
+            "status": (payload.get("content") or {}).get("status"),
+            "digest": hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest(),
+            "dead": dead,
+        }
+        with self._path.open("a") as file:
+            file.write(json.dumps(line) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+
+
 def create_app() -> FastAPI:
     """One list of events, in memory: an example keeps nothing."""
     application = FastAPI(title="budeval example subscriber")
     dapr = DaprApp(application)
     received: dict[str, CloudEvent] = {}
     dead: dict[str, dict[str, Any]] = {}
+    log = ArrivalLog(os.environ.get("SUBSCRIBER_LOG") or os.devnull)
 
     @dapr.subscribe(pubsub=PUBSUB, topic=TOPIC, dead_letter_topic=DEAD_LETTERS)
     def on_notification(event: CloudEvent) -> dict[str, str]:
+        log.add(event.model_dump(), dead=False)
         if event.id not in received:
             content = event.data["payload"]["content"]
             received[event.id] = event
@@ -45,6 +76,7 @@ def create_app() -> FastAPI:
 
     @dapr.subscribe(pubsub=PUBSUB, topic=DEAD_LETTERS)
     def on_dead_letter(event: dict[str, Any]) -> dict[str, str]:
+        log.add(event, dead=True)
         dead[str(event.get("id"))] = event
         _log.warning("dead letter %s", event.get("id"))
         return {"status": "SUCCESS"}

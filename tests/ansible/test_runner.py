@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -15,6 +16,7 @@ from typing import Any, Protocol, TypeAlias
 
 import pytest
 
+from budeval.ansible.private_directory import PrivateDirectory, sweep
 from budeval.ansible.runner import PlaybookRun, PlaybookRunner, _Outcome
 from budeval.errors import ClusterError
 
@@ -423,6 +425,29 @@ def test_runs_end_when_the_service_is_killed(own: StartsOwners, tmp_path: Path) 
     assert len(processes) > 5
     _wait_for_the_end_of(processes)
     assert not sleeping.private.exists()
+
+
+def test_what_a_killed_service_and_its_workers_left_is_swept(
+    own: StartsOwners, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever starts next removes directories and processes; who lives keeps its own."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    living = PrivateDirectory()
+    owner = own("run", "sleep.yml", {"report": str(tmp_path / "report")}, TMPDIR=str(tmp_path))
+    sleeping = SleepingPlaybook.reported_in(tmp_path / "report")
+    assert sweep() == []
+    # The workers, too, so that none of them can clean up.
+    for pid in [owner.pid, *sleeping.processes(above=owner.pid)[1:]]:
+        os.kill(pid, signal.SIGKILL)
+    owner.communicate()
+
+    swept = sweep()
+
+    assert swept == [sleeping.private]
+    _wait_for_the_end_of([sleeping.module])
+    assert living.path.exists()
+    living.remove()
+    assert list(tmp_path.glob("*budeval-run-*")) == []
 
 
 def test_a_service_that_stops_does_not_wait_for_its_runs(own: StartsOwners, tmp_path: Path) -> None:

@@ -1,0 +1,155 @@
+"""What is seen from outside while a stack is being broken: events, Jobs, and what stays."""
+
+import base64
+import json
+import sqlite3
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from budeval.engines.manifests import ATTEMPT_LABEL, EVAL_LABEL, MANAGED_BY, RUN_LABEL
+from dev import apps
+from dev.chaos.faults import playbooks
+from dev.chaos.verdict import Delivery, Observed
+from dev.cluster import api
+from dev.errors import DevError
+from dev.layout import ClusterLayout, StackLayout
+from dev.stack import Stack
+
+_WATCH_SECONDS = 20
+_QUIET_SECONDS = 180.0
+_KINDS = "jobs,pods,configmaps,secrets,persistentvolumeclaims,networkpolicies"
+
+
+def deliveries(layout: StackLayout) -> tuple[list[Delivery], list[str]]:
+    """All arrivals at the subscriber, repetitions too, and the ids of dead letters."""
+    arrived, dead = [], []
+    for line in apps.received(layout).read_text().splitlines():
+        event = json.loads(line)
+        subject, _, number = str(event["id"]).rpartition("/")
+        if event["dead"] or not number.isdigit():
+            dead.append(str(event["id"]))
+        else:
+            arrived.append(
+                Delivery(subject, int(number), str(event["event"]), str(event["status"]), event["digest"])
+            )
+    return arrived, dead
+
+
+class JobWatch:
+    """Notes every Job that is made for a run; outages of the API server hide none.
+
+    A watch goes on from the version it has seen last, which etcd keeps for five minutes.
+    """
+
+    def __init__(self, cluster: ClusterLayout, observed: Observed) -> None:
+        self._cluster = cluster
+        self._url = f"{cluster.server}/apis/batch/v1/namespaces/budeval/jobs"
+        self._jobs = observed.jobs
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._watch)
+        self.gaps = 0
+        """How often a version was no longer kept, so that a Job that came and went may have been missed."""
+
+    def start(self) -> None:
+        """In the background, in the calling thread's network namespace."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Wait for its end, some seconds."""
+        self._stopped.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        version = ""
+        while not self._stopped.is_set():
+            try:
+                with api.client(self._cluster, timeout=_WATCH_SECONDS) as client:
+                    version = version or self._list(client)
+                    for change in self._changes(client, version):
+                        version = self._note(change)
+            except (httpx.HTTPError, OSError):
+                self._stopped.wait(0.5)
+
+    def _list(self, client: httpx.Client) -> str:
+        answer = client.get(self._url, params={"labelSelector": RUN_LABEL}).raise_for_status().json()
+        for job in answer["items"]:
+            self._note_job(job)
+        return str(answer["metadata"]["resourceVersion"])
+
+    def _changes(self, client: httpx.Client, version: str) -> Iterator[dict[str, Any]]:
+        asked = {
+            "watch": "1",
+            "labelSelector": RUN_LABEL,
+            "resourceVersion": version,
+            "allowWatchBookmarks": "true",
+            "timeoutSeconds": str(_WATCH_SECONDS // 2),
+        }
+        with client.stream("GET", self._url, params=asked) as answer:
+            answer.raise_for_status()
+            for line in answer.iter_lines():
+                yield json.loads(line)
+
+    def _note(self, change: dict[str, Any]) -> str:
+        """The version to go on from; empty where a new list is needed."""
+        if change["type"] == "ERROR":
+            self.gaps += 1
+            return ""
+        if change["type"] != "BOOKMARK":
+            self._note_job(change["object"])
+        return str(change["object"]["metadata"]["resourceVersion"])
+
+    def _note_job(self, job: dict[str, Any]) -> None:
+        labels, uid = job["metadata"]["labels"], job["metadata"]["uid"]
+        key = (labels[EVAL_LABEL], labels[RUN_LABEL], labels[ATTEMPT_LABEL])
+        self._jobs.setdefault(key, set()).add(uid)
+
+
+def leftovers(stack: Stack, state: Path) -> list[str]:
+    """What is there of evaluations though all have ended, once it does not get less any more.
+
+    Args:
+        stack: up.
+        state: the state store's file.
+    """
+    deadline = time.monotonic() + _QUIET_SECONDS
+    while True:
+        left = [*_objects(stack), *_in_state(state), *_of_playbooks(stack)]
+        if not left or time.monotonic() > deadline:
+            return left
+        time.sleep(5)
+
+
+def _objects(stack: Stack) -> list[str]:
+    """Of all clusters' objects, those that bear the service's mark."""
+    selector = f"--selector={MANAGED_BY}=budeval"
+    try:
+        return stack.kubectl(1, "get", _KINDS, "-n", "budeval", selector, "-o", "name").split()
+    except DevError as error:
+        return [str(error)]
+
+
+def _of_playbooks(stack: Stack) -> list[str]:
+    directories = (stack.layout.directory / "dapr" / "tmp").glob("budeval-run-*")
+    return [*map(str, directories), *(f"playbook {record.pid}" for record in playbooks(stack))]
+
+
+def _in_state(path: Path) -> Iterator[str]:
+    """Secrets, and evaluations that are still listed as active."""
+    with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=10)) as database:
+        rows = database.execute("SELECT key, value, is_binary FROM state").fetchall()
+    for key, value, is_binary in rows:
+        name = str(key).rpartition("||")[2]
+        if name.startswith("sealed-"):
+            yield f"state {name}"
+        elif name.startswith("active-"):
+            yield from (f"active evaluation {eval_id}" for eval_id in _content(value, is_binary) or [])
+
+
+def _content(value: str, is_binary: int) -> Any:
+    return json.loads(base64.b64decode(value) if is_binary else value)

@@ -1,0 +1,155 @@
+"""A whole run: a stack of its own, evaluations, faults, the verdict."""
+
+import json
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from dev import command, console
+from dev import stack as stacks
+from dev.chaos import observing, plan
+from dev.chaos.faults import Breaker, NoVictimError
+from dev.chaos.pace import Pace
+from dev.chaos.plan import Plan, PlannedFault
+from dev.chaos.verdict import Observed, Verdict, judge
+from dev.chaos.workload import Workload
+from dev.layout import StackLayout
+from dev.network import HOST
+from dev.stack import Stack
+
+_SUFFIX = "chaos"
+_STATE = "budeval-state.db"
+_DISK_MIB = 256
+_LAST_EVENTS_SECONDS = 90.0
+
+
+@dataclass
+class Report:
+    """What was tried, and what came of it."""
+
+    plan: Plan
+    seconds: float = 0.0
+    struck: Counter[str] = field(default_factory=Counter)
+    without_victim: Counter[str] = field(default_factory=Counter)
+    observed: Observed = field(default_factory=Observed)
+    watch_gaps: int = 0
+    verdict: Verdict = field(default_factory=Verdict)
+
+    def summary(self) -> dict[str, Any]:
+        """As JSON; the findings in full, everything else counted."""
+        ends = self.observed.ends.values()
+        arrived = self.observed.deliveries
+        return {
+            "seed": self.plan.seed,
+            "seconds": round(self.seconds),
+            "evaluations": len(self.plan.evaluations),
+            "engines": Counter(planned.engine for planned in self.plan.evaluations),
+            "fates": Counter(planned.fate for planned in self.plan.evaluations),
+            "outcomes": Counter(end.outcome for end in ends),
+            "retried": sum(end.attempt > 1 for end in ends),
+            "faults": self.struck.total(),
+            "faults_by_kind": self.struck,
+            "without_victim": self.without_victim,
+            "events": len({(event.subject, event.number) for event in arrived}),
+            "repeated_deliveries": len(arrived) - len({(event.subject, event.number) for event in arrived}),
+            "jobs": len(self.observed.jobs),
+            "job_watch_gaps": self.watch_gaps,
+            "findings": vars(self.verdict),
+        }
+
+
+def run(seed: int, evaluations: int, faults: int, *, keep: bool) -> Report:
+    """Evaluate while everything breaks.
+
+    Args:
+        seed: draws all that is done.
+        evaluations: how many.
+        faults: how many; each kind equally often.
+        keep: leave the stack as it is where something was found.
+    """
+    report = Report(plan.draw(seed, evaluations, faults))
+    layout = StackLayout.of_checkout(_SUFFIX)
+    stacks.down(layout)
+    with _in_stack(layout) as (stack, disk):
+        began = time.monotonic()
+        _break_and_watch(stack, disk, report)
+        report.seconds = time.monotonic() - began
+    report.verdict = judge(report.observed)
+    if keep and not report.verdict.good:
+        console.say(f"stack {layout.name} is left as it is; `make down STACK={_SUFFIX}` removes it")
+    else:
+        stacks.down(layout)
+    return report
+
+
+@contextmanager
+def _in_stack(layout: StackLayout) -> Iterator[tuple[Stack, Path]]:
+    """A new stack, whose state store is alone on a small disk; this thread is in its namespace meanwhile."""
+    disk = layout.directory / "dapr" / "state-disk"
+    disk.mkdir(parents=True)
+    command.run(["mount", "-t", "tmpfs", "-o", f"size={_DISK_MIB}m,mode=0700", "tmpfs", str(disk)])
+    (disk.parent / _STATE).symlink_to(disk / _STATE)
+    stack = stacks.up(layout, clusters=1, kubeconfig=None)
+    stack.namespace.enter()
+    try:
+        yield stack, disk
+    finally:
+        HOST.enter()
+
+
+def _break_and_watch(stack: Stack, disk: Path, report: Report) -> None:
+    observed = report.observed
+    pace = Pace(len(report.plan.evaluations), len(report.plan.faults))
+    workload = Workload(stack.clusters[0].node_address, report.plan.evaluations, pace, observed)
+    breaker = Breaker(stack, disk, workload.deliver_again)
+    watch = observing.JobWatch(stack.clusters[0], observed)
+    watch.start()
+    workload.start()
+    try:
+        for number, fault in enumerate(report.plan.faults, 1):
+            pace.await_strike()
+            _strike(number, fault, breaker, workload, report)
+            pace.struck()
+        workload.wait()
+        observed.left = observing.leftovers(stack, disk / _STATE)
+    finally:
+        watch.stop()
+    report.watch_gaps = watch.gaps
+    _read_events(stack.layout, observed)
+
+
+def _strike(number: int, fault: PlannedFault, breaker: Breaker, workload: Workload, report: Report) -> None:
+    time.sleep(fault.pause)
+    try:
+        strike = breaker.strike(fault)
+    except NoVictimError as nothing:
+        report.without_victim[fault.kind] += 1
+        console.say(f"fault {number}: {fault.kind}: not done, {nothing}")
+        return
+    report.struck[fault.kind] += 1
+    console.say(f"fault {number}: {fault.kind}: {strike.what}")
+    if strike.eval_id:
+        workload.hit(strike.eval_id)
+    time.sleep(fault.outage)
+    breaker.heal()
+
+
+def _read_events(layout: StackLayout, observed: Observed) -> None:
+    """Once every evaluation's last word has arrived, or after a while."""
+    deadline = time.monotonic() + _LAST_EVENTS_SECONDS
+    while True:
+        observed.deliveries, dead = observing.deliveries(layout)
+        if not judge(observed).lost or time.monotonic() > deadline:
+            break
+        time.sleep(2)
+    observed.refusals += [f"dead letter {letter}" for letter in dead]
+
+
+def write(report: Report, path: Path) -> None:
+    """The report's summary as a file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(report.summary(), indent=1) + "\n")
