@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from budeval import cli_data, cli_lifecycle, cli_secrets
+from budeval import cli_data, cli_lifecycle, cli_receipts, cli_secrets
 from budeval import cli_output as output
 from budeval.cli_base import (
     INTERRUPTED,
@@ -37,7 +37,8 @@ Exit codes:
 
 0: all is well; the evaluation is COMPLETED, or still runs.
 
-1: the evaluation has failed, in whole or in part; a check has failed; with `compare --fail-if-worse`, worse.
+1: the evaluation has failed, in whole or in part; a check has failed; something is left; with
+`compare --fail-if-worse`, worse.
 
 2: wrong usage, or a request that the service refuses.
 
@@ -344,6 +345,7 @@ def doctor(context: typer.Context, cluster: ClusterName = None, namespace: Names
 
 
 cli_lifecycle.add_commands(app)
+cli_receipts.add_commands(app)
 cli_data.add_commands(app)
 cli_secrets.add_commands(app)
 

@@ -1,4 +1,4 @@
-"""Commands that end evaluations, repeat and delete them, and tell what is left of them."""
+"""Commands that end evaluations, repeat and delete them."""
 
 import sys
 from pathlib import Path
@@ -7,13 +7,13 @@ from typing import Annotated
 import typer
 
 from budeval import cli_output as output
-from budeval.cli_base import AsJson, EvalId, Watch, client_of, exit_unless, show, watch_to_the_end
+from budeval.cli_base import EvalId, Watch, client_of, watch_to_the_end
 from budeval.cli_request import DEFAULT_KEY_VARIABLE, api_key_of, text_of
 
 
 def add_commands(app: typer.Typer) -> None:
     """Make them commands of an application."""
-    for command in (cancel, retry, delete, receipt):
+    for command in (cancel, retry, delete):
         app.command()(command)
 
 
@@ -74,10 +74,3 @@ def delete(
     kept = done.files_removed is None
     files = "Its files were kept." if kept else f"{done.files_removed} files went with it."
     output.print_note(f"Evaluation {eval_id} is deleted. {files}")
-
-
-def receipt(context: typer.Context, eval_id: EvalId, *, as_json: AsJson = False) -> None:
-    """What was made on the cluster and became of it; exits 1 if something of an ended evaluation is left."""
-    found = client_of(context).receipt(eval_id)
-    show(found, output.print_receipt, as_json=as_json)
-    exit_unless(found.clean or not found.ended)

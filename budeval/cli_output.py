@@ -17,13 +17,7 @@ from rich.text import Text
 
 from budeval.domain.notification import Announcement
 from budeval.errors import BudevalError
-from budeval.evals.answers import (
-    Check,
-    EvaluationResults,
-    EvaluationState,
-    EvaluationSummary,
-    Receipt,
-)
+from budeval.evals.answers import Check, EvaluationResults, EvaluationState, EvaluationSummary
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 _PIPE_WIDTH = 200
@@ -32,6 +26,11 @@ _STYLES = {
     "ok": "green",
     "COMPLETED": "green",
     "success": "green",
+    "deleted": "green",
+    "gone": "green",
+    "refused": "red",
+    "ending": "yellow",
+    "unknown": "yellow",
     "FAILED": "red",
     "error": "red",
     "not ok": "red",
@@ -147,15 +146,6 @@ def print_state(state: EvaluationState) -> None:
         print_line(_whole(state.completeness, state.headline))
     if state.error:
         print_line("error", state.error)
-
-
-def print_receipt(receipt: Receipt) -> None:
-    """A line per object, and whether anything is left."""
-    rows = [(item.kind, item.name, item.outcome) for item in receipt.objects]
-    print_table(("object", "name", "outcome"), rows)
-    if not receipt.ended:
-        print_line("The evaluation has not ended: the receipt is not whole yet.")
-    print_line("Nothing of it is left." if receipt.clean else "Something is left: see its outcome.")
 
 
 def remaining(state: EvaluationState) -> str:

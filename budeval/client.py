@@ -34,6 +34,8 @@ from budeval.evals.answers import (
     EvaluationResults,
     EvaluationState,
     EventPage,
+    OrphanList,
+    OrphanRemoval,
     PushedPart,
     Readiness,
     Receipt,
@@ -217,10 +219,31 @@ class BudevalClient:
 
     def claim_files(self, cluster: str | None = None, namespace: str | None = None) -> ClaimFiles:
         """The files on the claim that requests may name as `source.path`."""
-        wanted = {"cluster": cluster, "namespace": namespace}
-        named = {name: value for name, value in wanted.items() if value}
+        named = _given(cluster=cluster, namespace=namespace)
         answer = self._ask("GET", "/data", params=named, timeout=max(self._timeout, _JOB_SECONDS))
         return self._understood(answer, ClaimFiles.model_validate_json)
+
+    def orphans(
+        self, cluster: str | None = None, namespace: str | None = None, installation: str | None = None
+    ) -> OrphanList:
+        """What no evaluation owns. For administrators.
+
+        Args:
+            cluster: configured; the service's default if left out.
+            namespace: the service's if left out.
+            installation: another service, whose objects are looked at instead.
+        """
+        named = _given(cluster=cluster, namespace=namespace, installation=installation)
+        answer = self._ask("GET", "/receipts/orphans", params=named, timeout=max(self._timeout, _JOB_SECONDS))
+        return self._understood(answer, OrphanList.model_validate_json)
+
+    def remove_orphans(
+        self, cluster: str | None = None, namespace: str | None = None, installation: str | None = None
+    ) -> OrphanRemoval:
+        """Remove what no evaluation owns at that moment; arguments as of `orphans`."""
+        named = _given(cluster=cluster, namespace=namespace, installation=installation)
+        limit = max(self._timeout, _JOB_SECONDS)
+        return self._post("/receipts/orphans:remove", named, OrphanRemoval, timeout=limit)
 
     def ready(self) -> Readiness:
         """Whether the service can take work. That it cannot is an answer too, no error."""
@@ -234,8 +257,7 @@ class BudevalClient:
 
     def verify_cluster(self, cluster: str | None = None, namespace: str | None = None) -> WorkflowStarted:
         """Start to verify a cluster, the default one if none is named; `workflow` tells the outcome."""
-        wanted = {"cluster": cluster, "namespace": namespace}
-        named = {name: value for name, value in wanted.items() if value}
+        named = _given(cluster=cluster, namespace=namespace)
         return self._post("/clusters:verify", named, WorkflowStarted)
 
     def workflow(self, workflow_id: str) -> WorkflowState:
@@ -402,6 +424,11 @@ def _json(body: Mapping[str, Any]) -> bytes:
     except (ValueError, TypeError) as error:
         # Not the error's own text: it may quote a value, which may be a secret.
         raise RequestError("The request holds a value that JSON does not have (NaN, a cycle).") from error
+
+
+def _given(**names: str | None) -> dict[str, str]:
+    """Those that are given."""
+    return {name: value for name, value in names.items() if value}
 
 
 def _path(eval_id: str) -> str:

@@ -7,7 +7,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Literal
 
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, SecretStr
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, IPvAnyNetwork, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -18,7 +18,7 @@ class Scope(StrEnum):
     SUBMIT = "submit"
     """Start, cancel, retry and delete evaluations, verify clusters."""
     ADMIN = "admin"
-    """Both, for the evaluations of all tenants."""
+    """Both, for the evaluations of all tenants; and find and remove what no evaluation owns."""
 
 
 class ApiToken(BaseModel):
@@ -111,6 +111,12 @@ class Settings(BaseSettings):
         None, validation_alias=AliasChoices("BUDEVAL_APP_TOKEN", "APP_API_TOKEN")
     )
     """What the sidecar shows when it delivers messages: Dapr's APP_API_TOKEN. Without it loopback may."""
+
+    forbidden_networks: tuple[IPvAnyNetwork, ...] = ()
+    """Networks (a JSON list) to which no request may send the service, by the server of a kubeconfig or by a
+    model's endpoint, beside those that always are forbidden (`budeval.domain.addresses`)."""
+    allowed_networks: tuple[IPvAnyNetwork, ...] = ()
+    """Networks that requests may name in spite of that: `["127.0.0.0/8"]` for a cluster on this machine."""
 
     seal_keys: SecretStr
     """AES-256 keys in base64, separated by commas: the first seals secrets, all open them. `budeval new-key`

@@ -25,7 +25,9 @@ from budeval.errors import SidecarError
 from budeval.evals import http_errors, routes, workflows
 from budeval.evals.access import Access
 from budeval.evals.activities import EvaluationActivities, VerificationActivities
+from budeval.evals.addresses import rules_from
 from budeval.evals.ansible_orchestrator import AnsibleOrchestrator
+from budeval.evals.arrivals import Arrivals
 from budeval.evals.body_limit import BodyLimit
 from budeval.evals.clusters import Clusters
 from budeval.evals.comparing import Comparisons
@@ -41,9 +43,14 @@ from budeval.evals.evaluation_routes import (
     stream_routes,
 )
 from budeval.evals.event_stream import EventStream
+from budeval.evals.installation import Installation
 from budeval.evals.intake import Intake
 from budeval.evals.lifecycle import Lifecycle
 from budeval.evals.messages import message_routes
+from budeval.evals.orphan_routes import orphan_routes
+from budeval.evals.orphans import Orphans
+from budeval.evals.receipt_entries import now
+from budeval.evals.receipts import Receipts
 from budeval.evals.reconciler import LOOK_SECONDS, Reconciler
 from budeval.evals.retention import SWEEP_SECONDS, Retention
 from budeval.evals.store import EvaluationStore
@@ -79,8 +86,13 @@ class Service:
         self.clusters = Clusters(
             settings.clusters_dir,
             lambda eval_id: self.vault.open(self.store.load(eval_id).sealed_as).get("kubeconfig"),
+            rules=rules_from(settings),
         )
         self.engines = all_engines(settings.images, settings.storage)
+        self._swept: dict[str, str] = {}
+        self.receipts = Receipts(self.sidecar, self._swept)
+        self._installation = Installation(self.sidecar)
+        arrivals = Arrivals(self.sidecar, self.store, self.vault)
         self._runner = self._playbook_runner(settings.playbook_workers)
         # With a playbook worker of its own: however many deploy and extract, watchers wait for nobody.
         self._watch_runner = self._playbook_runner(1)
@@ -90,26 +102,29 @@ class Service:
         self.intake = Intake(
             settings,
             self.store,
-            self.vault,
+            arrivals,
             self.clusters,
             self.engines,
             lambda name: self.sidecar.get_secret(settings.secret_store, name),
             self._start_evaluation,
         )
-        self.deletions = Deletions(self.store, self.engine, self.vault, self.intake, self.orchestrator)
+        self.deletions = Deletions(
+            self.store, self.engine, self.vault, self.intake, self.orchestrator, self.receipts
+        )
         self._evaluating = EvaluationActivities(
             self.orchestrator,
             self.sidecar,
             self.store,
             self.vault,
             self.engines,
+            self.receipts,
             settings.eta_receiver,
         )
         self.lifecycle = Lifecycle(
-            self.store, self.engine, self.sidecar, self.intake, self.vault, self._start_evaluation
+            self.store, self.engine, self.sidecar, self.intake, arrivals, self._start_evaluation
         )
         reconciler = Reconciler(
-            self.store, self.engine, self._start_evaluation, self._evaluating, self.lifecycle.expire
+            self.store, self.engine, self._start_evaluation, self._evaluating, self.lifecycle.expire, arrivals
         )
         retention = Retention(self.store, self.deletions.forget, timedelta(days=settings.retention_days))
         self._periodic = [
@@ -125,7 +140,15 @@ class Service:
 
     def _orchestrator(self, runner: PlaybookRunner) -> AnsibleOrchestrator:
         settings = self.settings
-        return AnsibleOrchestrator(runner, self.clusters, self.engines, settings.storage, settings.images)
+        return AnsibleOrchestrator(
+            runner,
+            self.clusters,
+            self.engines,
+            settings.storage,
+            settings.images,
+            self.receipts,
+            self._installation,
+        )
 
     def _activities(self) -> list[tuple[str, Activity]]:
         topic = self.settings.notification_topic
@@ -180,14 +203,18 @@ class Service:
         self.stop()
 
     def _public_routers(self) -> list[APIRouter]:
-        validation = Validation(self.intake, self.orchestrator)
-        views = EvaluationViews(self.store, self.sidecar)
+        validation = Validation(self.intake, self.orchestrator, rules_from(self.settings))
+        views = EvaluationViews(self.store, self.sidecar, self.receipts)
+        orphans = Orphans(
+            self.settings, self.clusters, self._runner, self.store, self.receipts, self._installation
+        )
         return [
             routes.workflow_routes(self.settings, self.engine, self.sidecar, self.clusters),
             evaluation_routes(self.intake, validation, views),
             stream_routes(EventStream(views)),
             lifecycle_routes(self.lifecycle, self.deletions, views),
             comparison_routes(Comparisons(self.store)),
+            orphan_routes(orphans),
             engine_routes(self.engines),
             dataset_routes(Datasets(self.settings, self.clusters, self._orchestrator(self._data_runner))),
         ]
@@ -195,6 +222,7 @@ class Service:
     def start(self) -> None:
         """Take work, once what a service that was killed has left of its playbooks is gone."""
         for left in sweep():
+            self._swept[str(left)] = now()
             _log.warning("removed %s, which a playbook of a killed service had left", left)
         self.engine.start()
         for work in self._periodic:

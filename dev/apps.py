@@ -19,6 +19,9 @@ SUBSCRIBER_PORT = 13180
 
 NAME = "apps"
 
+_PASSED_ON = ("BUDEVAL_IMAGE_", "BUDEVAL_API_TOKENS", "APP_API_TOKEN")
+"""What begins so in the environment of whoever starts the stack is the service's, too."""
+
 # The CLI refuses a port that any daprd of the machine uses, in whatever network namespace: it reads /proc.
 # With a process namespace of its own (which needs root) it sees only its own children.
 _ALONE = ("unshare", "--pid", "--fork", "--mount-proc", "--kill-child")
@@ -126,7 +129,7 @@ def part(stack: StackLayout, namespace: Namespace, needs: tuple[str, ...]) -> Pa
             "BUDEVAL_CLUSTERS_DIR": str(stack.clusters_directory),
             "BUDEVAL_DEFAULT_CLUSTER": "local",
             "BUDEVAL_IMAGE_EXTRACTOR": images.python().tag,
-            **{name: value for name, value in os.environ.items() if name.startswith("BUDEVAL_IMAGE_")},
+            **{name: value for name, value in os.environ.items() if name.startswith(_PASSED_ON)},
             "BUDEVAL_SEAL_KEYS": _seal_key(stack),
             # What `secret_ref` finds in the development secret store (components/secretstore.yaml).
             "BUDEVAL_SECRET_DEMO_API_KEY": "sk-demo",

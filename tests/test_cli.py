@@ -206,24 +206,6 @@ def test_delete(fake: FakeService, tmp_path: Path, files: int | None, options: l
     assert fake.body == {"keep_files": bool(options), "kubeconfig": "a: kubeconfig"}
 
 
-@pytest.mark.parametrize(
-    ("ended", "outcome", "exit_code"),
-    [(True, "deleted", 0), (True, "still ending", 1), (False, "still ending", 0)],
-)
-def test_receipt(fake: FakeService, outcome: str, exit_code: int, *, ended: bool) -> None:
-    """For people, and as JSON; 1 only if something of what has ended is left."""
-    objects = [{"kind": "Job", "name": "sums-1", "outcome": outcome}]
-    receipt = {"eval_id": EVAL_ID, "ended": ended, "clean": outcome == "deleted", "objects": objects}
-    fake.put(f"GET /evals/{EVAL_ID}/receipt", receipt)
-
-    shown, as_json = (run_budeval(fake, "receipt", EVAL_ID, *flags) for flags in ((), ("--json",)))
-
-    assert (shown.exit_code, as_json.exit_code) == (exit_code, exit_code)
-    assert "sums-1" in shown.stdout
-    assert ("not whole yet" in shown.stdout) is not ended
-    assert json.loads(as_json.stdout) == {"object": "receipt"} | receipt
-
-
 def test_interrupting_stops_watching_only(fake: FakeService) -> None:
     """And says so, with how to go on; trouble in between was told on stderr."""
     fake.put(_STATE, evaluation("RUNNING"), httpx.ConnectError("x"), KeyboardInterrupt())

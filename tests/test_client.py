@@ -47,6 +47,22 @@ def test_a_request_is_sent_with_its_secrets_in_clear(fake: FakeService) -> None:
     assert "sk-secret" not in repr(request)
 
 
+def test_orphans_are_asked_for_where_they_shall_be_looked_for(fake: FakeService) -> None:
+    """What is left out is the service's to choose; finding removes nothing."""
+    place = {"cluster": "c", "namespace": "n", "installation": "i"}
+    fake.put("GET /receipts/orphans", {**place, "orphans": [], "others": []})
+    fake.put("POST /receipts/orphans:remove", {**place, "clean": True, "objects": []})
+
+    with fake.client() as client:
+        assert client.orphans("c", installation="i").orphans == []
+        assert client.remove_orphans(namespace="n").clean is True
+        assert client.remove_orphans().installation == "i"
+
+    found, removed, all_left_out = fake.requests
+    assert dict(found.url.params) == {"cluster": "c", "installation": "i"}
+    assert [removed.content, all_left_out.content] == [b'{"namespace": "n"}', b"{}"]
+
+
 def test_only_what_was_said_is_sent(fake: FakeService) -> None:
     """Defaults are the service's business, so that they may differ there."""
     fake.put("POST /evals/start", _STARTED)

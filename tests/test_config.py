@@ -1,6 +1,7 @@
 """The settings, as the environment gives them."""
 
 import os
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,8 @@ def test_a_playbook_may_take_longer_than_each_of_its_modules() -> None:
         ("BUDEVAL_SIDECAR_HTTP_PORT", "13500", "sidecar_http_port", 13500),
         ("DAPR_HTTP_PORT", "13500", "sidecar_http_port", 13500),
         ("BUDEVAL_SIDECAR_GRPC_PORT", "13501", "sidecar_grpc_port", 13501),
+        ("BUDEVAL_FORBIDDEN_NETWORKS", '["10.0.0.0/8"]', "forbidden_networks", (ip_network("10.0.0.0/8"),)),
+        ("BUDEVAL_ALLOWED_NETWORKS", '["127.0.0.1"]', "allowed_networks", (ip_network("127.0.0.1"),)),
         ("DAPR_GRPC_PORT", "13501", "sidecar_grpc_port", 13501),
     ],
 )

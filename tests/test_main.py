@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from budeval.main import Service, create_app
 from budeval.runtime.workflow_engine import WorkflowSnapshot
 from tests.asgi import Caller
 from tests.evals import samples
+from tests.runtime.fake_dapr import FakeDapr
 
 _ROOT = Path(__file__).resolve().parent.parent
 
@@ -104,6 +106,26 @@ def _start_with(engine: FakeEngine) -> None:
     service.engine = engine  # type: ignore[assignment]
     record = EvaluationRecord(evaluation=samples.evaluation("e-1"), digest="d", created="2026-01-01T00:00:00")
     service._start_evaluation(record)
+
+
+def test_what_is_swept_at_the_start_is_told_in_receipts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By whoever removes it, as long as it lives: nobody else knows."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    service, left = Service(Settings()), tmp_path / "budeval-run-left"
+    left.mkdir()
+    monkeypatch.setattr(service.sidecar, "_http", FakeDapr().client()._http)
+    monkeypatch.setattr(service.sidecar, "_state_url", "/v1.0/state/store")
+    monkeypatch.setattr(service.engine, "start", lambda: None)
+    monkeypatch.setattr(service, "_periodic", [])
+    service.receipts.enter_directory("e-1", left)
+
+    service.start()
+
+    (item,) = service.receipts.of("e-1")
+    assert (item.outcome, left.exists()) == ("deleted", False)
+    assert "A killed service had left it" in str(item.proof)
 
 
 def test_the_same_request_twice_at_once_starts_one_workflow() -> None:

@@ -2,7 +2,7 @@
 
 Codes (retry or not): KUBECONFIG_INVALID no, AUTH_FAILED no, FORBIDDEN no, CLUSTER_UNREACHABLE yes,
 API_TIMEOUT yes, NAMESPACE_OR_PVC_MISSING no, SPEC_INVALID no, NAME_TAKEN no, QUOTA_EXCEEDED yes,
-POD_REJECTED no, RUNNER_CRASH yes.
+POD_REJECTED no, ADDRESS_FORBIDDEN no, RUNNER_CRASH yes.
 
 Where the API server answered, its status decides: its words have names in them that callers choose.
 """
@@ -65,6 +65,8 @@ _ANSWERS: list[_Answer] = [
 _SILENCES: list[_Silence] = [
     _Silence(*row)
     for row in (
+        # First: libraries wrap it in words of their own.
+        ("ADDRESS_FORBIDDEN", "ADDRESS_FORBIDDEN", False, "See BUDEVAL_ALLOWED_NETWORKS."),
         (r"timed? ?out|Timeout", "API_TIMEOUT", True, _SLOW),
         (
             r"CERTIFICATE_VERIFY_FAILED|SSLError|certificate verify failed",

@@ -11,12 +11,15 @@ from urllib.parse import urlsplit
 
 import yaml
 
+from budeval.domain.addresses import AddressRules
 from budeval.errors import ClusterError
 
 _CLUSTER_FIELDS = {"server", "certificate-authority-data", "tls-server-name"}
 _USER_FIELDS = {"token", "client-certificate-data", "client-key-data"}
 _CREDENTIALS = ({"token"}, {"client-certificate-data", "client-key-data"})
 _HARMLESS_FIELDS = {"extensions"}
+_RULES = "budeval.dev/address-rules"
+"""Kubeconfigs may carry what only some program reads, each under a name of its own."""
 # PyYAML lets through what its constructors raise, as on `!!bool maybe` or `!!timestamp today`.
 _YAML_ERRORS = (yaml.YAMLError, ValueError, LookupError, AttributeError, ArithmeticError, RecursionError)
 
@@ -37,6 +40,24 @@ def rebuild(text: str) -> str:
     if not any(credential <= user.keys() for credential in _CREDENTIALS):
         raise _invalid("user has no credential: give a token, or client-certificate-data and client-key-data")
     return yaml.safe_dump(_document(cluster, user))
+
+
+def server_of(rebuilt: str) -> str:
+    """The host that a rebuilt kubeconfig names: a name or an address."""
+    server: str = yaml.safe_load(rebuilt)["clusters"][0]["cluster"]["server"]
+    return urlsplit(server).hostname or ""
+
+
+def guarded(rebuilt: str, rules: AddressRules) -> str:
+    """The same kubeconfig; playbooks that use it connect to no address that the rules forbid."""
+    extension = {"name": _RULES, "extension": rules.to_json()}
+    return yaml.safe_dump({**yaml.safe_load(rebuilt), "extensions": [extension]})
+
+
+def rules_of(text: str) -> str | None:
+    """The rules for addresses of a guarded kubeconfig as JSON, None where it is not guarded."""
+    extensions = yaml.safe_load(text).get("extensions", [])
+    return next((item["extension"] for item in extensions if item["name"] == _RULES), None)
 
 
 def document(server: str, authority: bytes, user: dict[str, str]) -> dict[str, Any]:

@@ -10,13 +10,16 @@ import shutil
 import signal
 import tempfile
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 _PREFIX = "budeval-run-"
 _UNFINISHED_PREFIX = ".budeval-run-"
 _KILL_ROUNDS = 100
 _KILL_PAUSE_SECONDS = 0.02
+_UNFINISHED_SECONDS = 60.0
+"""What has not been held by then never will be."""
 
 
 class PrivateDirectory:
@@ -35,21 +38,54 @@ class PrivateDirectory:
         os.close(self._handle)
 
 
+def left_behind() -> list[Path]:
+    """What services that are no more have left in the directory for temporary files."""
+    return [path for path in _candidates() if _is_unheld(path)]
+
+
 def sweep() -> list[Path]:
-    """Remove what services that are no more have left in the directory for temporary files; what it was."""
+    """Remove what services that are no more have left behind; what it was."""
     swept = []
-    for path in sorted(Path(tempfile.gettempdir()).glob(f"{_PREFIX}*")):
+    for path in _candidates():
         with suppress(OSError):  # somebody else's, still held, or gone meanwhile
             _remove_unheld(path)
             swept.append(path)
     return swept
 
 
+def _candidates() -> list[Path]:
+    """Those that were cut off while they were made are empty, but nobody else would remove them."""
+    place = Path(tempfile.gettempdir())
+    return sorted([*place.glob(f"{_PREFIX}*"), *filter(_is_old, place.glob(f"{_UNFINISHED_PREFIX}*"))])
+
+
+def _is_old(path: Path) -> bool:
+    try:
+        return time.time() - path.lstat().st_mtime > _UNFINISHED_SECONDS
+    except FileNotFoundError:
+        return False
+
+
+def _is_unheld(path: Path) -> bool:
+    try:
+        with _held(path):
+            return True
+    except OSError:
+        return False
+
+
 def _remove_unheld(path: Path) -> None:
+    with _held(path):
+        clear(path)
+
+
+@contextmanager
+def _held(path: Path) -> Iterator[None]:
+    """Hold a directory that no living process holds. Raises OSError where one does, or it is not ours."""
     handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        clear(path)
+        yield
     finally:
         os.close(handle)
 

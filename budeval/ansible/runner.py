@@ -14,8 +14,10 @@ import os
 import stat
 import sys
 import threading
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from multiprocessing.connection import wait
 from pathlib import Path
@@ -24,18 +26,24 @@ from typing import Any
 import ansible_runner
 
 from budeval.ansible.failures import classify
+from budeval.ansible.kubeconfig import rules_of
 from budeval.ansible.private_directory import PrivateDirectory, clear, kill_processes_of
+from budeval.domain.addresses import RULES_VARIABLE
 from budeval.errors import ClusterError
 
 PLAYBOOKS = Path(__file__).parent / "playbooks"
 COLLECTIONS = Path(__file__).parent / "collections"
 """Our own; kubernetes.core is found beside Ansible."""
+GUARD = Path(__file__).parent / "guard"
 
 _RESULT = "budeval"
 """Name under which playbooks publish their result by set_stats."""
 _POOL_MARGIN_SECONDS = 30.0
 _STOPPING = "the service is being stopped"
 _KEPT_ENVIRONMENT = ("PATH", "LANG", "LC_ALL", "SSL_CERT_FILE", "SSL_CERT_DIR")
+
+Tell = Callable[[Path], None]
+"""Told of the private directory of a run before anything is in it."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +59,7 @@ class PlaybookRun:
     data: dict[str, Any]
     """JSON; the playbook reads it from a file, so nothing in it is ever a template."""
     kubeconfig: str
-    """As `kubeconfig.rebuild` returns it."""
+    """As `kubeconfig.rebuild` or `guarded` returns it."""
     timeout: float
     """Seconds for the whole run."""
     module_timeout: float
@@ -80,15 +88,21 @@ class PlaybookRunner:
         )
 
     def run(
-        self, playbook: str, data: dict[str, Any], kubeconfig: str, patience: float = 0
+        self,
+        playbook: str,
+        data: dict[str, Any],
+        kubeconfig: str,
+        patience: float = 0,
+        tell: Tell | None = None,
     ) -> dict[str, Any]:
         """Run to the end and return the published result, once a worker is free.
 
         Args:
             playbook: its file name.
             data: JSON that it reads from a file.
-            kubeconfig: as `kubeconfig.rebuild` returns it.
+            kubeconfig: as `kubeconfig.rebuild` returns it; a guarded one keeps the run to its rules.
             patience: seconds that it may wait for the cluster, beyond the limits of every run.
+            tell: see there; what it raises ends the run before it begins.
 
         Raises:
             ClusterError: a task failed, the time was up, the service is being stopped, or the run ended
@@ -99,26 +113,33 @@ class PlaybookRunner:
             if self._closed:
                 raise _crash(_STOPPING)
             try:
-                return self._run(playbook, data, kubeconfig, patience)
+                with self._private_directory() as private:
+                    if tell:
+                        tell(private)
+                    return self._run(private, playbook, data, kubeconfig, patience)
             except Exception as error:
                 # `close` has taken pool, processes and files away: whatever that looks like.
                 if self._closed:
                     raise _crash(_STOPPING) from error
                 raise
 
-    def _run(self, playbook: str, data: dict[str, Any], kubeconfig: str, patience: float) -> dict[str, Any]:
+    @contextmanager
+    def _private_directory(self) -> Iterator[Path]:
         private = PrivateDirectory()
         self._under_way.add(private)
-        timeout, module_timeout = self._timeout + patience, self._module_timeout + patience
-        order = PlaybookRun(
-            private.path, self._playbooks, playbook, data, kubeconfig, timeout, module_timeout
-        )
         try:
-            outcome = self._run_in_pool(order)
+            yield private.path
         finally:
             # Here and not in the worker, which may have died.
             self._under_way.discard(private)
             private.remove()
+
+    def _run(
+        self, private: Path, playbook: str, data: dict[str, Any], kubeconfig: str, patience: float
+    ) -> dict[str, Any]:
+        timeout, module_timeout = self._timeout + patience, self._module_timeout + patience
+        order = PlaybookRun(private, self._playbooks, playbook, data, kubeconfig, timeout, module_timeout)
+        outcome = self._run_in_pool(order)
         if outcome.error:
             raise outcome.error
         return outcome.result
@@ -244,7 +265,7 @@ def _run_in(private: Path, order: PlaybookRun) -> dict[str, Any]:
             "budeval_input_file": _write(private / "input.json", json.dumps(order.data)),
             "budeval_kubeconfig": _write(private / "kubeconfig.yaml", order.kubeconfig),
         },
-        envvars=_environment(private),
+        envvars=_environment(private) | _guard(order.kubeconfig),
         settings={"pexpect_timeout": 1},
         event_handler=on_event,
         # Also keeps ansible-runner from replacing this process's signal handlers.
@@ -281,6 +302,12 @@ def _environment(private: Path) -> dict[str, str]:
         "ANSIBLE_LOCALHOST_WARNING": "false",
         "ANSIBLE_DEPRECATION_WARNINGS": "false",
     }
+
+
+def _guard(kubeconfig: str) -> dict[str, str]:
+    """What keeps the processes of a run from addresses, where its kubeconfig came with a request."""
+    rules = rules_of(kubeconfig)
+    return {RULES_VARIABLE: rules, "PYTHONPATH": str(GUARD)} if rules else {}
 
 
 def _write(path: Path, text: str) -> str:

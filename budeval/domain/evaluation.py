@@ -220,6 +220,10 @@ class EvaluationRecord(BaseModel):
     """Number of the last event before this attempt."""
     begun: str | None = None
     """When this attempt began, where it is not the first. UTC, ISO 8601."""
+    arrival: str | None = None
+    """Of the request, see `kept_as`; None in records of old."""
+    retry_arrival: str | None = None
+    """Of the newest retry, by which the secrets are found since then."""
     extraction_status: Literal["completed", "failed"] | None = None
     extraction_results: list[dict[str, Any]] | None = None
     """As the guide has it: the results of all runs."""
@@ -260,9 +264,19 @@ class EvaluationRecord(BaseModel):
     @property
     def sealed_as(self) -> str:
         """Under what its secrets are kept."""
-        return sealed_as(self.evaluation.eval_id, self.digest)
+        return kept_as(self.evaluation.eval_id, self.retry_arrival or self.arrival or self.digest[:16])
+
+    @property
+    def rows_kept_as(self) -> str:
+        """Under what the rows of its inline datasets are kept."""
+        eval_id = self.evaluation.eval_id
+        return kept_as(eval_id, self.arrival) if self.arrival else eval_id
 
 
-def sealed_as(eval_id: str, digest: str) -> str:
-    """Under what the secrets of a request are kept: two different ones with the same id must not meet."""
-    return f"{eval_id}.{digest[:16]}"
+def kept_as(eval_id: str, arrival: str) -> str:
+    """Under what a request keeps secrets and rows until its record is there.
+
+    Each time that it comes in, under another name: what was cut off can be removed at any time, and of two
+    that come in at once none takes away what the other has.
+    """
+    return f"{eval_id}.{arrival}"

@@ -22,6 +22,7 @@ EVAL_LABEL = "budeval.dev/eval-id"
 RUN_LABEL = "budeval.dev/run-id"
 ATTEMPT_LABEL = "budeval.dev/attempt"
 TENANT_LABEL = "budeval.dev/tenant"
+INSTALLATION_LABEL = "budeval.dev/installation"
 SPEC_ANNOTATION = "budeval.dev/spec"
 
 _USER = 10001
@@ -31,10 +32,13 @@ _LEFT_OVER_SECONDS = 7 * 24 * 3600
 Manifest = dict[str, Any]
 
 
-def labels(evaluation: Evaluation, more: Mapping[str, str] | None = None) -> dict[str, str]:
+def labels(
+    evaluation: Evaluation, installation: str, more: Mapping[str, str] | None = None
+) -> dict[str, str]:
     """What all objects of an evaluation carry."""
     return {
         MANAGED_BY: "budeval",
+        INSTALLATION_LABEL: installation,
         EVAL_LABEL: evaluation.eval_id,
         TENANT_LABEL: evaluation.tenant,
         **(more or {}),
@@ -46,14 +50,16 @@ def selector(eval_id: str | None) -> str:
     return f"{MANAGED_BY}=budeval" + (f",{EVAL_LABEL}={eval_id}" if eval_id else "")
 
 
-def deployment(evaluation: Evaluation, run: Run, spec: JobSpec, storage: StorageConfig) -> dict[str, Any]:
+def deployment(
+    evaluation: Evaluation, run: Run, spec: JobSpec, storage: StorageConfig, installation: str
+) -> dict[str, Any]:
     """What the deploy playbook makes of a run: the Job, and what belongs to it.
 
     Returns:
         {run_id, names: the Job's possible names, parts: the name of its ConfigMap and Secret, job: manifest
         without a name, files: {name: content}, secrets: {name: value}}.
     """
-    marks = labels(evaluation, {RUN_LABEL: run.run_id, ATTEMPT_LABEL: str(spec.attempt)})
+    marks = labels(evaluation, installation, {RUN_LABEL: run.run_id, ATTEMPT_LABEL: str(spec.attempt)})
     parts = parts_name(evaluation.eval_id, run.run_id, spec.attempt)
     job = _job(evaluation, run, spec, marks, storage, parts)
     job["metadata"]["annotations"] = {SPEC_ANNOTATION: _digest(evaluation, run, spec.attempt)}

@@ -22,7 +22,8 @@ from budeval.errors import RequestError
 from budeval.evals.store import unknown
 
 _SAFE = {"GET", "HEAD"}
-_OF_EVALUATION = re.compile(r"eval-(.+?)(?:-a[0-9]+)?")
+_OF_EVALUATION = re.compile(r"eval-(.+)")
+_OF_ATTEMPT = re.compile(r"eval-(.+)-a[0-9]+")
 
 _bearer = HTTPBearer(auto_error=False, description="An API token; `budeval new-token` makes one.")
 Bearer = Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
@@ -77,8 +78,7 @@ class Access:
         principal = self._principal(request, bearer.credentials if bearer else None)
         scope = Scope.READ if request.method in _SAFE else Scope.SUBMIT
         if not {scope, Scope.ADMIN} & principal.scopes:
-            text = f"The token {principal.name!r} does not have the scope {scope.value!r}."
-            raise RequestError(text, status=403, code="SCOPE_MISSING")
+            raise _scope_missing(principal, scope)
         if principal.sees is not None:
             self._require_own(principal.sees, request)
         request.state.principal = principal
@@ -115,6 +115,11 @@ class Access:
         return Principal(found[0].name, found[0].tenant, found[0].scopes)
 
 
+def _scope_missing(principal: Principal, scope: Scope) -> RequestError:
+    text = f"The token {principal.name!r} does not have the scope {scope.value!r}."
+    return RequestError(text, status=403, code="SCOPE_MISSING")
+
+
 def principal_of(request: Request) -> Principal:
     """Who asks, as the guard has noted it."""
     principal: Principal = request.state.principal
@@ -124,11 +129,26 @@ def principal_of(request: Request) -> Principal:
 AskedBy = Annotated[Principal, Depends(principal_of)]
 
 
+def require_admin(caller: AskedBy) -> None:
+    """Let only administrators pass: what is asked for spans tenants.
+
+    Raises:
+        RequestError: SCOPE_MISSING (403).
+    """
+    if Scope.ADMIN not in caller.scopes:
+        raise _scope_missing(caller, Scope.ADMIN)
+
+
 def _evaluations_in(request: Request) -> list[str]:
     """The evaluations that a request names, in its path or as those to compare."""
-    named = [request.path_params.get("eval_id"), *map(request.query_params.get, ("base", "candidate"))]
-    workflow = _OF_EVALUATION.fullmatch(request.path_params.get("workflow_id", ""))
-    return [eval_id for eval_id in (*named, workflow and workflow[1]) if eval_id]
+    named = [request.path_params.get("eval_id")]
+    for field in ("base", "candidate"):
+        named += request.query_params.getlist(field)
+    # The end of an id may look like an attempt: a workflow counts as that of both readings.
+    for reading in (_OF_EVALUATION, _OF_ATTEMPT):
+        workflow = reading.fullmatch(request.path_params.get("workflow_id", ""))
+        named += [workflow[1]] if workflow else []
+    return [eval_id for eval_id in named if eval_id]
 
 
 def _same(shown: str, known: str) -> bool:

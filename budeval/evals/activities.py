@@ -27,8 +27,10 @@ from budeval.domain.results import (
 )
 from budeval.domain.steps import ETA_EVENT
 from budeval.engines.base import Engine, JobSpec, RunSecrets
-from budeval.errors import BudevalError, ClusterError, EvaluationError, SidecarError, code_and_message
+from budeval.errors import BudevalError, EvaluationError, SidecarError, code_and_message
+from budeval.evals import receipt_entries
 from budeval.evals.ansible_orchestrator import AnsibleOrchestrator
+from budeval.evals.receipts import Receipts
 from budeval.evals.snapshots import Snapshots
 from budeval.evals.store import EvaluationStore
 from budeval.runtime.sidecar import Sidecar
@@ -81,13 +83,14 @@ class VerificationActivities:
 class EvaluationActivities:
     """Those of `evaluate_model`. Each argument has the `eval_id`; the record tells the rest."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0917 - a composition of what main wires
         self,
         orchestrator: AnsibleOrchestrator,
         sidecar: Sidecar,
         store: EvaluationStore,
         vault: Vault,
         engines: Mapping[str, Engine],
+        receipts: Receipts,
         eta_receiver: str | None = None,
     ) -> None:
         self._orchestrator = orchestrator
@@ -96,6 +99,7 @@ class EvaluationActivities:
         self._snapshots = Snapshots(store, vault)
         self._vault = vault
         self._engines = engines
+        self._receipts = receipts
         self._eta_receiver = eta_receiver
 
     def all(self) -> list[tuple[str, Activity]]:
@@ -158,7 +162,8 @@ class EvaluationActivities:
         """{eval_id, target, claim} -> ClusterVerification. Raises ClusterError where another try may help."""
         self._going_on(order)
         target = ClusterTarget.model_validate(order["target"])
-        return self._orchestrator.verify(target, order["claim"]).model_dump(mode="json")
+        found = self._orchestrator.verify(target, order["claim"], owner=order["eval_id"])
+        return found.model_dump(mode="json")
 
     def prepare_engine(self, order: dict[str, Any]) -> str:
         """{eval_id} -> what will run. Builds every Job once, so that what cannot be built fails here."""
@@ -173,15 +178,15 @@ class EvaluationActivities:
         evaluation = record.evaluation
         engine = self._engines[evaluation.engine]
         return [
-            engine.build_job(evaluation, run, attempt, RunSecrets(api_key, self._rows(evaluation, run)))
+            engine.build_job(evaluation, run, attempt, RunSecrets(api_key, self._rows(record, run)))
             for run in runs
         ]
 
-    def _rows(self, evaluation: Evaluation, run: Run) -> str | None:
+    def _rows(self, record: EvaluationRecord, run: Run) -> str | None:
         """The rows of an inline dataset, None where the run has none."""
         if run.own is None or run.own.digest is None:
             return None
-        rows = self._store.rows(evaluation.eval_id, run.own.digest)
+        rows = self._store.rows(record.rows_kept_as, run.own.digest)
         if rows is None:
             raise EvaluationError(f"The rows of run {run.run_id} are lost.", code="DATASET_LOST")
         return rows
@@ -206,7 +211,8 @@ class EvaluationActivities:
         eval_id, record = order["eval_id"], self._going_on(order)
         settled = self._snapshots.settled(eval_id)
         begun = datetime.now(UTC)
-        found = self._orchestrator.check_jobs_status(record.evaluation.target, [eval_id], settled)
+        target = record.evaluation.target
+        found = self._orchestrator.check_jobs_status(target, [eval_id], settled, owner=eval_id)
         return self._snapshots.keep(record, found.get(eval_id, {}), begun)
 
     def read_snapshot(self, order: dict[str, Any]) -> dict[str, Any]:
@@ -276,26 +282,31 @@ class EvaluationActivities:
 
     def cleanup_evaluation(self, order: dict[str, Any]) -> None:
         """{eval_id} -> nothing of it is left on the cluster but its results; the receipt is kept."""
-        evaluation = self._evaluation(order)
-        receipt = self._orchestrator.cleanup(evaluation)
-        self._store.save_receipt(evaluation.eval_id, receipt)
-        left = [item for item in receipt if item["outcome"] not in {"deleted", "gone"}]
-        if left:
-            text = f"Some objects could not be removed: {left[:5]}"
-            raise ClusterError(text, code="CLEANUP_INCOMPLETE", retryable=True)
+        self._orchestrator.cleanup(self._evaluation(order))
 
     def record_leftovers(self, order: dict[str, Any]) -> None:
         """{eval_id, problem} -> the receipt tells what was not removed."""
-        self._store.note_leftovers(order["eval_id"], order["problem"])
+        self._receipts.leave(order["eval_id"], order["problem"])
         _log.error("left over problem=%s", order["problem"])
 
     def end_evaluation(self, order: dict[str, Any]) -> None:
-        """{eval_id, outcome, attempt?} -> the record says that it has ended; its secrets are destroyed."""
-        if not self._store.end(order["eval_id"], Outcome(order["outcome"]), order.get("attempt")):
+        """{eval_id, outcome, attempt?} -> its secrets are destroyed; the record says that it has ended."""
+        eval_id, outcome = order["eval_id"], Outcome(order["outcome"])
+        record = self._store.load(eval_id)
+        attempt = order.get("attempt", record.evaluation.attempt)
+        if attempt != record.evaluation.attempt:
             return  # it is being retried
-        self._vault.destroy(self._store.load(order["eval_id"]).sealed_as)
-        self._store.deactivate(order["eval_id"])
-        _log.info("ended outcome=%s", order["outcome"])
+        # First: whoever reads that it has ended finds no secrets any more, and a receipt that says so.
+        self._destroy_secrets(record)
+        if self._store.end(eval_id, outcome, attempt):
+            self._store.deactivate(eval_id)
+            _log.info("ended outcome=%s", order["outcome"])
+
+    def _destroy_secrets(self, record: EvaluationRecord) -> None:
+        name = record.sealed_as
+        self._vault.destroy(name)
+        entry = receipt_entries.secrets_destroyed(name, still_there=self._vault.holds(name))
+        self._receipts.note(record.evaluation.eval_id, [entry])
 
     def close_broken(self, record: EvaluationRecord, reason: str) -> None:
         """End an evaluation whose workflow has ended without: `reason` is `CODE: message`.

@@ -4,9 +4,11 @@ import json
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 from budeval.ansible.failures import classify
+from budeval.ansible.runner import Tell
 from budeval.config import EngineConfig, StorageConfig
 from budeval.domain import frames
 from budeval.domain.cluster import ClusterTarget, ClusterVerification
@@ -18,7 +20,10 @@ from budeval.engines import manifests, pod_files
 from budeval.engines.base import Engine, JobSpec
 from budeval.engines.claim import jobs as claim_jobs
 from budeval.errors import ClusterError
+from budeval.evals import receipt_entries
 from budeval.evals.clusters import Clusters
+from budeval.evals.installation import Installation
+from budeval.evals.receipts import Receipts
 
 _EXTRACTION_SECONDS = 300.0
 """As the guide has it: an image may have to be pulled, a node to be found."""
@@ -34,7 +39,12 @@ class RunsPlaybooks(Protocol):
     """What of the playbook runner is used here; tests put a fake in its place."""
 
     def run(
-        self, playbook: str, data: dict[str, Any], kubeconfig: str, patience: float = 0
+        self,
+        playbook: str,
+        data: dict[str, Any],
+        kubeconfig: str,
+        patience: float = 0,
+        tell: Tell | None = None,
     ) -> dict[str, Any]:
         """Run a playbook and return what it published, or raise ClusterError."""
 
@@ -51,24 +61,32 @@ class Deployed:
 
 
 class AnsibleOrchestrator:
-    """The one who speaks to clusters."""
+    """The one who speaks to clusters. What it makes for an evaluation stands in the evaluation's receipt."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0917 - a composition of what main wires
         self,
         runner: RunsPlaybooks,
         clusters: Clusters,
         engines: Mapping[str, Engine],
         storage: StorageConfig,
         images: EngineConfig,
+        receipts: Receipts,
+        installation: Installation,
     ) -> None:
         self._runner = runner
         self._clusters = clusters
         self._engines = engines
         self._storage = storage
         self._images = images
+        self._receipts = receipts
+        self._installation = installation
 
     def verify(
-        self, target: ClusterTarget, claim: str | None = None, kubeconfig: str | None = None
+        self,
+        target: ClusterTarget,
+        claim: str | None = None,
+        kubeconfig: str | None = None,
+        owner: str | None = None,
     ) -> ClusterVerification:
         """Find out whether evaluations can run at the target; a reason why not is an answer, not an error.
 
@@ -76,6 +94,7 @@ class AnsibleOrchestrator:
             target: where.
             claim: the storage claim; None for that of the settings.
             kubeconfig: of a request that is not stored yet.
+            owner: the evaluation for which it is done.
 
         Raises:
             ClusterError: only one that is worth another try, as an unreachable API server.
@@ -88,7 +107,7 @@ class AnsibleOrchestrator:
         }
         try:
             credential = self._clusters.credential(target, kubeconfig)
-            found = self._runner.run("verify_cluster_k8s.yml", data, credential)
+            found = self._run("verify_cluster_k8s.yml", data, credential, owner=owner)
         except ClusterError as error:
             if error.retryable:
                 raise
@@ -104,17 +123,23 @@ class AnsibleOrchestrator:
             ClusterError: nothing could be deployed.
         """
         runs = {run.run_id: run for run in evaluation.runs}
-        data = {
-            "namespace": evaluation.target.namespace,
-            "runs": [
-                manifests.deployment(evaluation, runs[spec.run_id], spec, self._storage) for spec in specs
-            ],
-        }
-        found = self._run("deploy_eval_jobs_k8s.yml", evaluation.target, data)
+        orders = [
+            manifests.deployment(evaluation, runs[spec.run_id], spec, self._storage, self._installation.id)
+            for spec in specs
+        ]
+        data = {"namespace": evaluation.target.namespace, "runs": orders}
+        credential = self._clusters.credential(evaluation.target)
+        found = self._run("deploy_eval_jobs_k8s.yml", data, credential, owner=evaluation.eval_id)
+        parts = {order["run_id"]: order["parts"] for order in orders}
+        self._receipts.note(evaluation.eval_id, receipt_entries.deployed(evaluation, found["runs"], parts))
         return [_deployed(item) for item in found["runs"]]
 
     def check_jobs_status(
-        self, target: ClusterTarget, eval_ids: list[str], settled: list[list[str]]
+        self,
+        target: ClusterTarget,
+        eval_ids: list[str],
+        settled: list[list[str]],
+        owner: str | None = None,
     ) -> dict[str, dict[str, JobFacts]]:
         """What the cluster knows of runs: eval_id -> run_id -> facts.
 
@@ -122,6 +147,7 @@ class AnsibleOrchestrator:
             target: where to look.
             eval_ids: of these evaluations.
             settled: [eval_id, run_id] of runs whose logs need not be read any more.
+            owner: the evaluation that looks for itself; None where a watcher looks for many.
 
         Raises:
             ClusterError: the cluster could not be asked.
@@ -135,7 +161,8 @@ class AnsibleOrchestrator:
             "settled": settled,
         }
         found: dict[str, dict[str, JobFacts]] = {}
-        for item in self._run("check_job_status_k8s.yml", target, data)["jobs"]:
+        credential = self._clusters.credential(target)
+        for item in self._run("check_job_status_k8s.yml", data, credential, owner=owner)["jobs"]:
             facts = JobFacts.model_validate(item)
             found.setdefault(item["eval_id"], {})[facts.run_id] = facts
         return found
@@ -146,17 +173,33 @@ class AnsibleOrchestrator:
         Raises:
             ClusterError: the Job did not run, or its log is not what the extractor printed (LOG_CORRUPT).
         """
-        data = self._extraction_input(evaluation, run_ids)
-        patience = _EXTRACTION_SECONDS
-        found = self._run("extract_results_k8s.yml", evaluation.target, data, patience)
+        program = self._engines[evaluation.engine].extract_program
+        files = {**program, "run_ids.json": json.dumps(run_ids)}
+        credential = self._clusters.credential(evaluation.target)
+        data = {"run_ids": run_ids}
+        found = self._run_program("extract", evaluation, files, credential, data)
         if not found["log"]:
             raise _why_no_log(found["pods"], "EXTRACTION_FAILED")
         return frames.decode(found["log"], run_ids)
 
-    def _extraction_input(self, evaluation: Evaluation, run_ids: list[str]) -> dict[str, Any]:
-        program = self._engines[evaluation.engine].extract_program
-        files = {**program, "run_ids.json": json.dumps(run_ids)}
-        return {**self._program_input(evaluation, files), "run_ids": run_ids, "temp_id": _temp_id("extract")}
+    def _run_program(
+        self,
+        purpose: str,
+        evaluation: Evaluation,
+        files: dict[str, str],
+        credential: str,
+        more: dict[str, Any] | None = None,
+    ) -> dict[str, Any]:
+        """Run a program of ours at the claim, by the playbook of that purpose; what it published."""
+        eval_id, temp_id = evaluation.eval_id, _temp_id(purpose)
+        data = {**self._program_input(evaluation, files), **(more or {}), "temp_id": temp_id}
+        # Before it is made: whoever is killed then leaves a name by which it is looked for.
+        begun = receipt_entries.program_begun(evaluation, f"{purpose}-results-{temp_id}")
+        self._receipts.note(eval_id, begun)
+        playbook = f"{purpose}_results_k8s.yml"
+        found = self._run(playbook, data, credential, _EXTRACTION_SECONDS, eval_id)
+        self._receipts.note(eval_id, receipt_entries.program_removed(evaluation, found["removed"]))
+        return found
 
     def _program_input(self, evaluation: Evaluation, files: dict[str, str]) -> dict[str, Any]:
         """What the playbooks need that run a program of ours at the claim."""
@@ -170,7 +213,7 @@ class AnsibleOrchestrator:
             "files": pod_files.as_data(files),
             "items": pod_files.as_items(files),
             "arguments": [],
-            "labels": manifests.labels(evaluation),
+            "labels": manifests.labels(evaluation, self._installation.id),
             "pull_secrets": [{"name": secret}] if secret else [],
             "wait_seconds": int(_EXTRACTION_SECONDS),
         }
@@ -189,18 +232,19 @@ class AnsibleOrchestrator:
             ClusterError: the Job did not run, or could not remove them (REMOVAL_FAILED).
         """
         files = pod_files.program("budeval.engines.claim.remove_results")
-        data = {**self._program_input(evaluation, files), "temp_id": _temp_id("remove")}
         credential = self._clusters.credential(evaluation.target, kubeconfig)
-        found = self._runner.run("remove_results_k8s.yml", data, credential, _EXTRACTION_SECONDS)
+        found = self._run_program("remove", evaluation, files, credential)
         if not found["log"]:
             raise _why_no_log(found["pods"], "REMOVAL_FAILED")
         try:
             # Beside it there may be a warning: that a directory stays.
             (told,) = (line for line in found["log"].splitlines() if line.startswith("{"))
-            return int(json.loads(told)["files"])
+            count = int(json.loads(told)["files"])
         except (ValueError, TypeError, LookupError) as error:
             text = f"The files on claim {evaluation.claim} could not be removed: {found['log'][-500:]}"
             raise ClusterError(text, code="REMOVAL_FAILED", retryable=True) from error
+        self._receipts.note(evaluation.eval_id, [receipt_entries.tree_removed(evaluation, count)])
+        return count
 
     def push_dataset(self, place: DatasetPlace, order: dict[str, Any], part: bytes) -> dict[str, Any]:
         """Write a part of a file below a tenant's datasets, by a Job. May be repeated.
@@ -234,13 +278,16 @@ class AnsibleOrchestrator:
     ) -> dict[str, Any]:
         name, patience = f"datasets-{_temp_id(purpose)}", _EXTRACTION_SECONDS
         image = self._images.extractor
-        data = claim_jobs.order(name, place, program, image, self._storage, int(patience))
-        found = self._run("run_at_datasets_k8s.yml", place.target, data, patience)
+        data = claim_jobs.order(
+            name, place, program, image, self._storage, int(patience), installation=self._installation.id
+        )
+        credential = self._clusters.credential(place.target)
+        found = self._run("run_at_datasets_k8s.yml", data, credential, patience)
         if not found["log"]:
             raise _why_no_log(found["pods"], "DATASET_JOB_FAILED")
         return frames.decode(found["log"], [purpose])[purpose]
 
-    def cleanup(self, evaluation: Evaluation, kubeconfig: str | None = None) -> list[dict[str, str]]:
+    def cleanup(self, evaluation: Evaluation, kubeconfig: str | None = None) -> None:
         """Delete all of an evaluation but its results on the claim; the receipt tells what became of each.
 
         Args:
@@ -248,26 +295,37 @@ class AnsibleOrchestrator:
             kubeconfig: of one that has ended and brought its own.
 
         Raises:
-            ClusterError: the cluster could not be asked.
+            ClusterError: the cluster could not be asked, or something is left (CLEANUP_INCOMPLETE).
         """
+        eval_id, namespace = evaluation.eval_id, evaluation.target.namespace
         data = {
-            "namespace": evaluation.target.namespace,
-            "selector": manifests.selector(evaluation.eval_id),
+            "namespace": namespace,
+            "selector": manifests.selector(eval_id),
             "secrets": [
-                parts_name(evaluation.eval_id, run.run_id, attempt)
+                parts_name(eval_id, run.run_id, deployment)
                 for run in evaluation.runs
-                for attempt in range(1, DEPLOYMENTS * evaluation.attempt + 1)
+                for deployment in range(1, DEPLOYMENTS * evaluation.attempt + 1)
             ],
         }
         credential = self._clusters.credential(evaluation.target, kubeconfig)
-        found = self._runner.run("cleanup_k8s.yml", data, credential, _REMOVAL_SECONDS)
-        receipt: list[dict[str, str]] = found["receipt"]
-        return receipt
+        done = self._run("cleanup_k8s.yml", data, credential, _REMOVAL_SECONDS, eval_id)
+        found = receipt_entries.seen(namespace, done["receipt"])
+        self._receipts.clean_up(eval_id, found, done["absence"])
+        left = [f"{item.kind} {item.name}: {item.reason}" for item in found if not item.settled]
+        if left:
+            text = f"Some objects could not be removed: {'; '.join(left[:5])}"
+            raise ClusterError(text, code="CLEANUP_INCOMPLETE", retryable=True)
 
     def _run(
-        self, playbook: str, target: ClusterTarget, data: dict[str, Any], patience: float = 0
+        self,
+        playbook: str,
+        data: dict[str, Any],
+        credential: str,
+        patience: float = 0,
+        owner: str | None = None,
     ) -> dict[str, Any]:
-        return self._runner.run(playbook, data, self._clusters.credential(target), patience)
+        tell = partial(self._receipts.enter_directory, owner) if owner else None
+        return self._runner.run(playbook, data, credential, patience, tell)
 
 
 def _judge(target: ClusterTarget, claim: str, found: dict[str, Any]) -> ClusterVerification:

@@ -10,6 +10,8 @@ from budeval.domain.comparison import Verdict
 from budeval.domain.datasets import PushState
 from budeval.domain.evaluation import Evaluator, Outcome
 from budeval.domain.notification import Announcement, WorkflowStatus
+from budeval.domain.orphans import Why
+from budeval.domain.receipt import ReceiptItem
 from budeval.domain.steps import WorkflowStep
 from budeval.runtime.readiness import DependencyHealth
 
@@ -82,21 +84,13 @@ class EvaluationState(BaseModel):
     events: int = Field(description="Number of the newest event.")
 
 
-class ReceiptItem(BaseModel):
-    """An object on the cluster."""
-
-    kind: str
-    name: str
-    outcome: str = Field(description="`deleted`, or why it is still there.")
-
-
 class Receipt(BaseModel):
-    """What became of an evaluation's objects. Its results on the claim stay, and are in no receipt."""
+    """What was made for an evaluation, and what became of each."""
 
     object: str = "receipt"
     eval_id: str
     ended: bool = Field(description="The evaluation has ended; before, the receipt is not whole.")
-    clean: bool = Field(description="Nothing is left of what is listed.")
+    clean: bool = Field(description="Nothing of what is listed is left but what stays on purpose (`kept`).")
     objects: list[ReceiptItem]
 
 
@@ -106,6 +100,52 @@ class Deletion(BaseModel):
     object: str = "deletion"
     eval_id: str
     files_removed: int | None = Field(description="From the claim; null where they were to be kept.")
+    objects: list[ReceiptItem] = Field(
+        default_factory=list, description="Its receipt at the end, which goes with it."
+    )
+
+
+class Orphan(BaseModel):
+    """Something that no evaluation owns."""
+
+    kind: str = Field(description="`Job`, `Pod`, `ConfigMap`, `Secret` or `PrivateDirectory`.")
+    name: str
+    namespace: str | None = None
+    uid: str | None = Field(None, description="Of an object on the cluster.")
+    eval_id: str | None = Field(None, description="Of which evaluation it was.")
+    run_id: str | None = None
+    age_seconds: int = Field(description="Of a Secret: of the Job or ConfigMap by which it was found.")
+    why: Why
+    reason: str = Field(description="The same for people.")
+
+
+class OtherInstallation(BaseModel):
+    """A service whose objects lie in the same namespace."""
+
+    installation: str = Field(description="`unmarked` for what says none: of an older version, or by hand.")
+    objects: int
+
+
+class OrphanList(BaseModel):
+    """What bears the service's mark and no evaluation owns."""
+
+    object: str = "orphans"
+    cluster: str
+    namespace: str
+    installation: str = Field(description="Whose objects were looked at.")
+    orphans: list[Orphan]
+    others: list[OtherInstallation] = Field(description="Whose objects were not.")
+
+
+class OrphanRemoval(BaseModel):
+    """What became of each orphan."""
+
+    object: str = "orphan_removal"
+    cluster: str
+    namespace: str
+    installation: str
+    clean: bool = Field(description="All of them are gone.")
+    objects: list[ReceiptItem]
 
 
 class EvaluationSummary(BaseModel):

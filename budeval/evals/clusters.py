@@ -7,10 +7,14 @@ import yaml
 
 from budeval.ansible import kubeconfig
 from budeval.config import Settings
+from budeval.domain.addresses import AddressRules
 from budeval.domain.cluster import FROM_REQUEST, IN_CLUSTER, ClusterTarget
 from budeval.errors import ClusterError, RequestError
+from budeval.evals.addresses import require_allowed
 
 SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
+
+_USUAL_RULES = AddressRules()
 
 OpenKubeconfig = Callable[[str], str | None]
 """eval_id -> the kubeconfig that came with its request."""
@@ -24,10 +28,13 @@ class Clusters:
         directory: Path | None,
         open_kubeconfig: OpenKubeconfig,
         service_account: Path = SERVICE_ACCOUNT,
+        rules: AddressRules = _USUAL_RULES,
     ) -> None:
+        """`rules` are for the servers of kubeconfigs that requests bring; where ours are is the settings'."""
         self._directory = directory
         self._open_kubeconfig = open_kubeconfig
         self._service_account = service_account
+        self._rules = rules
 
     def names(self) -> list[str]:
         """The clusters that requests may choose by name."""
@@ -74,11 +81,12 @@ class Clusters:
 
         Raises:
             ClusterError: KUBECONFIG_INVALID, naming the field.
+            RequestError: ADDRESS_FORBIDDEN: its server is at one.
         """
-        kubeconfig.rebuild(text)
+        require_allowed(self._rules, kubeconfig.server_of(kubeconfig.rebuild(text)), "kubeconfig")
 
     def credential(self, target: ClusterTarget, brought: str | None = None) -> str:
-        """A kubeconfig that is safe to use: rebuilt from an allow-list.
+        """A kubeconfig that is safe to use: rebuilt from an allow-list, and guarded if a request brought it.
 
         Args:
             target: whose.
@@ -87,6 +95,11 @@ class Clusters:
         Raises:
             ClusterError: KUBECONFIG_INVALID; another cluster is never taken instead.
         """
+        rebuilt = self.identity(target, brought)
+        return kubeconfig.guarded(rebuilt, self._rules) if target.cluster == FROM_REQUEST else rebuilt
+
+    def identity(self, target: ClusterTarget, brought: str | None = None) -> str:
+        """The same for targets that are the same server, reached with the same rights; as of `credential`."""
         if target.cluster == FROM_REQUEST:
             text = brought or self._open_kubeconfig(target.eval_id or "")
         elif target.cluster == IN_CLUSTER:

@@ -7,11 +7,12 @@ import logging
 from typing import Protocol
 
 from budeval.domain.evaluation import EvaluationRecord, instance_id
-from budeval.errors import ClusterError
+from budeval.evals import receipt_entries
 from budeval.evals.ansible_orchestrator import AnsibleOrchestrator
 from budeval.evals.answers import Deletion
 from budeval.evals.intake import Intake
 from budeval.evals.lifecycle import FindsWorkflows, require_ended
+from budeval.evals.receipts import Receipts
 from budeval.evals.schema import DeletionRequest
 from budeval.evals.store import EvaluationStore
 from budeval.runtime.logs import about
@@ -37,12 +38,14 @@ class Deletions:
         vault: Vault,
         intake: Intake,
         orchestrator: AnsibleOrchestrator,
+        receipts: Receipts,
     ) -> None:
         self._store = store
         self._engine = engine
         self._vault = vault
         self._intake = intake
         self._orchestrator = orchestrator
+        self._receipts = receipts
 
     def delete(self, eval_id: str, request: DeletionRequest) -> Deletion:
         """Delete an evaluation with its files on the claim. Where it fails, the same again goes on.
@@ -59,10 +62,11 @@ class Deletions:
         kubeconfig = None if request.keep_files else self._intake.kubeconfig_again(target, given)
         record = self._store.begin_deletion(eval_id)
         with about(eval_id=eval_id, workflow_id=record.evaluation.instance_id):
-            files = None if request.keep_files else self._clear_cluster(record, kubeconfig)
+            files = self._clear_cluster(record, kubeconfig, keep_files=request.keep_files)
+            receipt = self._receipts.of(eval_id)
             self.forget(record)
             _log.info("deleted files=%s", files)
-        return Deletion(eval_id=eval_id, files_removed=files)
+        return Deletion(eval_id=eval_id, files_removed=files, objects=receipt)
 
     def forget(self, record: EvaluationRecord) -> None:
         """Delete what this service and Dapr keep of an evaluation that has ended. May be repeated.
@@ -76,10 +80,13 @@ class Deletions:
         self._vault.destroy(record.sealed_as)
         self._store.bury(record)
 
-    def _clear_cluster(self, record: EvaluationRecord, kubeconfig: str | None) -> int:
-        receipt = self._orchestrator.cleanup(record.evaluation, kubeconfig)
-        left = [item for item in receipt if item["outcome"] not in {"deleted", "gone"}]
-        if left:
-            text = f"Some objects could not be removed: {left[:5]}"
-            raise ClusterError(text, code="CLEANUP_INCOMPLETE", retryable=True)
-        return self._orchestrator.remove_results(record.evaluation, kubeconfig)
+    def _clear_cluster(
+        self, record: EvaluationRecord, kubeconfig: str | None, *, keep_files: bool
+    ) -> int | None:
+        """How many files went; None where the cluster is left alone."""
+        evaluation = record.evaluation
+        if keep_files:
+            self._receipts.note(evaluation.eval_id, [receipt_entries.tree_left(evaluation)])
+            return None
+        self._orchestrator.cleanup(evaluation, kubeconfig)
+        return self._orchestrator.remove_results(evaluation, kubeconfig)

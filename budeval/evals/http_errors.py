@@ -1,16 +1,19 @@
 """From failures to HTTP answers: every one is an `ErrorResponse` with a stable code."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
+from starlette.routing import compile_path
 
 from budeval.errors import BudevalError, ClusterError, RequestError, SidecarError
 from budeval.evals.answers import ErrorResponse
 
+_NO_SUCH_METHOD = 405
+_HOW_TO_AUTHENTICATE = {401: {"WWW-Authenticate": "Bearer"}}
 _CODES = {404: "ROUTE_UNKNOWN", 405: "ROUTE_UNKNOWN", 413: "REQUEST_TOO_LARGE"}
 
 
@@ -26,7 +29,8 @@ def _answer_failure(_request: Request, error: Exception) -> JSONResponse:
     """A failure with a code becomes an answer with that code."""
     if not isinstance(error, BudevalError):
         raise error
-    return _answer(_status_of(error), error)
+    status = _status_of(error)
+    return _answer(status, error, _HOW_TO_AUTHENTICATE.get(status))
 
 
 def _status_of(error: BudevalError) -> int:
@@ -54,12 +58,27 @@ def first_problem(errors: Sequence[Any], skip: int) -> RequestError:
     return RequestError(f"{param or 'body'}: {first['msg']}", status=422, param=param)
 
 
-def _answer_http(_request: Request, error: Exception) -> JSONResponse:
+def _answer_http(request: Request, error: Exception) -> JSONResponse:
     """No such route, or not with this method; a body that is too large, or no JSON."""
     if not isinstance(error, HTTPException):
         raise error
     code = _CODES.get(error.status_code, RequestError.code)
-    return _answer(error.status_code, RequestError(str(error.detail), code=code))
+    headers = {**(error.headers or {})}
+    if error.status_code == _NO_SUCH_METHOD:
+        # The framework names the methods of the first route with this path, and there may be others.
+        headers["Allow"] = _documented_methods(request) or headers["Allow"]
+    return _answer(error.status_code, RequestError(str(error.detail), code=code), headers)
+
+
+def _documented_methods(request: Request) -> str:
+    """Of the request's path; one that is documented as it is counts before one with a parameter."""
+    documented, path = request.app.openapi()["paths"], request.scope["path"]
+    matching = [path] if path in documented else [one for one in documented if _matches(one, path)]
+    return ", ".join(sorted(method.upper() for one in matching for method in documented[one]))
+
+
+def _matches(template: str, path: str) -> bool:
+    return compile_path(template)[0].match(path) is not None
 
 
 def _answer_bug(_request: Request, _error: Exception) -> JSONResponse:
@@ -67,6 +86,6 @@ def _answer_bug(_request: Request, _error: Exception) -> JSONResponse:
     return _answer(500, BudevalError("An internal error. The service's log has the details."))
 
 
-def _answer(status: int, error: BudevalError) -> JSONResponse:
+def _answer(status: int, error: BudevalError, headers: Mapping[str, str] | None = None) -> JSONResponse:
     body = ErrorResponse(message=error.message, type=type(error).__name__, param=error.param, code=error.code)
-    return JSONResponse(body.model_dump(), status_code=status)
+    return JSONResponse(body.model_dump(), status_code=status, headers=headers)

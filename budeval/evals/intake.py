@@ -1,7 +1,9 @@
 """From a request to a started evaluation, in an order in which nothing is lost whatever is cut off.
 
-Seal the secrets, keep inline datasets, put it on the list, create the record, schedule the workflow. Until
-the record is there, the request has not happened; from then on the same request again finishes the rest.
+Note that it comes in, seal the secrets, keep inline datasets, put it on the list, create the record, put it
+among those that have not ended, schedule the workflow. Until the record is there, the request has not
+happened, and the reconciler removes what it has kept; from then on the reconciler, or the same request again,
+finishes the rest.
 """
 
 import hashlib
@@ -9,6 +11,7 @@ import json
 import logging
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from urllib.parse import urlsplit
 
 from budeval.config import Settings
 from budeval.domain.cluster import FROM_REQUEST, ClusterTarget
@@ -19,19 +22,22 @@ from budeval.domain.evaluation import (
     Model,
     OwnDataset,
     Run,
-    sealed_as,
     workflow_id,
 )
 from budeval.engines.base import Engine
 from budeval.errors import ClusterError, RequestError
+from budeval.evals.addresses import require_allowed, rules_from
+from budeval.evals.arrivals import Arrivals
 from budeval.evals.clusters import Clusters
 from budeval.evals.schema import EvalDataset, EvaluationRequest, ModelKey, SecretRef
 from budeval.evals.store import EvaluationStore, rows_digest
 from budeval.runtime.logs import about
-from budeval.runtime.vault import Vault
 
 _NOT_DIGESTED = {"kubeconfig", "time", "traceid", "traceparent", "tracestate"}
 """Secrets, and what differs between two deliveries of the same message."""
+
+ENDPOINT_FIELD = "eval_model_info.endpoint"
+"""Where requests have the model's endpoint."""
 
 QUEUE_FULL = "QUEUE_FULL"
 """The code of a refusal that passes."""
@@ -51,7 +57,7 @@ class Intake:
         self,
         settings: Settings,
         store: EvaluationStore,
-        vault: Vault,
+        arrivals: Arrivals,
         clusters: Clusters,
         engines: Mapping[str, Engine],
         read_secret: ReadSecret,
@@ -59,7 +65,7 @@ class Intake:
     ) -> None:
         self._settings = settings
         self._store = store
-        self._vault = vault
+        self._arrivals = arrivals
         self._clusters = clusters
         self._engines = engines
         self._read_secret = read_secret
@@ -82,23 +88,34 @@ class Intake:
             raise
         if existing is None:
             self._require_room()
-            sealed = sealed_as(evaluation.eval_id, digest)
-            self._vault.put(sealed, self.secrets_of(request))
-            self._keep_rows(request)
-            created = datetime.now(UTC).isoformat(timespec="seconds")
-            # Before the record: what is on the list without one is passed over, one without a list is lost.
-            self._store.add_to_index(evaluation.eval_id, created[:10])
-            record = EvaluationRecord(evaluation=evaluation, digest=digest, created=created)
-            existing = self._store.create(record)
-            if existing.digest != digest:  # the other one came in between
-                self._vault.destroy(sealed)
-                self._forget_rows(evaluation, _digests(existing.evaluation))
+            existing = self._record(request, evaluation, digest)
         if existing.digest != digest:
             text = f"Evaluation {evaluation.eval_id} exists with another request. Take another eval_id."
             raise RequestError(text, status=409, code="EVALUATION_CONFLICT", param="eval_id")
         with about(eval_id=evaluation.eval_id, workflow_id=evaluation.workflow_id):
             self._start(existing)
             _log.info("accepted runs=%d tenant=%s", len(evaluation.runs), tenant)
+        return existing
+
+    def _record(self, request: EvaluationRequest, evaluation: Evaluation, digest: str) -> EvaluationRecord:
+        """The record that is there then; another's, where another request was faster."""
+        secrets = self.secrets_of(request)
+        arrival = self._arrivals.begin(evaluation.eval_id, _digests(evaluation))
+        self._arrivals.seal(arrival, secrets)
+        self._keep_rows(request, arrival.kept_as)
+        created = datetime.now(UTC).isoformat(timespec="seconds")
+        # Before the record: what is on the list without one is passed over, one without a list is lost.
+        self._store.add_to_index(evaluation.eval_id, created[:10])
+        record = EvaluationRecord(
+            evaluation=evaluation, digest=digest, created=created, arrival=arrival.arrival
+        )
+        existing = self._store.create(record)
+        if arrival.belongs_to(existing):
+            # After the record, and before the arrival's end, which would make up for it.
+            self._store.activate(evaluation.eval_id)
+            self._arrivals.end(arrival)
+        else:
+            self._arrivals.forget(arrival)
         return existing
 
     def _require_room(self) -> None:
@@ -118,6 +135,7 @@ class Intake:
         runs = [_run(dataset) for dataset in request.eval_datasets]
         _check_rows(engine, request.eval_datasets, runs)
         model, extra = request.eval_model_info, request.eval_model_info.extra_args
+        self._check_endpoint(model.endpoint)
         given = {name: value for name, value in extra.model_dump().items() if value is not None}
         return Evaluation(
             eval_id=str(request.eval_id),
@@ -133,6 +151,11 @@ class Intake:
             audience=self._audience(request),
             labels=request.labels,
         )
+
+    def _check_endpoint(self, endpoint: str) -> None:
+        """What a name stands for only pods can tell: they ask it."""
+        host = urlsplit(endpoint).hostname or ""
+        require_allowed(rules_from(self._settings), host, ENDPOINT_FIELD, resolve=False)
 
     def secrets_of(self, request: EvaluationRequest) -> dict[str, str]:
         """`secrets` of a request."""
@@ -158,14 +181,10 @@ class Intake:
             secrets["kubeconfig"] = kubeconfig
         return secrets
 
-    def _keep_rows(self, request: EvaluationRequest) -> None:
+    def _keep_rows(self, request: EvaluationRequest, kept_as: str) -> None:
         for dataset in request.eval_datasets:
             if dataset.source and dataset.source.inline is not None:
-                self._store.save_rows(str(request.eval_id), dataset.source.inline)
-
-    def _forget_rows(self, evaluation: Evaluation, kept: set[str]) -> None:
-        for digest in _digests(evaluation) - kept:
-            self._store.forget_rows(evaluation.eval_id, digest)
+                self._store.save_rows(kept_as, dataset.source.inline)
 
     def _engine(self, request: EvaluationRequest) -> Engine:
         engine = self._engines.get(request.engine)
@@ -194,7 +213,7 @@ class Intake:
         """Whether it may be used here.
 
         Raises:
-            RequestError: KUBECONFIG_INVALID.
+            RequestError: KUBECONFIG_INVALID, ADDRESS_FORBIDDEN.
         """
         try:
             self._clusters.check(text)
@@ -209,7 +228,7 @@ class Intake:
             text: what the caller has given.
 
         Raises:
-            RequestError: KUBECONFIG_REQUIRED, KUBECONFIG_INVALID, or there is nothing to give one for.
+            RequestError: KUBECONFIG_REQUIRED, what `check_kubeconfig` says, or none is wanted.
         """
         brought = target.cluster == FROM_REQUEST
         if brought and not text:

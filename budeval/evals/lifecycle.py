@@ -6,13 +6,13 @@ from typing import Any, Protocol
 from budeval.domain.evaluation import EvaluationRecord, Outcome
 from budeval.domain.notification import ENDED
 from budeval.errors import RequestError, SidecarError
+from budeval.evals.arrivals import Arrivals
 from budeval.evals.evaluate import RUNS_CHANGED
 from budeval.evals.intake import Intake, Start
 from budeval.evals.schema import RetryRequest
 from budeval.evals.store import EvaluationStore, running
 from budeval.runtime.logs import about
 from budeval.runtime.sidecar import Sidecar
-from budeval.runtime.vault import Vault
 from budeval.runtime.workflow_engine import WorkflowSnapshot
 
 _log = logging.getLogger(__name__)
@@ -52,14 +52,14 @@ class Lifecycle:
         engine: KnowsWorkflows,
         sidecar: Sidecar,
         intake: Intake,
-        vault: Vault,
+        arrivals: Arrivals,
         start: Start,
     ) -> None:
         self._store = store
         self._engine = engine
         self._sidecar = sidecar
         self._intake = intake
-        self._vault = vault
+        self._arrivals = arrivals
         self._start = start
 
     def cancel(self, eval_id: str, *, extract: bool) -> None:
@@ -112,8 +112,16 @@ class Lifecycle:
         run_ids = self._to_retry(record)
         secrets = self._secrets(record, request)
         announced = self._sidecar.announcements(record.evaluation.workflow_id, 0)
-        self._vault.put(record.sealed_as, secrets)
-        begun = self._store.retry(eval_id, run_ids, announced[-1].number if announced else 0)
+        arrival = self._arrivals.begin(eval_id)
+        self._arrivals.seal(arrival, secrets)
+        try:
+            begun = self._store.retry(
+                eval_id, run_ids, announced[-1].number if announced else 0, arrival.arrival
+            )
+        except RequestError:  # somebody else has begun one, or its deletion
+            self._arrivals.forget(arrival)
+            raise
+        self._arrivals.end(arrival)
         with about(eval_id=eval_id, workflow_id=begun.evaluation.instance_id):
             _log.info("retry attempt=%d runs=%d", begun.evaluation.attempt, len(run_ids))
             self._start(begun)

@@ -1,8 +1,8 @@
 """Finishes what a crash has cut, and what a workflow that broke has left behind.
 
-Between an evaluation's record and the start of its workflow the service may die; and an operator may
-terminate a workflow, or a mistake of ours end it, before the record says so. Evaluations whose own time is up
-are ended. Only what has not ended is looked at, however many there are.
+Before an evaluation's record and between that and the start of its workflow the service may die; and an
+operator may terminate a workflow, or a mistake of ours end it, before the record says so. Evaluations whose
+own time is up are ended. Only what is coming in or has not ended is looked at, however many there are.
 """
 
 import logging
@@ -13,7 +13,8 @@ from typing import Any, Protocol
 
 from budeval.domain.evaluation import EvaluationRecord, workflow_id
 from budeval.domain.notification import ENDED
-from budeval.errors import SidecarError
+from budeval.errors import RequestError, SidecarError
+from budeval.evals.arrivals import Arrival, Arrivals
 from budeval.evals.intake import Start
 from budeval.evals.lifecycle import FindsWorkflows
 from budeval.evals.store import EvaluationStore
@@ -44,12 +45,14 @@ class Reconciler:
         start: Start,
         ends: EndsEvaluations,
         expire: Callable[[EvaluationRecord], None],
+        arrivals: Arrivals,
     ) -> None:
         self._store = store
         self._engine = engine
         self._start = start
         self._ends = ends
         self._expire = expire
+        self._arrivals = arrivals
         self._unrecorded: set[str] = set()
 
     def look(self) -> None:
@@ -58,6 +61,8 @@ class Reconciler:
         Raises:
             SidecarError: the state store or the engine does not answer.
         """
+        for arrival in self._arrivals.all():
+            self._try(arrival.eval_id, partial(self._settle_arrival, arrival))
         active = self._store.active()
         briefs = self._store.briefs(active)
         unended = [brief.eval_id for brief in briefs if brief.ended is None]
@@ -69,8 +74,23 @@ class Reconciler:
                 self._try(brief.eval_id, partial(self._ends.end_evaluation, order))
         self._forget_unrecorded(set(active) - {brief.eval_id for brief in briefs})
 
+    def _settle_arrival(self, arrival: Arrival) -> None:
+        """What has its record goes on; what was cut off before did not happen, and nothing of it is kept."""
+        if arrival.belongs_to(self._record_of(arrival.eval_id)):
+            self._store.activate(arrival.eval_id)
+            self._arrivals.end(arrival)
+        elif arrival.is_cut_off(datetime.now(UTC)):
+            self._arrivals.forget(arrival)
+            _log.warning("removed what a request had kept that was cut off at %s", arrival.at)
+
+    def _record_of(self, eval_id: str) -> EvaluationRecord | None:
+        try:
+            return self._store.find(eval_id)
+        except RequestError:  # it was deleted
+            return None
+
     def _forget_unrecorded(self, eval_ids: set[str]) -> None:
-        """A request that never got its record did not happen; a minute ago it may have been coming in."""
+        """What was deleted before its end was noted. At the first look it may just have been retried."""
         for eval_id in eval_ids & self._unrecorded:
             self._store.deactivate(eval_id)
         self._unrecorded = eval_ids

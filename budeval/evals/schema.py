@@ -47,6 +47,17 @@ class VerifyClusterRequest(_Request):
     )
 
 
+class OrphanRequest(_Request):
+    """Where to remove what no evaluation owns; whatever is left out comes from the settings."""
+
+    cluster: DnsLabel | None = Field(None, description="Name of a configured cluster.")
+    namespace: DnsLabel | None = None
+    installation: DnsLabel | None = Field(
+        None,
+        description="Id of another service that is no more, or `unmarked`; this one's if left out.",
+    )
+
+
 class DatasetPart(_Request):
     """A part of a file that is to lie below the tenant's datasets on the claim."""
 
@@ -272,10 +283,10 @@ class EvaluationRequest(_Request):
     timeouts: Timeouts = Timeouts()
     labels: Annotated[dict[LabelKey, Text], Field(max_length=20)] = Field(default_factory=dict)
 
-    source: str | None = Field(None, description="Name of the caller; told in the record.")
     source_topic: str | list[str] | None = Field(None, description="Where notifications go; must be allowed.")
     notification_metadata: NotificationMetadata | None = None
     # Of the CloudEvents base of the original service's callers; read by nobody here.
+    source: str | None = None
     specversion: str | None = None
     topic: str | None = None
     pubsubname: str | None = None

@@ -1,22 +1,24 @@
 """What the state store keeps of evaluations, and under which keys.
 
-`eval-<id>` the record, `brief-<id>` its line in lists; `dataset-<id>-<sha256>` inline rows;
+`eval-<id>` the record, `brief-<id>` its line in lists; `dataset-<id>.<arrival>-<sha256>` inline rows;
 `observed-<id>` the newest look at its runs;
 `logs-<id>-<run>` the tail of a log; `results-<id>-<run>` a run's result and `results-<id>` their index;
-`receipt-<id>` what clean-up removed; `index-…` the list; `active-…` those that have not ended.
+`index-…` the list; `active-…` those that have not ended. (`receipt-<id>`: see `receipts`.)
 Of an evaluation that was deleted a tombstone stays in the place of the record.
 """
 
 import hashlib
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from typing import Any
 
 from budeval.domain.evaluation import EvaluationBrief, EvaluationRecord, Outcome, Tombstone, workflow_id
+from budeval.domain.orphans import Standing
 from budeval.domain.results import Result
 from budeval.errors import RequestError
+from budeval.evals.receipts import receipt_key
 from budeval.runtime.sidecar import Sidecar
 
 Look = Callable[[list[dict[str, Any]]], list[dict[str, Any]]]
@@ -34,9 +36,9 @@ def rows_digest(rows: str) -> str:
     return hashlib.sha256(rows.encode()).hexdigest()
 
 
-def _rows_key(eval_id: str, digest: str) -> str:
+def _rows_key(kept_as: str, digest: str) -> str:
     """Not shared between evaluations: what is deleted with one must not be missed by another."""
-    return f"dataset-{eval_id}-{digest}"
+    return f"dataset-{kept_as}-{digest}"
 
 
 def _active_key(eval_id: str) -> str:
@@ -70,6 +72,12 @@ def _record(stored: Any) -> EvaluationRecord:
 
 def _is_tombstone(stored: Any) -> bool:
     return "evaluation" not in stored
+
+
+def _standing(stored: Any) -> Standing:
+    if _is_tombstone(stored):
+        return Standing(ended=True, deleted=True)
+    return Standing(attempt=stored["evaluation"].get("attempt", 1), ended=stored.get("ended") is not None)
 
 
 def _now() -> str:
@@ -127,6 +135,12 @@ class EvaluationStore:
         if record is None:
             raise unknown(eval_id)
         return record
+
+    def standings(self, eval_ids: Iterable[str]) -> dict[str, Standing]:
+        """How it stands with evaluations, by their records; those without one are left out."""
+        wanted = [eval_id for eval_id in eval_ids if _ID.fullmatch(eval_id)]
+        found = self._sidecar.get_states([workflow_id(eval_id) for eval_id in wanted])
+        return {eval_id: _standing(value) for eval_id, value in zip(wanted, found, strict=True) if value}
 
     def load_all(self, eval_ids: list[str]) -> list[EvaluationRecord]:
         """The records of evaluations that are there."""
@@ -209,20 +223,21 @@ class EvaluationStore:
             for kind in ("results", "logs"):
                 self._sidecar.delete_state(f"{kind}-{eval_id}-{run.run_id}")
             if run.own and run.own.digest:
-                self.forget_rows(eval_id, run.own.digest)
+                self.forget_rows(record.rows_kept_as, run.own.digest)
         self._sidecar.forget_announcements(evaluation.workflow_id)
-        for kind in ("results", "observed", "receipt", "brief"):
-            self._sidecar.delete_state(f"{kind}-{eval_id}")
+        for key in (f"results-{eval_id}", f"observed-{eval_id}", receipt_key(eval_id), f"brief-{eval_id}"):
+            self._sidecar.delete_state(key)
         tombstone = Tombstone(eval_id=eval_id, tenant=evaluation.tenant, deleted=_now())
         self._sidecar.save_state(workflow_id(eval_id), tombstone.model_dump(mode="json"))
 
-    def retry(self, eval_id: str, run_ids: list[str], announced: int) -> EvaluationRecord:
+    def retry(self, eval_id: str, run_ids: list[str], announced: int, arrival: str) -> EvaluationRecord:
         """Begin another attempt with some runs; the results of the others stay.
 
         Args:
             eval_id: of an evaluation that has ended.
             run_ids: which runs.
             announced: number of the last event so far.
+            arrival: by which its secrets are found.
 
         Raises:
             RequestError: EVALUATION_RUNNING (409): somebody else has begun one; EVALUATION_DELETED (410):
@@ -243,6 +258,7 @@ class EvaluationStore:
             attempt = {
                 "retried": run_ids,
                 "announced": announced,
+                "retry_arrival": arrival,
                 "extraction_results": kept,
                 "begun": _now(),
             }
@@ -250,7 +266,7 @@ class EvaluationStore:
 
         # Before the record: looks of the last attempt are none of this one's, and what began is looked after.
         self._sidecar.delete_state(f"observed-{eval_id}")
-        self._activate(eval_id)
+        self.activate(eval_id)
         record = _record(self._sidecar.update_state(workflow_id(eval_id), begun))
         self._save_brief(record)
         return record
@@ -259,20 +275,20 @@ class EvaluationStore:
         """Merge data into a workflow's record, as the guide has it. May be repeated without harm."""
         self._sidecar.update_state(workflow, lambda stored: {**(stored or {}), **data})
 
-    def save_rows(self, eval_id: str, rows: str) -> str:
+    def save_rows(self, kept_as: str, rows: str) -> str:
         """Keep the rows of an inline dataset. Returns their SHA-256, by which the evaluation finds them."""
         digest = rows_digest(rows)
-        self._sidecar.save_state(_rows_key(eval_id, digest), {"schema": 1, "rows": rows})
+        self._sidecar.save_state(_rows_key(kept_as, digest), {"schema": 1, "rows": rows})
         return digest
 
-    def rows(self, eval_id: str, digest: str) -> str | None:
+    def rows(self, kept_as: str, digest: str) -> str | None:
         """The rows of an inline dataset."""
-        stored = self._sidecar.get_state(_rows_key(eval_id, digest))
+        stored = self._sidecar.get_state(_rows_key(kept_as, digest))
         return str(stored["rows"]) if stored else None
 
-    def forget_rows(self, eval_id: str, digest: str) -> None:
+    def forget_rows(self, kept_as: str, digest: str) -> None:
         """Delete the rows of an inline dataset. May be repeated."""
-        self._sidecar.delete_state(_rows_key(eval_id, digest))
+        self._sidecar.delete_state(_rows_key(kept_as, digest))
 
     def save_snapshot(self, eval_id: str, at: datetime, look: Look) -> dict[str, Any]:
         """Keep a look at an evaluation's runs and return the newest; an older one never replaces a newer.
@@ -342,47 +358,13 @@ class EvaluationStore:
             raise RequestError(text, status=409, code="RESULTS_NOT_READY", param="eval_id")
         return found[0]
 
-    def save_receipt(self, eval_id: str, receipt: list[dict[str, str]]) -> None:
-        """Keep what clean-up removed, all tries together.
-
-        Each try lists what there is: what an earlier one has left and this one does not name is gone.
-        """
-
-        def merged(stored: Any) -> Any:
-            old = {
-                (item["kind"], item["name"]): {**item, "outcome": "deleted"}
-                for item in (stored or {"objects": []})["objects"]
-            }
-            new = {(item["kind"], item["name"]): item for item in receipt}
-            return {"schema": 1, "objects": list({**old, **new}.values())}
-
-        self._sidecar.update_state(f"receipt-{eval_id}", merged)
-
-    def receipt(self, eval_id: str) -> list[dict[str, str]]:
-        """What clean-up has done so far: {kind, name, outcome} of each object."""
-        stored = self._sidecar.get_state(f"receipt-{eval_id}")
-        objects: list[dict[str, str]] = stored["objects"] if stored else []
-        return objects
-
-    def note_leftovers(self, eval_id: str, problem: str) -> None:
-        """Keep why clean-up could not be completed, beside what it has removed."""
-
-        def noted(stored: Any) -> Any:
-            there = (stored or {"objects": []})["objects"]
-            others = [item for item in there if item["kind"] != "Evaluation"]
-            note = {"kind": "Evaluation", "name": eval_id, "outcome": problem}
-            return {"schema": 1, "objects": [*others, note]}
-
-        self._sidecar.update_state(f"receipt-{eval_id}", noted)
-
     def add_to_index(self, eval_id: str, day: str) -> None:
-        """Put an evaluation on the list, and among those that have not ended. May be repeated.
+        """Put an evaluation on the list. May be repeated.
 
         Args:
             eval_id: which.
             day: of its creation, `2026-11-23`.
         """
-        self._activate(eval_id)
         self._sidecar.update_state(_DAYS_KEY, lambda days: sorted({*(days or []), day}))
         number = 0
         while not self._add_to_page(eval_id, f"index-{day}-{number}"):
@@ -400,7 +382,8 @@ class EvaluationStore:
         pages = self._sidecar.get_states([f"active-{page:x}" for page in range(_ACTIVE_PAGES)])
         return [eval_id for page in pages for eval_id in page or []]
 
-    def _activate(self, eval_id: str) -> None:
+    def activate(self, eval_id: str) -> None:
+        """It has not ended: there is something to do for it. May be repeated."""
         self._sidecar.update_state(_active_key(eval_id), lambda ids: sorted({*(ids or []), eval_id}))
 
     def deactivate(self, eval_id: str) -> None:

@@ -4,11 +4,13 @@ from collections.abc import Callable, Iterator
 
 import httpx
 
+from budeval.domain.addresses import AddressRules
 from budeval.domain.evaluation import Evaluation
 from budeval.errors import BudevalError
+from budeval.evals.addresses import GuardedTransport
 from budeval.evals.ansible_orchestrator import AnsibleOrchestrator
 from budeval.evals.answers import Check, ValidationReport
-from budeval.evals.intake import Intake
+from budeval.evals.intake import ENDPOINT_FIELD, Intake
 from budeval.evals.schema import EvaluationRequest
 
 _ENDPOINT_SECONDS = 20.0
@@ -20,10 +22,16 @@ class Validation:
     """Checks a request against settings, cluster and endpoint."""
 
     def __init__(
-        self, intake: Intake, orchestrator: AnsibleOrchestrator, transport: httpx.BaseTransport | None = None
+        self,
+        intake: Intake,
+        orchestrator: AnsibleOrchestrator,
+        rules: AddressRules,
+        transport: httpx.BaseTransport | None = None,
     ) -> None:
+        """`rules` are for the endpoints that are asked; `transport` is given by tests."""
         self._intake = intake
         self._orchestrator = orchestrator
+        self._rules = rules
         self._transport = transport
 
     def report(self, request: EvaluationRequest) -> ValidationReport:
@@ -59,9 +67,8 @@ class Validation:
         }
         headers = {"Authorization": f"Bearer {api_key}"}
         try:
-            with httpx.Client(
-                timeout=_ENDPOINT_SECONDS, transport=self._transport, trust_env=False
-            ) as client:
+            transport = GuardedTransport(self._rules, ENDPOINT_FIELD, self._transport)
+            with httpx.Client(timeout=_ENDPOINT_SECONDS, transport=transport, trust_env=False) as client:
                 answer = client.post(url, json=body, headers=headers)
         except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:
             text = f"{url} does not answer the service: {type(error).__name__}."

@@ -14,6 +14,7 @@ from budeval.domain.observation import RunObservation
 from budeval.domain.results import evaluation_outcome, first_error, totals
 from budeval.domain.steps import ETA_EVENT, EVALUATION_STEPS
 from budeval.errors import RequestError
+from budeval.evals import receipt_entries
 from budeval.evals.answers import (
     EvaluationPage,
     EvaluationResults,
@@ -21,10 +22,10 @@ from budeval.evals.answers import (
     EvaluationSummary,
     EventPage,
     Receipt,
-    ReceiptItem,
     RunLog,
     StepState,
 )
+from budeval.evals.receipts import Receipts
 from budeval.evals.store import EvaluationStore
 from budeval.runtime.sidecar import Sidecar
 
@@ -33,11 +34,12 @@ _READS_PER_PAGE = 10
 
 
 class EvaluationViews:
-    """Answers questions about evaluations; asks the state store only."""
+    """Answers questions about evaluations; asks no cluster."""
 
-    def __init__(self, store: EvaluationStore, sidecar: Sidecar) -> None:
+    def __init__(self, store: EvaluationStore, sidecar: Sidecar, receipts: Receipts) -> None:
         self._store = store
         self._sidecar = sidecar
+        self._receipts = receipts
 
     def state(self, eval_id: str) -> EvaluationState:
         """How far an evaluation is.
@@ -101,14 +103,16 @@ class EvaluationViews:
         return RunLog(eval_id=eval_id, run_id=run_id, log=log)
 
     def receipt(self, eval_id: str) -> Receipt:
-        """What became of an evaluation's objects on the cluster.
+        """What was made for an evaluation, and what became of each.
 
         Raises:
             RequestError: EVALUATION_UNKNOWN.
         """
         record = self._store.load(eval_id)
-        items = [ReceiptItem.model_validate(item) for item in self._store.receipt(eval_id)]
-        clean = all(item.outcome == "deleted" for item in items)
+        items = self._receipts.of(eval_id)
+        if record.ended is None:
+            items.append(receipt_entries.secrets_in_use(record.sealed_as))
+        clean = all(item.settled for item in items)
         return Receipt(eval_id=eval_id, ended=record.ended is not None, clean=clean, objects=items)
 
     def page(self, cursor: str | None, limit: int, wanted: "Wanted | None" = None) -> EvaluationPage:

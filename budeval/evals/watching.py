@@ -228,7 +228,7 @@ class WatchActivities:
 
     def _watch_id(self, target: ClusterTarget) -> str:
         """The same for those with the same credential only: nobody reads with another's rights."""
-        text = f"{target.namespace}/{self._clusters.credential(target)}"
+        text = f"{target.namespace}/{self._clusters.identity(target)}"
         return f"watch-{hashlib.sha256(text.encode()).hexdigest()[:24]}"
 
 

@@ -21,6 +21,8 @@ _READINESS_KEY = "readiness"
 _READINESS_TOPIC = "budeval-readiness"
 _UPDATE_TRIES = 20
 _EVENTS_PER_READ = 50
+_NO_SECRETS = {"bulk", ".", ".."}
+"""At the end of a path they mean all secrets of a store, or another path."""
 _BARE = {"Content-Type": "application/cloudevents+json"}
 """With it Dapr takes the body for the whole envelope, and adds to it what is missing."""
 
@@ -113,6 +115,8 @@ class Sidecar:
         Raises:
             SidecarError: see above.
         """
+        if name in _NO_SECRETS:
+            return {}
         try:
             answer = self._send("GET", f"/v1.0/secrets/{quote(store)}/{quote(name, safe='')}")
         except _RefusedError as error:

@@ -29,6 +29,10 @@ class Vault:
             raise SealError(f"There are no secrets {name} (any more).", code="SECRETS_GONE")
         return self._sealer.open(document, _subject(name))
 
+    def holds(self, name: str) -> bool:
+        """Whether there are any."""
+        return self._sidecar.get_state(_key(name)) is not None
+
     def destroy(self, name: str) -> None:
         """Forget them. May be repeated."""
         self._sidecar.delete_state(_key(name))

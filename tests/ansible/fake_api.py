@@ -32,6 +32,8 @@ class FakeApi:
     tokens: set[str | None] = field(default_factory=set)
     refuse: Callable[[str, str], Refusal | None] = lambda _method, _what: None
     """(method, kind/name) -> status and message of a refusal."""
+    stuck: set[str] = field(default_factory=set)
+    """Names of what stays when it is deleted, as with a finalizer."""
     page: int = 500
     server: str = ""
     _made: int = 0
@@ -124,13 +126,41 @@ class FakeApi:
             return _status(404, f'{kind} "{name}" not found')
         if rest[1:] == ["log"]:
             return 200, self.logs.get(name, "")[: int(self.queries[-1]["limitBytes"])]
+        if method == "DELETE":
+            return self._delete(kind, name, body or {})
         if method == "PATCH":
-            there[name]["spec"] |= body["spec"]
-        return 200, there.pop(name) if method == "DELETE" else there[name]
+            self.change(there[name], body)
+        return 200, there[name]
+
+    def _delete(self, kind: str, name: str, options: Json) -> tuple[int, Json]:
+        """As the real one answers for all kinds that we delete: with the uid of what is gone."""
+        metadata = self.objects[kind][name]["metadata"]
+        for condition, value in options.get("preconditions", {}).items():
+            if metadata[condition] != value:
+                return _status(409, f"the {condition} in the precondition ({value}) does not match")
+        if "dryRun" not in options:
+            if name in self.stuck:
+                metadata["deletionTimestamp"] = "2026-01-01T00:00:00Z"
+                return 200, self.objects[kind][name]
+            del self.objects[kind][name]
+        details = {"name": name, "kind": kind, "uid": metadata["uid"]}
+        return 200, {"kind": "Status", "status": "Success", "metadata": {}, "details": details}
+
+    def change(self, item: Json, patch: Json) -> None:
+        """Merge a patch of spec and annotations into an object, which is another version then."""
+        self._made += 1
+        item["metadata"]["resourceVersion"] = str(self._made)
+        annotations = patch.get("metadata", {}).get("annotations", {})
+        item["metadata"]["annotations"] = item["metadata"].get("annotations", {}) | annotations
+        item["spec"] = item.get("spec", {}) | patch.get("spec", {})
 
     def _create(self, kind: str, document: Json, name: str) -> Json:
         self._made += 1
-        made = {"uid": f"uid-{self._made}", "creationTimestamp": f"2026-01-01T00:00:{self._made % 60:02}Z"}
+        made = {
+            "uid": f"uid-{self._made}",
+            "resourceVersion": str(self._made),
+            "creationTimestamp": f"2026-01-01T00:00:{self._made % 60:02}Z",
+        }
         metadata = {**made, **document["metadata"], "name": name}
         self.objects.setdefault(kind, {})[name] = {**document, "metadata": metadata}
         return self.objects[kind][name]
@@ -140,7 +170,8 @@ class FakeApi:
         start = int(query.get("continue") or 0)
         end = start + self.page
         more = str(end) if end < len(items) else ""
-        return {"metadata": {"continue": more}, "items": items[start:end]}
+        metadata = {"continue": more, "resourceVersion": str(self._made)}
+        return {"metadata": metadata, "items": items[start:end]}
 
 
 def _selected(item: Json, query: Json) -> bool:

@@ -1,123 +1,39 @@
 """The action plugins on an API server in memory: what is made, seen and removed, and in which order."""
 
-import importlib
 import json
-import sys
-from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from budeval.ansible.runner import COLLECTIONS, PlaybookRunner
-from budeval.config import StorageConfig
-from budeval.domain.identifiers import parts_name
+from budeval.ansible.runner import PlaybookRunner
 from budeval.domain.observation import JobFacts, observe
 from budeval.engines import manifests
-from budeval.engines.base import JobSpec
 from budeval.errors import ClusterError
+from tests.ansible import plugins
 from tests.ansible.fake_api import FakeApi
+from tests.ansible.plugins import Act
 from tests.evals import samples
 
-_PLUGINS = "ansible_collections.budeval.kubernetes.plugins"
-_KEY = "sk-very-secret"
-_NAMESPACE = "team-a"
-
 Json = dict[str, Any]
-Act = Callable[[str, Json], Json]
-
-
-def _load(module: str) -> Any:
-    """As Ansible does, but into this process; the path is as it was afterwards."""
-    sys.path.insert(0, str(COLLECTIONS))
-    try:
-        return importlib.import_module(f"{_PLUGINS}.{module}")
-    finally:
-        sys.path.remove(str(COLLECTIONS))
-
-
-_CLUSTER = _load("plugin_utils.cluster")
-_HANDLERS = {
-    "deploy": _load("action.deploy_runs")._deploy_all,
-    "observe": _load("action.observe_runs")._observe,
-    "remove": _load("action.remove_runs")._remove,
-    "run": _load("action.run_job")._run,
-}
-
-
-@pytest.fixture
-def api() -> Iterator[FakeApi]:
-    """An empty namespace."""
-    with FakeApi().served() as made:
-        yield made
-
-
-@pytest.fixture
-def act(api: FakeApi, tmp_path: Path) -> Iterator[Act]:
-    """Does what a plugin does, on the API server."""
-    path = tmp_path / "kubeconfig"
-    path.write_text(api.kubeconfig())
-    cluster = _CLUSTER.Cluster(str(path))
-
-    def do(action: str, order: Json) -> Json:
-        done: Json = _HANDLERS[action](cluster, order)
-        return done
-
-    yield do
-    cluster._http.close()
-
-
-def _runs(*run_ids: str, eval_id: str = "e-1", attempt: int = 1) -> Json:
-    """What the orchestrator orders to be deployed."""
-    asked = [{"run_id": run_id, "dataset_id": "d"} for run_id in run_ids]
-    evaluation = samples.evaluation(eval_id, runs=asked)
-    runs = [
-        manifests.deployment(
-            evaluation,
-            run,
-            JobSpec(
-                run_id=run.run_id,
-                attempt=attempt,
-                image="an-image",
-                command=["run"],
-                files={"run.json": "{}"},
-                secret_environment={"OPENAI_API_KEY": _KEY},
-            ),
-            StorageConfig(),
-        )
-        for run in evaluation.runs
-    ]
-    return {"namespace": _NAMESPACE, "runs": runs}
 
 
 def _look(*eval_ids: str, settled: list[list[str]] | None = None) -> Json:
     selector = f"{manifests.MANAGED_BY}=budeval,{manifests.RUN_LABEL}"
     return {
-        "namespace": _NAMESPACE,
+        "namespace": plugins.NAMESPACE,
         "selector": selector,
         "evaluations": list(eval_ids),
         "settled": settled or [],
     }
 
 
-def _removal(eval_id: str = "e-1") -> Json:
-    parts = [_parts(run_id, eval_id) for run_id in ("r-1", "r-2")]
-    return {"namespace": _NAMESPACE, "selector": manifests.selector(eval_id), "secrets": parts}
-
-
-def _parts(run_id: str, eval_id: str = "e-1", attempt: int = 1) -> str:
-    """The name of a run's ConfigMap and Secret."""
-    return parts_name(eval_id, run_id, attempt)
+def _all_of(run_id: str) -> list[tuple[str, str]]:
+    return [("jobs", run_id), *((kind, plugins.parts(run_id)) for kind in ("configmaps", "secrets"))]
 
 
 def _writes(api: FakeApi) -> list[tuple[str, str]]:
     return [asked for asked in api.asked if asked[0] != "GET"]
-
-
-def _made(api: FakeApi) -> list[list[str]]:
-    """The names of Jobs, ConfigMaps and Secrets; runs are deployed in parallel."""
-    return [sorted(api.named(kind)) for kind in ("jobs", "configmaps", "secrets")]
 
 
 # Deploying
@@ -125,27 +41,34 @@ def _made(api: FakeApi) -> list[list[str]]:
 
 def test_a_job_is_released_when_all_it_needs_is_there(api: FakeApi, act: Act) -> None:
     """Suspended at first: a pod would not start without its files."""
-    done = act("deploy", _runs("r-1"))
+    done = act("deploy", plugins.runs("r-1"))
 
     assert api.asked == [
         ("POST", "jobs/r-1"),
-        ("POST", f"configmaps/{_parts('r-1')}"),
-        ("POST", f"secrets/{_parts('r-1')}"),
+        ("POST", f"configmaps/{plugins.parts('r-1')}"),
+        ("POST", f"secrets/{plugins.parts('r-1')}"),
         ("PATCH", "jobs/r-1"),
     ]
     assert api.bodies[0]["spec"]["suspend"] is True
     assert api.objects["jobs"]["r-1"]["spec"]["suspend"] is False
-    uid = api.objects["jobs"]["r-1"]["metadata"]["uid"]
-    assert done["runs"] == [{"run_id": "r-1", "job": "r-1", "uid": uid}]
+    uids = [api.objects[kind][name]["metadata"]["uid"] for kind, name in _all_of("r-1")]
+    assert done["runs"] == [
+        {
+            "run_id": "r-1",
+            "job": "r-1",
+            "uid": uids[0],
+            "parts": {"ConfigMap": uids[1], "Secret": uids[2]},
+        }
+    ]
     assert api.tokens == {"Bearer a-token"}
 
 
 def test_files_and_secrets_belong_to_the_job(api: FakeApi, act: Act) -> None:
     """They go with it, and it names them; the key is in the Secret alone."""
-    act("deploy", _runs("r-1"))
+    act("deploy", plugins.runs("r-1"))
 
     job = api.objects["jobs"]["r-1"]
-    parts = [api.objects[kind][_parts("r-1")] for kind in ("configmaps", "secrets")]
+    parts = [api.objects[kind][plugins.parts("r-1")] for kind in ("configmaps", "secrets")]
     owners = [part["metadata"]["ownerReferences"][0] for part in parts]
     assert {(owner["kind"], owner["name"], owner["uid"]) for owner in owners} == {
         ("Job", "r-1", job["metadata"]["uid"])
@@ -155,25 +78,28 @@ def test_files_and_secrets_belong_to_the_job(api: FakeApi, act: Act) -> None:
     }
     pod = job["spec"]["template"]["spec"]
     items = [{"key": "run.json", "path": "run.json"}]
-    volume = {"name": "files", "configMap": {"name": _parts("r-1"), "items": items}}
+    volume = {"name": "files", "configMap": {"name": plugins.parts("r-1"), "items": items}}
     assert volume in pod["volumes"]
     references = [item["valueFrom"] for item in pod["containers"][0]["env"] if "valueFrom" in item]
-    assert references == [{"secretKeyRef": {"name": _parts("r-1"), "key": "OPENAI_API_KEY"}}]
-    assert parts[1]["stringData"] == {"OPENAI_API_KEY": _KEY}
-    assert _KEY not in json.dumps([job, parts[0]])
+    assert references == [{"secretKeyRef": {"name": plugins.parts("r-1"), "key": "OPENAI_API_KEY"}}]
+    assert parts[1]["stringData"] == {"OPENAI_API_KEY": plugins.KEY}
+    assert plugins.KEY not in json.dumps([job, parts[0]])
 
 
 def test_a_repeated_deployment_makes_nothing_twice(api: FakeApi, act: Act) -> None:
-    """It finds its own Job, which it does not release again."""
-    first = act("deploy", _runs("r-1", "r-2"))
+    """It finds its own Job, which it does not release again; it only takes it over."""
+    first = act("deploy", plugins.runs("r-1", "r-2"))
     api.asked.clear()
+    api.bodies.clear()
 
-    again = act("deploy", _runs("r-1", "r-2"))
+    again = act("deploy", plugins.runs("r-1", "r-2"))
 
-    assert again == first
-    parts = sorted([_parts("r-1"), _parts("r-2")])
-    assert _made(api) == [["r-1", "r-2"], parts, parts]
-    assert not [what for method, what in api.asked if method == "PATCH"]
+    nothing = {"ConfigMap": None, "Secret": None}
+    assert again["runs"] == [{**run, "parts": nothing} for run in first["runs"]]
+    parts = sorted([plugins.parts("r-1"), plugins.parts("r-2")])
+    assert plugins.made(api) == [["r-1", "r-2"], parts, parts]
+    patches = [body for body, (method, _) in zip(api.bodies, api.asked, strict=True) if method == "PATCH"]
+    assert [list(patch) for patch in patches] == [["metadata"], ["metadata"]]
 
 
 @pytest.mark.parametrize("writes", range(4))
@@ -182,27 +108,27 @@ def test_a_deployment_that_was_cut_is_completed(api: FakeApi, act: Act, writes: 
     api.refuse = lambda method, _what: (
         (500, "etcd is away") if method != "GET" and len(_writes(api)) > writes else None
     )
-    with pytest.raises(_CLUSTER.ApiError, match="etcd is away"):
-        act("deploy", _runs("r-1"))
+    with pytest.raises(plugins.CLUSTER.ApiError, match="etcd is away"):
+        act("deploy", plugins.runs("r-1"))
     api.refuse = lambda _method, _what: None
 
-    act("deploy", _runs("r-1"))
+    act("deploy", plugins.runs("r-1"))
 
-    assert _made(api) == [["r-1"], [_parts("r-1")], [_parts("r-1")]]
+    assert plugins.made(api) == [["r-1"], [plugins.parts("r-1")], [plugins.parts("r-1")]]
     assert api.objects["jobs"]["r-1"]["spec"]["suspend"] is False
 
 
 def test_a_name_that_another_job_has_is_left_to_it(api: FakeApi, act: Act) -> None:
     """Of another evaluation, or of anybody: the run takes its second name."""
-    act("deploy", _runs("r-1", eval_id="e-2"))
+    act("deploy", plugins.runs("r-1", eval_id="e-2"))
     theirs = json.dumps(api.objects, sort_keys=True)
-    second = _runs("r-1")["runs"][0]["names"][1]
+    second = plugins.runs("r-1")["runs"][0]["names"][1]
 
-    done = act("deploy", _runs("r-1"))
+    done = act("deploy", plugins.runs("r-1"))
 
     assert done["runs"][0]["job"] == second
-    parts = sorted([_parts("r-1", "e-2"), second])
-    assert _made(api) == [["r-1", second], parts, parts]
+    parts = sorted([plugins.parts("r-1", "e-2"), second])
+    assert plugins.made(api) == [["r-1", second], parts, parts]
     for kind in ("jobs", "configmaps", "secrets"):
         del api.objects[kind][second]
     assert json.dumps(api.objects, sort_keys=True) == theirs
@@ -211,26 +137,26 @@ def test_a_name_that_another_job_has_is_left_to_it(api: FakeApi, act: Act) -> No
 @pytest.mark.parametrize("change", ["label", "deletion"])
 def test_a_job_that_only_looks_like_ones_own_is_not_taken(api: FakeApi, act: Act, change: str) -> None:
     """Another attempt's, or one that is on its way out."""
-    act("deploy", _runs("r-1"))
+    act("deploy", plugins.runs("r-1"))
     metadata = api.objects["jobs"]["r-1"]["metadata"]
     if change == "label":
         metadata["labels"] = {**metadata["labels"], manifests.ATTEMPT_LABEL: "2"}
     else:
         metadata["deletionTimestamp"] = "2026-01-01T00:00:00Z"
 
-    done = act("deploy", _runs("r-1"))
+    done = act("deploy", plugins.runs("r-1"))
 
-    assert done["runs"][0]["job"] == _runs("r-1")["runs"][0]["names"][1]
+    assert done["runs"][0]["job"] == plugins.runs("r-1")["runs"][0]["names"][1]
 
 
 def test_a_run_without_a_free_name_is_refused_and_the_others_go_on(api: FakeApi, act: Act) -> None:
     """Both names are somebody else's."""
-    for name in _runs("r-1")["runs"][0]["names"]:
+    for name in plugins.runs("r-1")["runs"][0]["names"]:
         api.put("jobs", name)
 
-    done = act("deploy", _runs("r-1", "r-2"))
+    done = act("deploy", plugins.runs("r-1", "r-2"))
 
-    assert [sorted(run) for run in done["runs"]] == [["msg", "run_id"], ["job", "run_id", "uid"]]
+    assert [sorted(run) for run in done["runs"]] == [["msg", "run_id"], ["job", "parts", "run_id", "uid"]]
     assert "are taken by other Jobs" in done["runs"][0]["msg"]
 
 
@@ -238,10 +164,10 @@ def test_a_run_without_a_free_name_is_refused_and_the_others_go_on(api: FakeApi,
 @pytest.mark.parametrize("kind", ["jobs", "configmaps", "secrets"])
 def test_a_refused_run_does_not_stop_the_others(api: FakeApi, act: Act, status: int, kind: str) -> None:
     """Whichever of its objects the API server does not want; nothing of it is released."""
-    refused_name = "r-1" if kind == "jobs" else _parts("r-1")
+    refused_name = "r-1" if kind == "jobs" else plugins.parts("r-1")
     api.refuse = lambda _method, what: (status, "not this one") if what == f"{kind}/{refused_name}" else None
 
-    refused, other = act("deploy", _runs("r-1", "r-2"))["runs"]
+    refused, other = act("deploy", plugins.runs("r-1", "r-2"))["runs"]
 
     assert (refused["run_id"], sorted(refused)) == ("r-1", ["msg", "run_id"])
     assert "not this one" in refused["msg"]
@@ -254,10 +180,10 @@ def test_what_concerns_all_runs_ends_the_deployment(api: FakeApi, act: Act, stat
     """It is tried again as a whole; no run is told to have been refused."""
     api.refuse = lambda _method, _what: (status, "not now")
 
-    with pytest.raises(_CLUSTER.ApiError, match="not now"):
-        act("deploy", _runs("r-1", "r-2"))
+    with pytest.raises(plugins.CLUSTER.ApiError, match="not now"):
+        act("deploy", plugins.runs("r-1", "r-2"))
 
-    assert _made(api) == [[], [], []]
+    assert plugins.made(api) == [[], [], []]
 
 
 @pytest.mark.parametrize("kind", ["configmaps", "secrets"])
@@ -265,7 +191,7 @@ def test_what_others_have_under_a_runs_name_is_not_touched(api: FakeApi, act: Ac
     """Callers choose run ids: one that is the name of somebody's Secret must not destroy it."""
     theirs = api.put(kind, "r-1", data={"theirs": "dear"})
 
-    act("deploy", _runs("r-1"))
+    act("deploy", plugins.runs("r-1"))
 
     assert api.objects[kind].get("r-1") == theirs
 
@@ -275,19 +201,10 @@ def test_what_others_have_under_a_runs_name_is_not_touched(api: FakeApi, act: Ac
 
 def _deployed(api: FakeApi, act: Act, *run_ids: str, eval_id: str = "e-1", attempt: int = 1) -> list[str]:
     """Deploy runs; the names of their Jobs."""
-    done = act("deploy", _runs(*run_ids, eval_id=eval_id, attempt=attempt))
+    done = act("deploy", plugins.runs(*run_ids, eval_id=eval_id, attempt=attempt))
     for record in (api.asked, api.queries, api.bodies):
         record.clear()
     return [run["job"] for run in done["runs"]]
-
-
-def _pod(api: FakeApi, job: str, name: str = "", **status: Any) -> str:
-    """A pod of a Job, with a status."""
-    metadata = api.objects["jobs"][job]["metadata"]
-    name = name or f"{job}-pod"
-    marks = {"labels": metadata["labels"], "ownerReferences": [{"uid": metadata["uid"]}]}
-    api.put("pods", name, metadata=marks, status={"phase": "Running", **status})
-    return name
 
 
 def _warning(api: FakeApi, name: str, reason: str, message: str, at: str, **about: Any) -> None:
@@ -314,7 +231,7 @@ def test_a_running_job_is_seen_with_its_pod_and_log(api: FakeApi, act: Act) -> N
     """One listing of Jobs, one of pods, one log; no events."""
     (job,) = _deployed(api, act, "r-1")
     api.objects["jobs"][job]["status"] = {"startTime": "2026-01-01T00:00:00Z"}
-    pod = _pod(api, job)
+    pod = plugins.pod(api, job)
     api.logs[pod] = 'BUDEVAL1-PROGRESS {"done": 5, "total": 10, "phase": "infer"}\n'
 
     facts = _facts(act)["r-1"]
@@ -350,7 +267,7 @@ def test_an_ended_job_is_seen_with_its_end(
         ],
     }
     ended = {"exitCode": 137, "reason": "OOMKilled"}
-    _pod(api, job, phase="Failed", containerStatuses=[{"state": {"terminated": ended}}])
+    plugins.pod(api, job, phase="Failed", containerStatuses=[{"state": {"terminated": ended}}])
 
     seen = observe("r-1", _facts(act)["r-1"])
 
@@ -365,8 +282,8 @@ def test_only_the_newest_attempt_counts(api: FakeApi, act: Act) -> None:
     """And of a Job only the newest pod."""
     _deployed(api, act, "r-1")
     (second,) = _deployed(api, act, "r-1", attempt=2)
-    _pod(api, second, "old")
-    _pod(api, second, "new")
+    plugins.pod(api, second, "old")
+    plugins.pod(api, second, "new")
 
     facts = _facts(act)["r-1"]
 
@@ -377,8 +294,12 @@ def test_other_evaluations_are_not_looked_at(api: FakeApi, act: Act) -> None:
     """Nor is what belongs to no run, as an extraction's Job."""
     _deployed(api, act, "r-1")
     (other,) = _deployed(api, act, "r-2", eval_id="e-2")
-    _pod(api, other)
-    api.put("jobs", "extract", metadata={"labels": manifests.labels(samples.evaluation("e-1"))})
+    plugins.pod(api, other)
+    api.put(
+        "jobs",
+        "extract",
+        metadata={"labels": manifests.labels(samples.evaluation("e-1"), plugins.INSTALLATION)},
+    )
 
     found = _facts(act)
 
@@ -391,7 +312,7 @@ def test_lists_are_read_to_their_end(api: FakeApi, act: Act) -> None:
     names = [f"r-{number}" for number in range(7)]
     jobs = _deployed(api, act, *names)
     for job in jobs:
-        _pod(api, job)
+        plugins.pod(api, job)
     api.page = 2
 
     found = _facts(act)
@@ -434,7 +355,7 @@ def test_warnings_about_an_earlier_job_of_the_name_are_not_ours(api: FakeApi, ac
 def test_warnings_about_a_waiting_pod_are_its_jobs(api: FakeApi, act: Act) -> None:
     """As a volume that cannot be mounted."""
     (job,) = _deployed(api, act, "r-1")
-    pod = _pod(api, job, phase="Pending")
+    pod = plugins.pod(api, job, phase="Pending")
     uid = api.objects["pods"][pod]["metadata"]["uid"]
     _warning(api, pod, "FailedMount", "no such volume", "2026-01-01T01:00:00Z", uid=uid, kind="Pod")
 
@@ -448,7 +369,7 @@ def test_a_scheduler_that_finds_no_node_is_quoted(api: FakeApi, act: Act) -> Non
     """Its words are in a condition of the pod."""
     (job,) = _deployed(api, act, "r-1")
     said = {"type": "PodScheduled", "status": "False", "message": "0/1 nodes are available"}
-    _pod(api, job, phase="Pending", conditions=[said])
+    plugins.pod(api, job, phase="Pending", conditions=[said])
 
     seen = observe("r-1", _facts(act)["r-1"])
 
@@ -460,7 +381,7 @@ def test_a_container_that_waits_is_quoted(api: FakeApi, act: Act) -> None:
     """Its words are in its state."""
     (job,) = _deployed(api, act, "r-1")
     waiting = {"reason": "ImagePullBackOff", "message": "no such image"}
-    _pod(api, job, phase="Pending", containerStatuses=[{"state": {"waiting": waiting}}])
+    plugins.pod(api, job, phase="Pending", containerStatuses=[{"state": {"waiting": waiting}}])
 
     seen = observe("r-1", _facts(act)["r-1"])
 
@@ -470,8 +391,8 @@ def test_a_container_that_waits_is_quoted(api: FakeApi, act: Act) -> None:
 def test_logs_of_settled_runs_are_not_read_again(api: FakeApi, act: Act) -> None:
     """They were read when the runs were first seen to have ended."""
     first, second = _deployed(api, act, "r-1", "r-2")
-    _pod(api, first)
-    pod = _pod(api, second)
+    plugins.pod(api, first)
+    pod = plugins.pod(api, second)
 
     _facts(act, settled=[["e-1", "r-1"], ["e-2", "r-2"]])
 
@@ -481,7 +402,7 @@ def test_logs_of_settled_runs_are_not_read_again(api: FakeApi, act: Act) -> None
 def test_a_log_that_cannot_be_read_does_not_hide_the_job(api: FakeApi, act: Act) -> None:
     """The pod may have gone between the listing and the reading."""
     (job,) = _deployed(api, act, "r-1")
-    _pod(api, job)
+    plugins.pod(api, job)
     api.refuse = lambda _method, what: (404, "gone") if what.endswith("/log") else None
 
     facts = _facts(act)["r-1"]
@@ -492,7 +413,7 @@ def test_a_log_that_cannot_be_read_does_not_hide_the_job(api: FakeApi, act: Act)
 def test_the_end_of_a_log_counts(api: FakeApi, act: Act) -> None:
     """64 KiB of it, in whole words: half a key at its beginning would not be recognised as one."""
     (job,) = _deployed(api, act, "r-1")
-    api.logs[_pod(api, job)] = f"sk-secret-key{'x' * 10} and " * 10_000 + "the end"
+    api.logs[plugins.pod(api, job)] = f"sk-secret-key{'x' * 10} and " * 10_000 + "the end"
 
     log = str(_facts(act)["r-1"].log)
 
@@ -504,7 +425,7 @@ def test_the_end_of_a_log_counts(api: FakeApi, act: Act) -> None:
 def test_a_log_that_the_server_has_cut_ends_with_a_whole_word(api: FakeApi, act: Act) -> None:
     """A megabyte in a hundred lines: the cut may go through a key."""
     (job,) = _deployed(api, act, "r-1")
-    api.logs[_pod(api, job)] = "sk-secret-key " * 100_000
+    api.logs[plugins.pod(api, job)] = "sk-secret-key " * 100_000
 
     log = str(_facts(act)["r-1"].log)
 
@@ -514,145 +435,68 @@ def test_a_log_that_the_server_has_cut_ends_with_a_whole_word(api: FakeApi, act:
 def test_a_log_of_one_word_is_kept(api: FakeApi, act: Act) -> None:
     """As far as it goes."""
     (job,) = _deployed(api, act, "r-1")
-    api.logs[_pod(api, job)] = "x" * 100_000
+    api.logs[plugins.pod(api, job)] = "x" * 100_000
 
     assert len(str(_facts(act)["r-1"].log)) == 64 * 1024
-
-
-# Removing
-
-
-@pytest.fixture
-def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pods are not waited for long."""
-    module = _load("action.remove_runs")
-    monkeypatch.setattr(module, "_WAIT_SECONDS", 0.05)
-    monkeypatch.setattr(module, "_PAUSE_SECONDS", 0.01)
-
-
-def test_all_of_an_evaluation_is_removed_and_nothing_else(api: FakeApi, act: Act) -> None:
-    """Jobs by a propagation that takes their pods along; another evaluation's objects stay."""
-    _deployed(api, act, "r-1", "r-2")
-    _deployed(api, act, "r-3", eval_id="e-2")
-
-    done = act("remove", _removal())
-
-    others = [_parts("r-3", "e-2")]
-    assert _made(api) == [["r-3"], others, others]
-    parts = [_parts("r-1"), _parts("r-2")]
-    names = {"ConfigMap": parts, "Job": ["r-1", "r-2"], "Secret": parts}
-    assert sorted((item["kind"], item["name"], item["outcome"]) for item in done["receipt"]) == sorted(
-        (kind, name, "deleted") for kind, several in names.items() for name in several
-    )
-    deletions = [body for body, (method, _) in zip(api.bodies, api.asked, strict=True) if method == "DELETE"]
-    assert deletions == [{"propagationPolicy": "Background"}] * 6
-
-
-def test_removing_again_finds_nothing(api: FakeApi, act: Act) -> None:
-    """The receipt of the first try is kept by the service."""
-    _deployed(api, act, "r-1")
-    act("remove", _removal())
-
-    assert act("remove", _removal())["receipt"] == []
-
-
-def test_what_is_not_removed_is_told_and_stops_nothing(api: FakeApi, act: Act) -> None:
-    """In the API server's words."""
-    _deployed(api, act, "r-1")
-    api.refuse = lambda method, what: (
-        (403, "you may not") if (method, what) == ("DELETE", f"secrets/{_parts('r-1')}") else None
-    )
-
-    receipt = {item["kind"]: item["outcome"] for item in act("remove", _removal())["receipt"]}
-
-    assert (receipt["Job"], receipt["ConfigMap"]) == ("deleted", "deleted")
-    assert "you may not" in receipt["Secret"]
-    assert len(receipt["Secret"]) <= 300
-
-
-@pytest.mark.usefixtures("hasty")
-def test_a_pod_that_does_not_end_is_told(api: FakeApi, act: Act) -> None:
-    """It is waited for, but not for ever."""
-    (job,) = _deployed(api, act, "r-1")
-    pod = _pod(api, job)
-
-    receipt = act("remove", _removal())["receipt"]
-
-    assert {"kind": "Pod", "name": pod, "outcome": "still ending"} in receipt
-
-
-def test_a_secret_of_others_is_not_removed(api: FakeApi, act: Act) -> None:
-    """A deployment that could make no Secret has left somebody's under the Job's name."""
-    _deployed(api, act, "r-1")
-    theirs = api.objects["secrets"]["r-1"] = {"metadata": {"name": "r-1"}, "data": {"theirs": "dear"}}
-
-    act("remove", _removal())
-
-    assert api.objects["secrets"].get("r-1") == theirs
 
 
 # As playbooks, through Ansible
 
 
-@pytest.fixture(scope="module")
-def runner() -> Iterator[PlaybookRunner]:
-    """The real playbooks in a real worker."""
-    made = PlaybookRunner(1, timeout=60, module_timeout=30)
-    yield made
-    made.close()
-
-
-def test_the_playbooks_hand_over_what_the_plugins_find(runner: PlaybookRunner, api: FakeApi) -> None:
+def test_the_playbooks_hand_over_what_the_plugins_find(playbooks: PlaybookRunner, api: FakeApi) -> None:
     """From the deployment to the receipt; a log is data, whatever stands in it."""
     log = "{{ lookup('ansible.builtin.env', 'HOME') }} {% raw %} é 漢 \x1b[1m\n"
-    deployed = runner.run("deploy_eval_jobs_k8s.yml", _runs("r-1"), api.kubeconfig())
-    pod = _pod(api, "r-1")
+    deployed = playbooks.run("deploy_eval_jobs_k8s.yml", plugins.runs("r-1"), api.kubeconfig())
+    pod = plugins.pod(api, "r-1")
     api.logs[pod] = log
 
-    observed = runner.run("check_job_status_k8s.yml", _look("e-1"), api.kubeconfig())
+    observed = playbooks.run("check_job_status_k8s.yml", _look("e-1"), api.kubeconfig())
     del api.objects["pods"][pod]
-    removed = runner.run("cleanup_k8s.yml", _removal(), api.kubeconfig())
+    removed = playbooks.run("cleanup_k8s.yml", plugins.removal(), api.kubeconfig())
 
     assert [run["job"] for run in deployed["runs"]] == ["r-1"]
     assert [job["log"] for job in observed["jobs"]] == [log]
     assert [item["kind"] for item in removed["receipt"]] == ["Secret", "ConfigMap", "Job"]
-    assert _made(api) == [[], [], []]
+    assert {item["outcome"] for item in removed["receipt"]} == {"deleted"}
+    assert plugins.made(api) == [[], [], []]
 
 
 @pytest.mark.parametrize(
     ("status", "code"), [(401, "AUTH_FAILED"), (403, "FORBIDDEN"), (500, "CLUSTER_UNREACHABLE")]
 )
-def test_a_refused_look_has_its_code(runner: PlaybookRunner, api: FakeApi, status: int, code: str) -> None:
+def test_a_refused_look_has_its_code(playbooks: PlaybookRunner, api: FakeApi, status: int, code: str) -> None:
     """The same as that of every other playbook."""
     api.refuse = lambda _method, _what: (status, "no")
 
     with pytest.raises(ClusterError) as raised:
-        runner.run("check_job_status_k8s.yml", _look("e-1"), api.kubeconfig())
+        playbooks.run("check_job_status_k8s.yml", _look("e-1"), api.kubeconfig())
 
     assert raised.value.code == code
     assert "a-token" not in str(raised.value)
 
 
-def test_an_empty_cluster_is_an_answer(runner: PlaybookRunner, api: FakeApi) -> None:
+def test_an_empty_cluster_is_an_answer(playbooks: PlaybookRunner, api: FakeApi) -> None:
     """No Jobs, and nothing to remove."""
-    assert runner.run("check_job_status_k8s.yml", _look("e-1"), api.kubeconfig()) == {"jobs": []}
-    assert runner.run("cleanup_k8s.yml", _removal(), api.kubeconfig()) == {"receipt": []}
+    assert playbooks.run("check_job_status_k8s.yml", _look("e-1"), api.kubeconfig()) == {"jobs": []}
+    removed = playbooks.run("cleanup_k8s.yml", plugins.removal(), api.kubeconfig())
+    assert removed["receipt"] == []
+    assert set(removed["absence"]) == {"Job", "Pod", "ConfigMap", "Secret"}
 
 
-def test_a_server_that_is_away_is_unreachable(runner: PlaybookRunner) -> None:
+def test_a_server_that_is_away_is_unreachable(playbooks: PlaybookRunner) -> None:
     """Worth another try."""
     with FakeApi().served() as gone:
         text = gone.kubeconfig()
 
     with pytest.raises(ClusterError) as raised:
-        runner.run("check_job_status_k8s.yml", _look("e-1"), text)
+        playbooks.run("check_job_status_k8s.yml", _look("e-1"), text)
 
     assert (raised.value.code, raised.value.retryable) == ("CLUSTER_UNREACHABLE", True)
 
 
 def _extraction(**changes: Any) -> Json:
     return {
-        "namespace": _NAMESPACE,
+        "namespace": plugins.NAMESPACE,
         "eval_id": "e-1",
         "run_ids": ["r-1"],
         "temp_id": "extract-0123456789abcdef",
@@ -675,7 +519,7 @@ def _extraction(**changes: Any) -> Json:
     ids=["namespace", "claim", "temp_id"],
 )
 def test_every_name_that_a_request_may_give_can_be_extracted_from(
-    runner: PlaybookRunner, changes: Json
+    playbooks: PlaybookRunner, changes: Json
 ) -> None:
     """A label has 63 characters: what could be deployed must not fail at its last step."""
     with FakeApi().served() as gone:
@@ -684,7 +528,7 @@ def test_every_name_that_a_request_may_give_can_be_extracted_from(
     text |= {"contexts": [context], "current-context": "target"}
 
     with pytest.raises(ClusterError) as raised:
-        runner.run("extract_results_k8s.yml", _extraction(**changes), yaml.safe_dump(text))
+        playbooks.run("extract_results_k8s.yml", _extraction(**changes), yaml.safe_dump(text))
 
     assert raised.value.code == "CLUSTER_UNREACHABLE"  # so far it has come
 
@@ -699,11 +543,11 @@ def test_every_name_that_a_request_may_give_can_be_extracted_from(
     ],
 )
 def test_what_is_no_name_is_refused_before_anything_uses_it(
-    runner: PlaybookRunner, api: FakeApi, field: str, name: str
+    playbooks: PlaybookRunner, api: FakeApi, field: str, name: str
 ) -> None:
     """Nothing is asked of the cluster."""
     with pytest.raises(ClusterError, match="must be given and be names"):
-        runner.run("extract_results_k8s.yml", _extraction(**{field: name}), api.kubeconfig())
+        playbooks.run("extract_results_k8s.yml", _extraction(**{field: name}), api.kubeconfig())
 
     assert api.asked == []
 
@@ -713,13 +557,13 @@ def test_what_is_no_name_is_refused_before_anything_uses_it(
 
 def _job(seconds: float = 5) -> Json:
     """A Job with two ConfigMaps."""
-    maps = [{"metadata": {"name": f"j-{number}", "namespace": _NAMESPACE}} for number in range(2)]
-    job = {"metadata": {"name": "j", "namespace": _NAMESPACE}, "spec": {}}
-    return {"namespace": _NAMESPACE, "job": job, "config_maps": maps, "wait_seconds": seconds}
+    maps = [{"metadata": {"name": f"j-{number}", "namespace": plugins.NAMESPACE}} for number in range(2)]
+    job = {"metadata": {"name": "j", "namespace": plugins.NAMESPACE}, "spec": {}}
+    return {"namespace": plugins.NAMESPACE, "job": job, "config_maps": maps, "wait_seconds": seconds}
 
 
 def _pod_of_job(api: FakeApi, phase: str, name: str = "j-pod") -> None:
-    metadata = {"namespace": _NAMESPACE, "labels": {"job-name": "j"}}
+    metadata = {"namespace": plugins.NAMESPACE, "labels": {"job-name": "j"}}
     api.put("pods", name, metadata=metadata, status={"phase": phase})
 
 
@@ -761,7 +605,7 @@ def test_whatever_is_refused_the_job_is_deleted(api: FakeApi, act: Act, what: st
             return (403, f"no {asked}") if asked in them and (method, asked) != ("POST", "jobs/j") else None
 
         api.refuse = refuse
-        with pytest.raises(_CLUSTER.ApiError, match=f"no {what}"):
+        with pytest.raises(plugins.CLUSTER.ApiError, match=f"no {what}"):
             act("run", _job())
         assert (api.named("jobs") == []) == ("jobs/j" not in refused)
         assert api.asked[-1] == ("DELETE", "jobs/j")
@@ -769,13 +613,9 @@ def test_whatever_is_refused_the_job_is_deleted(api: FakeApi, act: Act, what: st
         api.objects["configmaps"].clear()
 
 
-def test_the_playbook_publishes_the_log(api: FakeApi) -> None:
+def test_the_playbook_publishes_the_log(playbooks: PlaybookRunner, api: FakeApi) -> None:
     """Braces in a log are no template."""
     _pod_of_job(api, "Succeeded")
     api.logs["j-pod"] = "{{ 1 + 1 }} {% raw %}"
-    runner = PlaybookRunner(1, timeout=60, module_timeout=20)
-    try:
-        found = runner.run("run_at_datasets_k8s.yml", _job(), api.kubeconfig())
-    finally:
-        runner.close()
+    found = playbooks.run("run_at_datasets_k8s.yml", _job(), api.kubeconfig())
     assert found == {"pods": [{"phase": "Succeeded"}], "log": "{{ 1 + 1 }} {% raw %}"}

@@ -16,7 +16,7 @@ from typing import Any, Protocol, TypeAlias
 
 import pytest
 
-from budeval.ansible.private_directory import PrivateDirectory, sweep
+from budeval.ansible.private_directory import PrivateDirectory, left_behind, sweep
 from budeval.ansible.runner import PlaybookRun, PlaybookRunner, _Outcome
 from budeval.errors import ClusterError
 
@@ -346,6 +346,31 @@ def test_a_run_without_a_result_is_a_crash(runner: PlaybookRunner, playbook: str
     assert (failed.value.code, failed.value.retryable) == ("RUNNER_CRASH", True)
 
 
+def test_the_private_directory_is_told_before_anything_is_in_it(runner: PlaybookRunner) -> None:
+    """Whoever notes it knows of every directory in which a credential can be left."""
+    told: list[tuple[Path, list[Path]]] = []
+
+    result = runner.run("look.yml", {}, _KUBECONFIG, tell=lambda path: told.append((path, [*path.iterdir()])))
+
+    ((path, content),) = told
+    assert (content, path.exists()) == ([], False)
+    assert Path(result["kubeconfig"]).parent == path
+
+
+def test_what_cannot_be_noted_is_not_run(runner: PlaybookRunner) -> None:
+    """And leaves no directory."""
+    told: list[Path] = []
+
+    def refuse(path: Path) -> None:
+        told.append(path)
+        raise LookupError("the state store is away")
+
+    with pytest.raises(LookupError):
+        runner.run("echo.yml", {}, _KUBECONFIG, tell=refuse)
+
+    assert [path.exists() for path in told] == [False]
+
+
 def test_a_run_that_takes_too_long_is_stopped_as_a_whole(
     hasty_runner: PlaybookRunner, aside: ThreadPoolExecutor, tmp_path: Path
 ) -> None:
@@ -448,6 +473,35 @@ def test_what_a_killed_service_and_its_workers_left_is_swept(
     assert living.path.exists()
     living.remove()
     assert list(tmp_path.glob("*budeval-run-*")) == []
+
+
+def test_what_was_cut_off_while_it_was_made_is_swept_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A minute later: until then it may be somebody's who is about to hold it."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    fresh, old = (tmp_path / f".budeval-run-{name}" for name in ("fresh", "old"))
+    for path in (fresh, old):
+        path.mkdir()
+    os.utime(old, (0, 0))
+
+    assert left_behind() == [old]
+    assert sweep() == [old]
+    assert (fresh.exists(), old.exists()) == (True, False)
+
+
+def test_what_a_living_service_holds_is_not_left_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor is it by looking; what is left is found as often as one looks."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    living = PrivateDirectory()
+    left = tmp_path / "budeval-run-left"
+    left.mkdir()
+    (tmp_path / "budeval-run-file").touch()
+
+    assert (left_behind(), left_behind()) == ([left], [left])
+    living.remove()
 
 
 def test_a_service_that_stops_does_not_wait_for_its_runs(own: StartsOwners, tmp_path: Path) -> None:

@@ -23,10 +23,13 @@ from budeval.domain.cluster import ClusterTarget
 from budeval.domain.datasets import DatasetPlace, PushState
 from budeval.evals.ansible_orchestrator import AnsibleOrchestrator
 from budeval.evals.clusters import Clusters
+from budeval.evals.installation import Installation
+from budeval.evals.receipts import Receipts
+from budeval.runtime.sidecar import Sidecar
 from dev import images
 from dev.stack import Stack
 from tests.e2e import evaluations
-from tests.e2e.evaluations import dataset, request
+from tests.e2e.evaluations import SIDECAR, dataset, request
 from tests.e2e.observe import wait_for
 
 pytestmark = pytest.mark.e2e
@@ -165,7 +168,10 @@ def test_a_tenants_files_are_its_own(stack: Stack, client: BudevalClient, datase
     runner = PlaybookRunner(1, timeout=300, module_timeout=60)
     images_used, storage = EngineConfig(extractor=images.python().tag), StorageConfig()
     clusters = Clusters(stack.layout.clusters_directory, lambda _eval_id: None)
-    orchestrator = AnsibleOrchestrator(runner, clusters, {}, storage, images_used)
+    sidecar = Sidecar(SIDECAR, "statestore", "pubsub", timeout=5)
+    orchestrator = AnsibleOrchestrator(
+        runner, clusters, {}, storage, images_used, Receipts(sidecar, {}), Installation(sidecar)
+    )
     target = ClusterTarget(cluster="local", namespace="budeval")
     theirs, others = (
         DatasetPlace(target=target, claim=storage.claim, tenant=tenant) for tenant in ("team-a", "team-b")
@@ -184,6 +190,7 @@ def test_a_tenants_files_are_its_own(stack: Stack, client: BudevalClient, datase
         ]
     finally:
         runner.close()
+        sidecar.close()
 
     assert done["state"] == "stored"
     assert paths == [["a/secret.jsonl"], []]

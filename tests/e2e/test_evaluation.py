@@ -12,7 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from budeval.domain.evaluation import sealed_as
+from budeval.domain.evaluation import EvaluationRecord
 from dev.stack import Stack
 from tests.e2e import evaluations
 from tests.e2e.evaluations import SIDECAR, WHOLE_STORY, Json, dataset, request
@@ -37,7 +37,7 @@ def test_one_evaluation_from_request_to_results(
     body = request(dataset())
     eval_id = evaluations.start(service, body)
     taken_in = httpx.get(f"{SIDECAR}/v1.0/state/statestore/eval-{eval_id}", **dapr).json()
-    sealed = f"{SIDECAR}/v1.0/state/statestore/sealed-{sealed_as(eval_id, taken_in['digest'])}"
+    sealed = f"{SIDECAR}/v1.0/state/statestore/sealed-{EvaluationRecord.model_validate(taken_in).sealed_as}"
     assert httpx.get(sealed, **dapr).status_code == 200
 
     state = evaluations.wait_for_end(service, eval_id)

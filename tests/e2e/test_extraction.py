@@ -17,9 +17,13 @@ from budeval.config import EngineConfig, StorageConfig
 from budeval.engines.registry import all_engines
 from budeval.evals.ansible_orchestrator import AnsibleOrchestrator
 from budeval.evals.clusters import Clusters
+from budeval.evals.installation import Installation
+from budeval.evals.receipts import Receipts, receipt_key
+from budeval.runtime.sidecar import Sidecar
 from dev import images
 from dev.layout import CHECKOUT
 from dev.stack import Stack
+from tests.e2e.evaluations import SIDECAR
 from tests.evals.samples import evaluation
 
 pytestmark = pytest.mark.e2e
@@ -139,7 +143,10 @@ def test_a_thousand_runs_pass_through_one_job(stack: Stack, results_on_the_claim
     engines = all_engines(EngineConfig(), storage)
     clusters = Clusters(stack.layout.clusters_directory, lambda _eval_id: "")
     images_used = EngineConfig(extractor=images.python().tag)
-    orchestrator = AnsibleOrchestrator(runner, clusters, engines, storage, images_used)
+    sidecar = Sidecar(SIDECAR, "statestore", "pubsub", timeout=5)
+    orchestrator = AnsibleOrchestrator(
+        runner, clusters, engines, storage, images_used, Receipts(sidecar, {}), Installation(sidecar)
+    )
     runs = [{"run_id": f"r{run}", "dataset_id": "d"} for run in range(_RUNS)]
     asked = evaluation(
         name,
@@ -152,6 +159,8 @@ def test_a_thousand_runs_pass_through_one_job(stack: Stack, results_on_the_claim
     finally:
         runner.close()
         shutil.rmtree(target)
+        sidecar.delete_state(receipt_key(name))
+        sidecar.close()
 
     assert len(found) == _RUNS
     for run in range(_RUNS):

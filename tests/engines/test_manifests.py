@@ -56,7 +56,7 @@ def _deployed(
     spec: JobSpec = _SPEC, storage: StorageConfig = _STORAGE, evaluation: Evaluation | None = None
 ) -> dict[str, Any]:
     evaluation = evaluation or _evaluation()
-    return deployment(evaluation, evaluation.runs[0], spec, storage)
+    return deployment(evaluation, evaluation.runs[0], spec, storage, "here")
 
 
 def _job(spec: JobSpec = _SPEC, storage: StorageConfig = _STORAGE) -> dict[str, Any]:
@@ -208,13 +208,14 @@ def test_all_objects_of_a_run_are_marked() -> None:
 
     marks = {
         "app.kubernetes.io/managed-by": "budeval",
+        "budeval.dev/installation": "here",
         "budeval.dev/eval-id": "e-1",
         "budeval.dev/run-id": "sums-1",
         "budeval.dev/attempt": "2",
         "budeval.dev/tenant": "default",
     }
     assert job["metadata"]["labels"] == job["spec"]["template"]["metadata"]["labels"] == marks
-    assert marks.items() >= labels(_evaluation()).items()
+    assert marks.items() >= labels(_evaluation(), "here").items()
 
 
 def test_a_deployment_names_the_job_but_does_not_settle_its_name() -> None:

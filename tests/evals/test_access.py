@@ -76,7 +76,9 @@ def test_without_a_token_nothing_is_told() -> None:
             assert answer.status_code in {200, 503}
         else:
             assert _said(answer) == (401, "TOKEN_REQUIRED"), path
-    assert _said(desk.ask("GET", "/evals", "wrong")) == (401, "TOKEN_INVALID")
+    refused = desk.ask("GET", "/evals", "wrong")
+    assert _said(refused) == (401, "TOKEN_INVALID")
+    assert refused.headers["WWW-Authenticate"] == "Bearer"
     assert _said(desk.ask("GET", "/evals", digest_of("reader"))) == (401, "TOKEN_INVALID")
 
 
@@ -142,6 +144,30 @@ def test_nor_is_it_in_lists_comparisons_and_workflows() -> None:
         assert _said(desk.ask("GET", f"/compare?{query}", "both")) == (404, "EVALUATION_UNKNOWN")
     for workflow in (f"eval-{_THEIRS}", f"eval-{_THEIRS}-a2"):
         assert _said(desk.ask("GET", f"/workflow/{workflow}/status", "both")) == (404, "EVALUATION_UNKNOWN")
+
+
+def test_a_workflows_id_that_looks_like_an_attempt_is_no_way_round() -> None:
+    """The end of an evaluation's id may read as the number of an attempt of another one."""
+    desk = Desk()
+    tricky = "223e4567-e89b-12d3-a456-a26614174020"
+    desk.service.store.create(
+        EvaluationRecord(
+            evaluation=samples.evaluation(tricky, tenant="team-b"),
+            digest="d",
+            created="2026-01-01T00:00:00+00:00",
+        )
+    )
+
+    for workflow in (f"eval-{tricky}", f"eval-{tricky}-a2"):
+        assert _said(desk.ask("GET", f"/workflow/{workflow}/status", "both")) == (404, "EVALUATION_UNKNOWN")
+
+
+@pytest.mark.parametrize("query", [f"base={_OURS}&base={_THEIRS}", f"base={_THEIRS}&base={_OURS}"])
+def test_a_doubled_parameter_is_no_way_round(query: str) -> None:
+    """Whichever of the two would be taken."""
+    answer = Desk().ask("GET", f"/compare?{query}&candidate={_OURS}", "both")
+
+    assert _said(answer) == (404, "EVALUATION_UNKNOWN")
 
 
 def test_anothers_id_is_taken_whatever_the_request() -> None:

@@ -5,11 +5,14 @@ from typing import Any
 
 import pytest
 
+from budeval.ansible.runner import Tell
 from budeval.config import EngineConfig, StorageConfig
 from budeval.errors import ClusterError, SidecarError
 from budeval.evals.activities import VerificationActivities, verification_key
 from budeval.evals.ansible_orchestrator import AnsibleOrchestrator
 from budeval.evals.clusters import Clusters
+from budeval.evals.installation import Installation
+from budeval.evals.receipts import Receipts
 from budeval.evals.workflows import verify_cluster
 from tests.evals.replay import Call, Replay
 from tests.runtime.fake_dapr import FakeDapr
@@ -35,6 +38,7 @@ class FakeRunner:
         data: dict[str, Any],  # noqa: ARG002
         kubeconfig: str,  # noqa: ARG002
         patience: float = 0,  # noqa: ARG002
+        tell: Tell | None = None,  # noqa: ARG002
     ) -> dict[str, Any]:
         """Never reach it."""
         raise ClusterError("nobody answers", code="CLUSTER_UNREACHABLE", retryable=True)
@@ -42,8 +46,17 @@ class FakeRunner:
 
 def _activities(dapr: FakeDapr, directory: Path | None = None) -> VerificationActivities:
     clusters = Clusters(directory, lambda _eval_id: None)
-    orchestrator = AnsibleOrchestrator(FakeRunner(), clusters, {}, StorageConfig(), EngineConfig())
-    return VerificationActivities(orchestrator, dapr.client(), "notifications")
+    sidecar = dapr.client()
+    orchestrator = AnsibleOrchestrator(
+        FakeRunner(),
+        clusters,
+        {},
+        StorageConfig(),
+        EngineConfig(),
+        Receipts(sidecar, {}),
+        Installation(sidecar),
+    )
+    return VerificationActivities(orchestrator, sidecar, "notifications")
 
 
 def test_every_activity_that_the_workflow_calls_is_there() -> None:

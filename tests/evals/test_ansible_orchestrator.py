@@ -7,16 +7,22 @@ from typing import Any
 import pytest
 
 from budeval.ansible import kubeconfig
+from budeval.ansible.runner import Tell
 from budeval.config import EngineConfig, StorageConfig
 from budeval.domain.cluster import ClusterTarget
 from budeval.domain.evaluation import Evaluation
 from budeval.domain.identifiers import parts_name
+from budeval.domain.receipt import ReceiptItem
 from budeval.engines.base import JobSpec
+from budeval.engines.manifests import INSTALLATION_LABEL
 from budeval.engines.opencompass.jobs import OpenCompass
 from budeval.errors import ClusterError
 from budeval.evals.ansible_orchestrator import AnsibleOrchestrator
 from budeval.evals.clusters import Clusters
+from budeval.evals.installation import Installation
+from budeval.evals.receipts import Receipts
 from tests.evals import samples
+from tests.runtime.fake_dapr import FakeDapr
 
 _STORAGE = StorageConfig(claim="a-claim", mount_path="/shared")
 _TARGET = ClusterTarget(cluster="first", namespace="team-a")
@@ -36,9 +42,15 @@ class FakeRunner:
         self.runs: list[tuple[str, dict[str, Any], str]] = []
 
     def run(
-        self, playbook: str, data: dict[str, Any], kubeconfig: str, patience: float = 0
+        self,
+        playbook: str,
+        data: dict[str, Any],
+        kubeconfig: str,
+        patience: float = 0,
+        tell: Tell | None = None,
     ) -> dict[str, Any]:
         """Return the outcome, or raise it."""
+        self.told = tell is not None
         self.patience = patience
         self.runs.append((playbook, data, kubeconfig))
         if isinstance(self.outcome, ClusterError):
@@ -48,7 +60,10 @@ class FakeRunner:
 
 def _orchestrator(runner: FakeRunner, directory: Path) -> AnsibleOrchestrator:
     clusters = Clusters(directory, lambda _eval_id: None)
-    return AnsibleOrchestrator(runner, clusters, {}, _STORAGE, EngineConfig())
+    sidecar = FakeDapr().client()
+    return AnsibleOrchestrator(
+        runner, clusters, {}, _STORAGE, EngineConfig(), Receipts(sidecar, {}), Installation(sidecar)
+    )
 
 
 @pytest.fixture
@@ -191,11 +206,27 @@ def _evaluation() -> Evaluation:
     )
 
 
-def _working(runner: FakeRunner, directory: Path, storage: StorageConfig = _STORAGE) -> AnsibleOrchestrator:
+def _working(
+    runner: FakeRunner, directory: Path, storage: StorageConfig = _STORAGE, dapr: FakeDapr | None = None
+) -> AnsibleOrchestrator:
     images = EngineConfig(extractor="an-extractor")
     clusters = Clusters(directory, lambda _eval_id: None)
     engines = {"opencompass": OpenCompass("an-image", storage)}
-    return AnsibleOrchestrator(runner, clusters, engines, storage, images)
+    sidecar = (dapr or FakeDapr()).client()
+    return AnsibleOrchestrator(
+        runner, clusters, engines, storage, images, Receipts(sidecar, {}), Installation(sidecar)
+    )
+
+
+def _made(run_id: str) -> dict[str, Any]:
+    """A run that was deployed, as the plugin tells it."""
+    parts = {"ConfigMap": f"uid-of-files-{run_id}", "Secret": f"uid-of-secret-{run_id}"}
+    return {"run_id": run_id, "job": f"job-{run_id}", "uid": f"uid-of-job-{run_id}", "parts": parts}
+
+
+def _receipt(dapr: FakeDapr) -> dict[tuple[str, str], ReceiptItem]:
+    """By kind and name."""
+    return {(item.kind, item.name): item for item in Receipts(dapr.client(), {}).of("e-1")}
 
 
 def _job(eval_id: str, run_id: str) -> dict[str, Any]:
@@ -228,12 +259,12 @@ def _job(eval_id: str, run_id: str) -> dict[str, Any]:
 )
 def test_a_run_that_is_not_deployed_has_a_code(clusters: Path, said: str, code: str) -> None:
     """By the API server's words; the others have their Job."""
-    found = [{"run_id": "r-1", "job": "r-1"}, {"run_id": "r-2", "msg": said}]
+    found = [_made("r-1"), {"run_id": "r-2", "msg": said}]
     specs = [JobSpec(run_id, 1, "i", ["c"], {}) for run_id in ("r-1", "r-2")]
 
     first, second = _working(FakeRunner({"runs": found}), clusters).deploy(_evaluation(), specs)
 
-    assert (first.job, first.code, first.message) == ("r-1", None, None)
+    assert (first.job, first.code, first.message) == ("job-r-1", None, None)
     assert (second.job, second.code) == (None, code)
     assert second.message
 
@@ -273,7 +304,7 @@ def test_one_listing_serves_many_evaluations(clusters: Path, eval_ids: list[str]
 
 def test_each_try_of_an_extraction_has_a_job_of_its_own(clusters: Path) -> None:
     """One that runs twice at once must not delete the Job under the other. It gets the guide's 300 s."""
-    runner = FakeRunner({"log": "", "pods": []})
+    runner = FakeRunner({"log": "", "pods": [], "removed": []})
     orchestrator = _working(runner, clusters, StorageConfig(pull_secret="a-secret", mount_path="/shared"))
 
     for _ in range(2):
@@ -295,15 +326,19 @@ def test_each_try_of_an_extraction_has_a_job_of_its_own(clusters: Path) -> None:
 
 def test_files_are_removed_by_a_job_of_their_own(clusters: Path) -> None:
     """A line of its log says how many."""
-    runner = FakeRunner({"log": '{"files": 7, "bytes": 1}\na warning\n', "pods": []})
+    log = '{"files": 7, "bytes": 1}\na warning\n'
+    runner, dapr = FakeRunner({"log": log, "pods": [], "removed": []}), FakeDapr()
 
-    assert _working(runner, clusters).remove_results(_evaluation()) == 7
+    assert _working(runner, clusters, dapr=dapr).remove_results(_evaluation()) == 7
 
     ((playbook, data, _),) = runner.runs
     assert playbook == "remove_results_k8s.yml"
     assert (data["eval_id"], data["claim"]) == ("e-1", "another-claim")
     assert len(f"remove-results-{data['temp_id']}") <= 57
     assert "budeval.engines.claim.remove_results" in data["files"]["__main__.py"]
+    tree = _receipt(dapr)["ResultTree", "results/e-1 on claim another-claim"]
+    assert (tree.outcome, tree.namespace) == ("deleted", "team-a")
+    assert "removed 7 files" in str(tree.proof)
 
 
 def _waiting(reason: str) -> dict[str, Any]:
@@ -330,7 +365,7 @@ def test_an_extraction_without_a_log_tells_why(
     says: str,
 ) -> None:
     """By its pod, if it has come to one."""
-    orchestrator = _working(FakeRunner({"log": "", "pods": pods}), clusters)
+    orchestrator = _working(FakeRunner({"log": "", "pods": pods, "removed": []}), clusters)
 
     with pytest.raises(ClusterError) as raised:
         orchestrator.extract_job_results(_evaluation(), ["r-1"])
@@ -341,7 +376,9 @@ def test_an_extraction_without_a_log_tells_why(
 
 def test_a_log_that_is_no_extractors_is_refused(clusters: Path) -> None:
     """Whatever a pod prints, it is believed only if its digests are right."""
-    orchestrator = _working(FakeRunner({"log": "Traceback: no such file", "pods": []}), clusters)
+    orchestrator = _working(
+        FakeRunner({"log": "Traceback: no such file", "pods": [], "removed": []}), clusters
+    )
 
     with pytest.raises(ClusterError) as raised:
         orchestrator.extract_job_results(_evaluation(), ["r-1"])
@@ -351,11 +388,14 @@ def test_a_log_that_is_no_extractors_is_refused(clusters: Path) -> None:
 
 def test_a_clean_up_is_that_of_one_evaluation(clusters: Path) -> None:
     """By its label, and only of what is ours."""
-    receipt = [{"kind": "Job", "name": "r-1", "outcome": "deleted"}]
-    runner = FakeRunner({"receipt": receipt})
+    gone = {"kind": "Job", "name": "r-1", "uid": "u", "outcome": "deleted", "proof": "a list without it"}
+    runner, dapr = FakeRunner({"receipt": [gone], "absence": {}}), FakeDapr()
 
-    assert _working(runner, clusters).cleanup(_evaluation()) == receipt
+    _working(runner, clusters, dapr=dapr).cleanup(_evaluation())
 
+    job = _receipt(dapr)["Job", "r-1"]
+    assert (job.uid, job.namespace, job.outcome, job.proof) == ("u", "team-a", "deleted", "a list without it")
+    assert job.at
     ((playbook, data, _),) = runner.runs
     assert playbook == "cleanup_k8s.yml"
     assert data["selector"] == "app.kubernetes.io/managed-by=budeval,budeval.dev/eval-id=e-1"
@@ -363,3 +403,109 @@ def test_a_clean_up_is_that_of_one_evaluation(clusters: Path) -> None:
         parts_name("e-1", run_id, attempt) for run_id in ("r-1", "r-2") for attempt in (1, 2)
     ]
     assert runner.patience == 60
+
+
+def test_what_is_left_by_a_clean_up_is_told(clusters: Path) -> None:
+    """It may be gone at the next try; until then the receipt has it with its reason."""
+    left = {"kind": "Pod", "name": "r-1-x", "uid": "u", "outcome": "ending", "reason": "It ends."}
+    runner, dapr = FakeRunner({"receipt": [left], "absence": {}}), FakeDapr()
+
+    with pytest.raises(ClusterError, match="Pod r-1-x: It ends") as raised:
+        _working(runner, clusters, dapr=dapr).cleanup(_evaluation())
+
+    assert (raised.value.code, raised.value.retryable) == ("CLEANUP_INCOMPLETE", True)
+    assert _receipt(dapr)["Pod", "r-1-x"].outcome == "ending"
+
+
+def test_what_a_deployment_makes_is_in_the_receipt_before_anything_is_removed(clusters: Path) -> None:
+    """With uids, so that a clean-up which is cut off after its work finds what there was."""
+    runner, dapr = FakeRunner({"runs": [_made("r-1"), {"run_id": "r-2", "msg": "422 no"}]}), FakeDapr()
+    specs = [JobSpec(run_id, 1, "i", ["c"], {}) for run_id in ("r-1", "r-2")]
+
+    _working(runner, clusters, dapr=dapr).deploy(_evaluation(), specs)
+
+    parts = parts_name("e-1", "r-1", 1)
+    receipt = _receipt(dapr)
+    assert {key: (item.uid, item.outcome) for key, item in receipt.items()} == {
+        ("Job", "job-r-1"): ("uid-of-job-r-1", "in_use"),
+        ("ConfigMap", parts): ("uid-of-files-r-1", "in_use"),
+        ("Secret", parts): ("uid-of-secret-r-1", "in_use"),
+        ("ResultTree", "results/e-1 on claim another-claim"): (None, "kept"),
+    }
+    assert all(item.reason and item.at and item.namespace == "team-a" for item in receipt.values())
+
+
+def test_a_deployment_of_nothing_leaves_no_tree(clusters: Path) -> None:
+    """No pod was there that could have written."""
+    runner, dapr = FakeRunner({"runs": [{"run_id": "r-1", "msg": "422 no"}]}), FakeDapr()
+
+    _working(runner, clusters, dapr=dapr).deploy(_evaluation(), [JobSpec("r-1", 1, "i", ["c"], {})])
+
+    assert _receipt(dapr) == {}
+
+
+def test_a_job_at_the_claim_is_in_the_receipt_before_it_is_made(clusters: Path) -> None:
+    """Whoever is killed while it runs has left its name; the playbook tells what became of it."""
+    runner, dapr = FakeRunner(ClusterError("killed", code="RUNNER_CRASH", retryable=True)), FakeDapr()
+    orchestrator = _working(runner, clusters, dapr=dapr)
+    with pytest.raises(ClusterError):
+        orchestrator.extract_job_results(_evaluation(), ["r-1"])
+    name = f"extract-results-{runner.runs[0][1]['temp_id']}"
+    cut_off = {key: item.outcome for key, item in _receipt(dapr).items()}
+    runner.outcome = {"log": "", "pods": [], "removed": _removed("again", gone=True)}
+    with pytest.raises(ClusterError):
+        orchestrator.extract_job_results(_evaluation(), ["r-1"])
+
+    assert cut_off == {("Job", name): "in_use", ("ConfigMap", name): "in_use"}
+    done = _receipt(dapr)["Job", "again"]
+    assert (done.outcome, done.uid) == ("deleted", "uid-of-Job")
+    assert done.proof
+
+
+def test_a_job_at_the_claim_that_stays_is_told(clusters: Path) -> None:
+    """Its deletion took longer than the playbook waits."""
+    log = '{"files": 0, "bytes": 0}'
+    removed = {"log": log, "pods": [], "removed": _removed("x", gone=False)}
+    runner, dapr = FakeRunner(removed), FakeDapr()
+
+    _working(runner, clusters, dapr=dapr).remove_results(_evaluation())
+
+    item = _receipt(dapr)["ConfigMap", "x"]
+    assert (item.outcome, item.proof) == ("ending", None)
+    assert item.reason
+
+
+def _removed(name: str, *, gone: bool) -> list[dict[str, Any]]:
+    return [
+        {"kind": kind, "name": name, "uid": f"uid-of-{kind}", "gone": gone} for kind in ("Job", "ConfigMap")
+    ]
+
+
+@pytest.mark.parametrize(("owner", "told"), [("e-1", True), (None, False)])
+def test_only_what_is_run_for_one_evaluation_is_told_of_its_directory(
+    clusters: Path, owner: str | None, *, told: bool
+) -> None:
+    """A watcher's look serves many, a verification of a cluster none."""
+    runner = FakeRunner({"jobs": [], **_FOUND})
+    orchestrator = _working(runner, clusters)
+
+    orchestrator.check_jobs_status(_TARGET, ["e-1"], [], owner=owner)
+    assert runner.told is told
+    orchestrator.verify(_TARGET, owner=owner)
+    assert runner.told is told
+
+
+def test_everything_bears_the_installations_id(clusters: Path) -> None:
+    """By it another service in the same namespace tells ours from its own; drawn once for a state store."""
+    runner, dapr = FakeRunner({"runs": [], "log": "", "pods": [], "removed": []}), FakeDapr()
+    for _ in range(2):
+        orchestrator = _working(runner, clusters, dapr=dapr)
+        orchestrator.deploy(_evaluation(), [JobSpec("r-1", 1, "i", ["c"], {})])
+        with pytest.raises(ClusterError):
+            orchestrator.extract_job_results(_evaluation(), ["r-1"])
+
+    marks = {
+        data["runs"][0]["job"]["metadata"]["labels"][INSTALLATION_LABEL] for _, data, _ in runner.runs[::2]
+    }
+    marks |= {data["labels"][INSTALLATION_LABEL] for _, data, _ in runner.runs[1::2]}
+    assert marks == {dapr.state["installation"]["id"]}

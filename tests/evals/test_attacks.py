@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from budeval.config import Settings
+from budeval.domain.evaluation import Outcome
 from budeval.evals.body_limit import BodyLimit
 from budeval.main import create_app
 from tests.asgi import Caller
@@ -157,6 +158,55 @@ def test_a_kubeconfig_that_reaches_further_than_its_cluster_is_refused(
     status, code, param = _send(service, json.dumps(request_body(kubeconfig=_KUBECONFIG % (cluster, user))))
 
     assert (status, code, param) == (422, "KUBECONFIG_INVALID", "kubeconfig")
+    assert service.dapr.state == {}
+
+
+_FORBIDDEN = [
+    "127.0.0.1",
+    "2130706433",
+    "localhost",
+    "[::1]",
+    "169.254.169.254",
+    "[fe80::1]",
+    "0",
+    "[::ffff:7f00:1]",
+]
+
+
+def _at(host: str) -> str:
+    return (_KUBECONFIG % ("", "token: t")).replace("10.0.0.1", host)
+
+
+@pytest.mark.parametrize("host", _FORBIDDEN)
+def test_a_kubeconfig_leads_neither_to_this_machine_nor_to_its_clouds_secrets(
+    service: Service, host: str
+) -> None:
+    """Whatever its server is called; refused before anything is connected to or stored."""
+    refused = (422, "ADDRESS_FORBIDDEN", "kubeconfig")
+
+    assert _send(service, json.dumps(request_body(kubeconfig=_at(host)))) == refused
+    assert service.dapr.state == {}
+
+
+def test_nor_does_one_that_is_given_again(service: Service) -> None:
+    """With a retry or a deletion."""
+    assert service.start(kubeconfig=_at("10.0.0.1")).status_code == 200
+    service.store.end(_ID, Outcome.FAILED)
+
+    for method, path, body in (("POST", "/retry", {"api_key": "k"}), ("DELETE", "", {})):
+        again = {**body, "kubeconfig": _at("169.254.169.254")}
+        answer = service.caller.request(method, f"/evals/{_ID}{path}", json=again)
+        assert (answer.status_code, answer.json()["code"]) == (422, "ADDRESS_FORBIDDEN")
+    assert service.store.load(_ID).evaluation.attempt == 1
+
+
+@pytest.mark.parametrize("host", [host for host in _FORBIDDEN if host != "localhost"])
+def test_an_endpoint_is_no_forbidden_address(service: Service, host: str) -> None:
+    """What a name stands for only pods can tell; a validation, which asks it from here, looks at that too."""
+    body = request_body()
+    body["eval_model_info"]["endpoint"] = f"http://{host}:8000/v1"
+
+    assert _send(service, json.dumps(body)) == (422, "ADDRESS_FORBIDDEN", "eval_model_info.endpoint")
     assert service.dapr.state == {}
 
 

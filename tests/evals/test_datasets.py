@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from budeval.ansible.runner import Tell
 from budeval.config import ApiToken, Scope, Settings
 from budeval.domain.datasets import PART_LIMIT
 from budeval.engines.claim.frame import framed
@@ -18,6 +19,7 @@ from budeval.evals.access import digest_of
 from budeval.main import Service
 from tests.asgi import Caller
 from tests.evals import samples
+from tests.runtime.fake_dapr import FakeDapr
 
 _WHOLE = b'{"question": "1+1?", "answer": "2"}\n' * 3
 
@@ -47,9 +49,11 @@ class FakeRunner:
         self.hold.set()
         self.begun = threading.Semaphore(0)
 
-    def run(self, playbook: str, data: Json, kubeconfig: str, patience: float = 0) -> Json:
+    def run(
+        self, playbook: str, data: Json, kubeconfig: str, patience: float = 0, tell: Tell | None = None
+    ) -> Json:
         """What the playbook publishes."""
-        assert patience == 300
+        assert (patience, tell) == (300, None)
         self.orders.append((playbook, data, kubeconfig))
         self.begun.release()
         assert self.hold.wait(10)
@@ -68,6 +72,8 @@ class Desk:
             (directory / f"{name}.yaml").write_text(samples.kubeconfig(f"token-of-{name}"))
         given = {"clusters_dir": directory, "default_cluster": "first", **settings}
         service = Service(Settings(**given))
+        service.sidecar._http = FakeDapr().client()._http
+        service.sidecar._state_url = "/v1.0/state/store"
         self.runner = FakeRunner()
         service._data_runner = self.runner  # type: ignore[assignment]
         self.caller = Caller(service.application())

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from budeval.ansible.runner import Tell
 from budeval.config import EngineConfig, Settings, StorageConfig
 from budeval.domain.cluster import FROM_REQUEST
 from budeval.domain.evaluation import EvaluationRecord, Outcome
@@ -16,11 +17,15 @@ from budeval.domain.notification import (
     NotificationRequest,
     WorkflowStatus,
 )
+from budeval.domain.receipt import Fate, ReceiptItem
 from budeval.errors import BudevalError, ClusterError, RequestError, SidecarError
 from budeval.evals.ansible_orchestrator import AnsibleOrchestrator
+from budeval.evals.arrivals import Arrivals
 from budeval.evals.clusters import Clusters
 from budeval.evals.deletion import Deletions
+from budeval.evals.installation import Installation
 from budeval.evals.intake import Intake
+from budeval.evals.receipts import Receipts
 from budeval.evals.schema import DeletionRequest
 from budeval.evals.store import EvaluationStore
 from budeval.runtime.sealing import Sealer
@@ -39,7 +44,7 @@ class FakeRunner:
     def __init__(self) -> None:
         self.runs: list[tuple[str, str]] = []
         self.failing: dict[str, ClusterError] = {}
-        self.receipt = [{"kind": "Job", "name": "r-1", "outcome": "gone"}]
+        self.receipt: list[dict[str, str]] = []
         self.log = '{"files": 3, "bytes": 5}\n'
 
     def run(
@@ -48,12 +53,20 @@ class FakeRunner:
         data: dict[str, Any],  # noqa: ARG002
         kubeconfig: str,
         patience: float = 0,  # noqa: ARG002
+        tell: Tell | None = None,  # noqa: ARG002
     ) -> dict[str, Any]:
         """What the playbook publishes."""
         self.runs.append((playbook, kubeconfig))
         if playbook in self.failing:
             raise self.failing[playbook]
-        return {"receipt": self.receipt, "log": self.log, "pods": []}
+        absence = dict.fromkeys(("Job", "Pod", "ConfigMap", "Secret"), "It was not there.")
+        return {
+            "receipt": self.receipt,
+            "absence": absence,
+            "log": self.log,
+            "pods": [],
+            "removed": [{"kind": "Job", "name": "remove-results-x", "uid": "u", "gone": True}],
+        }
 
 
 @dataclass
@@ -73,9 +86,12 @@ class Desk:
         self.store = EvaluationStore(sidecar)
         vault = Vault(sidecar, Sealer(self.seal_key))
         clusters = Clusters(None, lambda _eval_id: None, Path("/nowhere"))
-        intake = Intake(Settings(), self.store, vault, clusters, {}, lambda _name: {}, lambda _record: None)
-        orchestrator = AnsibleOrchestrator(self.runner, clusters, {}, StorageConfig(), EngineConfig())
-        self.deletions = Deletions(self.store, self, vault, intake, orchestrator)
+        arrivals, self.receipts = Arrivals(sidecar, self.store, vault), Receipts(sidecar, {})
+        intake = Intake(Settings(), self.store, arrivals, clusters, {}, lambda _: {}, lambda _: None)
+        orchestrator = AnsibleOrchestrator(
+            self.runner, clusters, {}, StorageConfig(), EngineConfig(), self.receipts, Installation(sidecar)
+        )
+        self.deletions = Deletions(self.store, self, vault, intake, orchestrator, self.receipts)
         evaluation = samples.evaluation(
             "e-1",
             attempt=2,
@@ -89,7 +105,7 @@ class Desk:
         self.dapr.state["dataset-e-1-" + "a" * 64] = {"rows": "x"}
         self.store.save_results("e-1", [{"run_id": "r-1", "outcome": "COMPLETED"}])
         self.store.save_log("e-1", "r-2", "a log")
-        self.store.save_receipt("e-1", self.runner.receipt)
+        self.receipts.note("e-1", [ReceiptItem(kind="Job", name="r-0", outcome=Fate.DELETED)])
         self.dapr.state["observed-e-1"] = {"tick": 1}
         for number in (1, 2, 3):
             content = NotificationContent(title="t", message="m", status=WorkflowStatus.RUNNING)
@@ -133,6 +149,9 @@ def test_nothing_is_kept_but_a_tombstone(desk: Desk) -> None:
     done = desk.deletions.delete("e-1", _OURS)
 
     assert done.files_removed == 3
+    told = {(item.kind, item.name): item.outcome for item in done.objects}
+    assert told["Job", "r-0"] == told["Job", "remove-results-x"] == "deleted"
+    assert told["ResultTree", "results/e-1 on claim a-claim"] == "deleted"
     assert [playbook for playbook, _ in desk.runner.runs] == ["cleanup_k8s.yml", "remove_results_k8s.yml"]
     assert all("a-token" in credential for _, credential in desk.runner.runs)
     assert desk.purged == ["eval-e-1", "eval-e-1-a2"]
@@ -149,7 +168,7 @@ def test_what_was_deleted_is_gone_for_good(desk: Desk) -> None:
         lambda: desk.store.load("e-1"),
         lambda: desk.deletions.delete("e-1", _OURS),
         lambda: desk.store.cancel("e-1", extract=False),
-        lambda: desk.store.retry("e-1", [], 0),
+        lambda: desk.store.retry("e-1", [], 0, "a-3"),
         lambda: desk.store.create(
             EvaluationRecord(evaluation=samples.evaluation("e-1"), digest="d", created="2026-01-01")
         ),
@@ -166,6 +185,7 @@ def test_files_can_be_kept(desk: Desk) -> None:
     done = desk.deletions.delete("e-1", DeletionRequest(keep_files=True))
 
     assert (done.files_removed, desk.runner.runs) == (None, [])
+    assert [item.outcome for item in done.objects if item.kind == "ResultTree"] == ["kept"]
     assert desk.kept() == {"eval-e-1"}
 
 
@@ -212,7 +232,7 @@ def test_what_the_cluster_refuses_can_be_repeated(desk: Desk, playbook: str) -> 
 
     assert desk.refused().code == "CLUSTER_UNREACHABLE"
     with pytest.raises(RequestError, match="was deleted"):
-        desk.store.retry("e-1", ["r-1"], 3)
+        desk.store.retry("e-1", ["r-1"], 3, "a-3")
     desk.runner.failing = {}
     desk.deletions.delete("e-1", _OURS)
 
@@ -222,7 +242,11 @@ def test_what_the_cluster_refuses_can_be_repeated(desk: Desk, playbook: str) -> 
 @pytest.mark.parametrize(
     ("receipt", "log", "code"),
     [
-        ([{"kind": "Job", "name": "r-1", "outcome": "still ending"}], "{}", "CLEANUP_INCOMPLETE"),
+        (
+            [{"kind": "Job", "name": "r-1", "uid": "u", "outcome": "ending", "reason": "It ends."}],
+            "{}",
+            "CLEANUP_INCOMPLETE",
+        ),
         ([], "Permission denied", "REMOVAL_FAILED"),
         ([], '{"files": null}', "REMOVAL_FAILED"),
         ([], "", "REMOVAL_FAILED"),

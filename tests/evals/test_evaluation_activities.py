@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import json
+import tempfile
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -11,6 +12,8 @@ from typing import Any
 
 import pytest
 
+from budeval.ansible.private_directory import sweep
+from budeval.ansible.runner import Tell
 from budeval.config import EngineConfig, StorageConfig
 from budeval.domain.evaluation import Evaluation, EvaluationRecord, Outcome
 from budeval.domain.notification import WorkflowStatus
@@ -21,6 +24,8 @@ from budeval.evals.activities import EvaluationActivities
 from budeval.evals.announcer import Announcer
 from budeval.evals.ansible_orchestrator import AnsibleOrchestrator
 from budeval.evals.clusters import Clusters
+from budeval.evals.installation import Installation
+from budeval.evals.receipts import Receipts
 from budeval.evals.store import EvaluationStore
 from budeval.runtime.sealing import Sealer
 from budeval.runtime.vault import Vault
@@ -40,6 +45,7 @@ class FakeRunner:
 
     def __init__(self) -> None:
         self.answers: dict[str, Json | ClusterError] = {}
+        self.directory = Path(tempfile.gettempdir()) / "budeval-run-fake"
         self.runs: list[tuple[str, Json, str]] = []
         self.meanwhile: list[Callable[[], object]] = []
         """What happens while the next playbook runs."""
@@ -50,8 +56,11 @@ class FakeRunner:
         data: Json,
         kubeconfig: str,
         patience: float = 0,  # noqa: ARG002
+        tell: Tell | None = None,
     ) -> Json:
         """Publish, or fail."""
+        if tell:
+            tell(self.directory)
         self.runs.append((playbook, data, kubeconfig))
         answer = self.answers[playbook]
         if self.meanwhile:
@@ -79,8 +88,19 @@ class Case:
             lambda eval_id: self.vault.open(self.store.load(eval_id).sealed_as).get("kubeconfig"),
             Path("/nowhere"),
         )
-        orchestrator = AnsibleOrchestrator(self.runner, clusters, engines, StorageConfig(), EngineConfig())
-        self.activities = EvaluationActivities(orchestrator, sidecar, self.store, self.vault, engines)
+        self.receipts = Receipts(sidecar, {})
+        orchestrator = AnsibleOrchestrator(
+            self.runner,
+            clusters,
+            engines,
+            StorageConfig(),
+            EngineConfig(),
+            self.receipts,
+            Installation(sidecar),
+        )
+        self.activities = EvaluationActivities(
+            orchestrator, sidecar, self.store, self.vault, engines, self.receipts
+        )
 
     def create(self) -> None:
         """What the intake has kept."""
@@ -91,7 +111,11 @@ class Case:
 
     def extracted(self, *documents: Json) -> None:
         """What the extraction Job prints."""
-        self.runner.answers["extract_results_k8s.yml"] = {"log": _frames(*documents), "pods": []}
+        self.runner.answers["extract_results_k8s.yml"] = {
+            "log": _frames(*documents),
+            "pods": [],
+            "removed": [],
+        }
 
     def finished(self, outcome: str = "success") -> None:
         """Both runs have results."""
@@ -102,6 +126,17 @@ class Case:
         """As stored."""
         stored: Json = self.dapr.state[f"results-e-1-{run_id}"]
         return stored
+
+    def without_receipt(self) -> Json:
+        """What is stored beside it."""
+        return {key: value for key, value in self.dapr.state.items() if not key.startswith("receipt-")}
+
+    def receipt(self) -> dict[str, tuple[str, str | None]]:
+        """Kind -> outcome, and the proof or the reason."""
+        return {
+            item.kind: (item.outcome, item.proof or item.reason)
+            for item in self.receipts.of(_ORDER["eval_id"])
+        }
 
     def record(self) -> EvaluationRecord:
         """As stored."""
@@ -132,6 +167,17 @@ def _evaluation() -> Evaluation:
         target={"cluster": "from-request", "namespace": "team-a", "eval_id": "e-1"},
         audience={"topics": ["news", "more"], "workflow_id": "theirs"},
     )
+
+
+def _made(run_id: str, job: str) -> Json:
+    """A run that was deployed."""
+    return {"run_id": run_id, "job": job, "uid": "u", "parts": {"ConfigMap": "c", "Secret": "s"}}
+
+
+def _removed(*objects: Json) -> Json:
+    """What the clean-up publishes."""
+    absence = dict.fromkeys(("Job", "Pod", "ConfigMap", "Secret"), "It was not there.")
+    return {"receipt": list(objects), "absence": absence}
 
 
 def _frames(*documents: Json) -> str:
@@ -274,7 +320,7 @@ def test_a_retry_keeps_the_results_of_the_other_runs(case: Case) -> None:
     case.extracted(_document("r-1", "error"), _document("r-2", "success"))
     case.activities.extract_eval_results({**_ORDER, "runs": [_seen("r-1"), _seen("r-2")]})
     case.activities.end_evaluation({**_ORDER, "outcome": "PARTIAL"})
-    record = case.store.retry("e-1", ["r-1"], 12)
+    record = case.store.retry("e-1", ["r-1"], 12, "a-2")
     case.vault.put(record.sealed_as, {"api_key": _KEY, "kubeconfig": samples.kubeconfig(_TOKEN)})
     before = case.result("r-2")
 
@@ -318,7 +364,7 @@ def test_runs_are_deployed_with_key_and_rows(case: Case) -> None:
     """Which the answer, a part of the workflow's history, does not hold."""
     case.runner.answers["deploy_eval_jobs_k8s.yml"] = {
         "runs": [
-            {"run_id": "r-1", "job": "r-1", "uid": "u"},
+            _made("r-1", "r-1"),
             {"run_id": "r-2", "msg": "403 exceeded quota: team-a"},
         ]
     }
@@ -339,7 +385,7 @@ def test_runs_are_deployed_with_key_and_rows(case: Case) -> None:
 
 def test_only_the_wanted_runs_are_deployed_again(case: Case) -> None:
     """Under the name of their attempt."""
-    case.runner.answers["deploy_eval_jobs_k8s.yml"] = {"runs": [{"run_id": "r-2", "job": "r-2-a2"}]}
+    case.runner.answers["deploy_eval_jobs_k8s.yml"] = {"runs": [_made("r-2", "r-2-a2")]}
 
     case.activities.deploy_eval_job({**_ORDER, "run_ids": ["r-2"], "attempt": 2})
 
@@ -454,7 +500,7 @@ def test_without_any_job_nothing_is_extracted(case: Case) -> None:
 def test_a_torn_log_is_no_result(case: Case) -> None:
     """Nothing of it is kept; it is read again."""
     log = _frames(_document("r-1"), _document("r-2")).rpartition("\n")[0]
-    case.runner.answers["extract_results_k8s.yml"] = {"log": log, "pods": []}
+    case.runner.answers["extract_results_k8s.yml"] = {"log": log, "pods": [], "removed": []}
     order = {**_ORDER, "runs": [_seen("r-1"), _seen("r-2")]}
 
     with pytest.raises(ClusterError) as raised:
@@ -467,11 +513,11 @@ def test_a_torn_log_is_no_result(case: Case) -> None:
 def test_extracting_twice_keeps_one(case: Case) -> None:
     """The same results under the same keys."""
     case.finished()
-    once = dict(case.dapr.state)
+    once = case.without_receipt()
 
     case.finished()
 
-    assert case.dapr.state == once
+    assert case.without_receipt() == once
 
 
 def test_a_failure_is_the_result_of_every_run_without_its_own(case: Case) -> None:
@@ -588,50 +634,150 @@ def test_an_event_without_results_is_sent_without(case: Case) -> None:
 # Ending
 
 
+_GONE = {"kind": "Job", "name": "r-1", "uid": "u", "outcome": "deleted", "proof": "No list has it."}
+_ENDING = {"kind": "Pod", "name": "r-1-x", "uid": "p", "outcome": "ending", "reason": "It ends."}
+
+
 def test_a_clean_up_leaves_a_receipt(case: Case) -> None:
-    """Of what was deleted."""
-    receipt = [{"kind": "Job", "name": "r-1", "outcome": "deleted"}]
-    case.runner.answers["cleanup_k8s.yml"] = {"receipt": receipt}
+    """Of what was deleted, and of the directory that its playbook had."""
+    case.runner.answers["cleanup_k8s.yml"] = _removed(_GONE)
 
     case.activities.cleanup_evaluation(_ORDER)
 
     ((_, data, _),) = case.runner.runs
     assert data["selector"] == "app.kubernetes.io/managed-by=budeval,budeval.dev/eval-id=e-1"
-    assert case.dapr.state["receipt-e-1"]["objects"] == receipt
+    assert case.receipt()["Job"] == ("deleted", "No list has it.")
+    outcome, proof = case.receipt()["PrivateDirectory"]
+    assert (outcome, str(proof).startswith(f"There is no {case.runner.directory} ")) == ("deleted", True)
 
 
 def test_a_clean_up_that_leaves_something_is_tried_again(case: Case) -> None:
     """The receipt tells what; the next try may replace it."""
-    left = {"kind": "Pod", "name": "r-1-x", "outcome": "still ending"}
-    case.runner.answers["cleanup_k8s.yml"] = {"receipt": [left]}
+    case.runner.answers["cleanup_k8s.yml"] = _removed(_ENDING)
 
     with pytest.raises(ClusterError) as raised:
         case.activities.cleanup_evaluation(_ORDER)
 
     assert (raised.value.code, raised.value.retryable) == ("CLEANUP_INCOMPLETE", True)
-    assert case.dapr.state["receipt-e-1"]["objects"] == [left]
+    assert case.receipt()["Pod"] == ("ending", "It ends.")
 
 
 def test_a_second_clean_up_that_finds_nothing_settles_the_first(case: Case) -> None:
     """A pod that was still ending has ended: the receipt must not say otherwise for ever."""
-    left = {"kind": "Pod", "name": "r-1-x", "outcome": "still ending"}
-    case.runner.answers["cleanup_k8s.yml"] = {"receipt": [left]}
+    case.runner.answers["cleanup_k8s.yml"] = _removed(_ENDING)
     with pytest.raises(ClusterError):
         case.activities.cleanup_evaluation(_ORDER)
-    case.runner.answers["cleanup_k8s.yml"] = {"receipt": []}
+    case.runner.answers["cleanup_k8s.yml"] = _removed()
 
     case.activities.cleanup_evaluation(_ORDER)
 
-    outcomes = [item["outcome"] for item in case.dapr.state["receipt-e-1"]["objects"]]
-    assert "still ending" not in outcomes
+    assert case.receipt()["Pod"] == ("gone", "It was not there.")
+
+
+def test_a_clean_up_whose_receipt_was_lost_is_made_up_for(case: Case) -> None:
+    """The service died between the playbook and the store: what was deployed is gone, and known to be."""
+    case.runner.answers["deploy_eval_jobs_k8s.yml"] = {"runs": [_made("r-1", "r-1")]}
+    case.activities.deploy_eval_job({**_ORDER, "run_ids": ["r-1"], "attempt": 1})
+    case.runner.answers["cleanup_k8s.yml"] = _removed()
+
+    case.activities.cleanup_evaluation(_ORDER)
+
+    outcomes = {kind: outcome for kind, (outcome, _) in case.receipt().items()}
+    assert outcomes == {
+        "Job": "gone",
+        "ConfigMap": "gone",
+        "Secret": "gone",
+        "ResultTree": "kept",
+        "PrivateDirectory": "deleted",
+    }
 
 
 def test_what_could_not_be_cleaned_up_is_in_the_receipt(case: Case) -> None:
     """With the reason."""
     case.activities.record_leftovers({**_ORDER, "problem": "FORBIDDEN: not any more"})
 
-    (item,) = case.dapr.state["receipt-e-1"]["objects"]
-    assert item == {"kind": "Evaluation", "name": "e-1", "outcome": "FORBIDDEN: not any more"}
+    assert case.receipt() == {"CleanUp": ("unknown", "FORBIDDEN: not any more")}
+
+
+@pytest.mark.parametrize(
+    ("activity", "playbook", "answer"),
+    [
+        ("verify_evaluation_cluster", "verify_cluster_k8s.yml", {}),
+        ("deploy_eval_job", "deploy_eval_jobs_k8s.yml", {"runs": []}),
+        ("check_jobs_status", "check_job_status_k8s.yml", {"jobs": []}),
+        ("cleanup_evaluation", "cleanup_k8s.yml", {"receipt": [], "absence": {}}),
+    ],
+)
+def test_a_playbook_that_is_killed_leaves_its_directory_in_the_receipt(
+    case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, activity: str, playbook: str, answer: Json
+) -> None:
+    """Whatever the evaluation was at; it goes when the service starts next, and that is told."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    case.runner.directory = tmp_path / "budeval-run-left"
+    case.runner.directory.mkdir()
+    case.runner.answers[playbook] = ClusterError("killed", code="RUNNER_CRASH", retryable=True)
+    order = {**_ORDER, "run_ids": ["r-1"], "attempt": 1, "claim": "c"}
+    order["target"] = _evaluation().target.model_dump(mode="json")
+    with pytest.raises(ClusterError):
+        getattr(case.activities, activity)(order)
+    left = case.receipt()
+
+    assert [str(path) for path in sweep()] == [str(case.runner.directory)]
+    case.runner.answers[playbook] = {**_FOUND, **answer}
+    case.runner.directory = tmp_path / "budeval-run-next"
+    getattr(case.activities, activity)(order)
+
+    assert left["PrivateDirectory"][0] == "in_use"
+    directories = [item for item in case.receipts.of("e-1") if item.kind == "PrivateDirectory"]
+    assert [(Path(item.name).name, item.outcome) for item in directories] == [
+        ("budeval-run-left", "deleted"),
+        ("budeval-run-next", "deleted"),
+    ]
+
+
+_FOUND = {"server_version": "v1", "namespace_exists": True, "claim_phase": "Bound", "quota_used_up": False}
+
+
+def test_the_receipt_tells_that_the_secrets_are_destroyed(
+    case: Case, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By looking for them; before the record says that it has ended, so nobody reads otherwise."""
+    seen: list[tuple[bool, dict[str, tuple[str, str | None]]]] = []
+    end = case.store.end
+
+    def looked_at(*arguments: Any) -> bool:
+        seen.append((case.record().ended is None, case.receipt()))
+        return end(*arguments)
+
+    monkeypatch.setattr(case.store, "end", looked_at)
+
+    case.activities.end_evaluation({**_ORDER, "outcome": "PARTIAL"})
+
+    ((not_ended, receipt),) = seen
+    outcome, proof = receipt["SealedSecrets"]
+    assert (not_ended, outcome) == (True, "deleted")
+    assert "nothing under their key" in str(proof)
+
+
+def test_secrets_that_stay_are_told(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A store that takes a deletion and does nothing is not believed."""
+    monkeypatch.setattr(case.vault, "destroy", lambda _name: None)
+
+    case.activities.end_evaluation({**_ORDER, "outcome": "PARTIAL"})
+
+    assert case.receipt()["SealedSecrets"][0] == "ending"
+
+
+def test_the_end_of_an_earlier_attempt_destroys_nothing(case: Case) -> None:
+    """Somebody who looked before the retry repeats what was cut off of the last end."""
+    case.activities.end_evaluation({**_ORDER, "outcome": "FAILED"})
+    record = case.store.retry("e-1", ["r-1"], 12, "a-2")
+    case.vault.put(record.sealed_as, {"api_key": "sk-again"})
+
+    case.activities.end_evaluation({**_ORDER, "outcome": "FAILED", "attempt": 1})
+
+    assert case.vault.open(case.record().sealed_as) == {"api_key": "sk-again"}
+    assert case.record().ended is None
 
 
 def test_an_ended_evaluation_has_no_secrets(case: Case) -> None:
@@ -642,15 +788,15 @@ def test_an_ended_evaluation_has_no_secrets(case: Case) -> None:
     record = case.record()
     assert record.outcome == "PARTIAL"
     assert record.ended is not None
-    assert "sealed-e-1" not in case.dapr.state
+    assert not [key for key in case.dapr.state if key.startswith("sealed-")]
     assert record.evaluation == _evaluation()
 
 
 def test_no_secret_reaches_state_or_messages(case: Case, caplog: pytest.LogCaptureFixture) -> None:
     """From the first to the last activity; nor does any reach the log."""
     caplog.set_level("DEBUG")
-    case.runner.answers["deploy_eval_jobs_k8s.yml"] = {"runs": [{"run_id": "r-1", "job": "r-1"}]}
-    case.runner.answers["cleanup_k8s.yml"] = {"receipt": []}
+    case.runner.answers["deploy_eval_jobs_k8s.yml"] = {"runs": [_made("r-1", "r-1")]}
+    case.runner.answers["cleanup_k8s.yml"] = _removed()
 
     case.activities.deploy_eval_job({**_ORDER, "run_ids": ["r-1"], "attempt": 1})
     case.finished()
@@ -666,12 +812,9 @@ def test_no_secret_reaches_state_or_messages(case: Case, caplog: pytest.LogCaptu
 # Ending what its workflow has left
 
 
-_REMOVED = {"receipt": [{"kind": "Job", "name": "r-1", "outcome": "deleted"}]}
-
-
 def test_an_evaluation_whose_workflow_broke_is_ended(case: Case) -> None:
     """Every run gets a result, the cluster is cleaned up, secrets are destroyed; again changes nothing."""
-    case.runner.answers["cleanup_k8s.yml"] = _REMOVED
+    case.runner.answers["cleanup_k8s.yml"] = _removed(_GONE)
 
     case.activities.close_broken(case.record(), "INTERNAL: KeyError in report_results")
     ended = case.record()
@@ -682,13 +825,13 @@ def test_an_evaluation_whose_workflow_broke_is_ended(case: Case) -> None:
     assert [(case.result(run)["code"], case.result(run)["error"]) for run in ("r-1", "r-2")] == [
         ("INTERNAL", "KeyError in report_results")
     ] * 2
-    assert case.dapr.state["receipt-e-1"]["objects"][0]["outcome"] == "deleted"
+    assert case.receipt()["Job"] == ("deleted", "No list has it.")
     assert not [key for key in case.dapr.state if key.startswith("sealed-")]
 
 
 def test_results_that_are_there_are_kept_when_a_workflow_breaks(case: Case) -> None:
     """It broke after the extraction."""
-    case.runner.answers["cleanup_k8s.yml"] = _REMOVED
+    case.runner.answers["cleanup_k8s.yml"] = _removed(_GONE)
     case.finished()
 
     case.activities.close_broken(case.record(), "INTERNAL: KeyError in report_results")
@@ -704,8 +847,7 @@ def test_a_cluster_that_is_away_does_not_keep_an_evaluation_open(case: Case) -> 
     case.activities.close_broken(case.record(), "INTERNAL: its workflow is TERMINATED")
 
     assert case.record().ended
-    (left,) = case.dapr.state["receipt-e-1"]["objects"]
-    assert left["outcome"] == "CLUSTER_UNREACHABLE: nobody answers"
+    assert case.receipt()["CleanUp"] == ("unknown", "CLUSTER_UNREACHABLE: nobody answers")
 
 
 def test_a_run_that_was_gone_twice_is_read_all_the_same(case: Case) -> None:
@@ -731,7 +873,7 @@ def test_what_the_extractor_quotes_of_a_log_shows_no_key(case: Case) -> None:
 def test_a_refusal_is_seen_before_anybody_looks(case: Case) -> None:
     """A run that waits for a quota is shown as blocked, not as gone."""
     case.runner.answers["deploy_eval_jobs_k8s.yml"] = {
-        "runs": [{"run_id": "r-1", "job": "r-1"}, {"run_id": "r-2", "msg": "403 exceeded quota: team-a"}]
+        "runs": [_made("r-1", "r-1"), {"run_id": "r-2", "msg": "403 exceeded quota: team-a"}]
     }
     case.runner.answers["check_job_status_k8s.yml"] = {"jobs": [_fact("r-1")]}
 

@@ -8,17 +8,23 @@ from typing import Any
 import pytest
 from fastapi import Depends, FastAPI
 
+from budeval.ansible.runner import Tell
 from budeval.config import Settings
+from budeval.domain.addresses import AddressRules
 from budeval.domain.evaluation import EvaluationRecord, Outcome
+from budeval.domain.receipt import ReceiptItem
 from budeval.engines.opencompass.jobs import OpenCompass
 from budeval.evals import http_errors
 from budeval.evals.access import Access
 from budeval.evals.ansible_orchestrator import AnsibleOrchestrator
+from budeval.evals.arrivals import Arrivals
 from budeval.evals.clusters import Clusters
 from budeval.evals.deletion import Deletions
 from budeval.evals.evaluation_routes import engine_routes, evaluation_routes, lifecycle_routes
+from budeval.evals.installation import Installation
 from budeval.evals.intake import Intake
 from budeval.evals.lifecycle import Lifecycle
+from budeval.evals.receipts import Receipts
 from budeval.evals.store import EvaluationStore
 from budeval.evals.validation import Validation
 from budeval.evals.views import EvaluationViews
@@ -37,9 +43,11 @@ Json = dict[str, Any]
 class FakeRunner:
     """No cluster is asked here."""
 
-    def run(self, playbook: str, data: Json, kubeconfig: str, patience: float = 0) -> Json:
+    def run(
+        self, playbook: str, data: Json, kubeconfig: str, patience: float = 0, tell: Tell | None = None
+    ) -> Json:
         """Fail."""
-        raise AssertionError((playbook, data, kubeconfig, patience))
+        raise AssertionError((playbook, data, kubeconfig, patience, tell))
 
 
 @dataclass
@@ -58,17 +66,26 @@ class Service:
         clusters = Clusters(settings.clusters_dir, lambda _eval_id: None, Path("/nowhere"))
         engines = {"opencompass": OpenCompass("an-image", settings.storage)}
         vault = Vault(sidecar, Sealer(self.seal_key))
-        intake = Intake(settings, self.store, vault, clusters, engines, lambda _name: {}, self.started.append)
-        orchestrator = AnsibleOrchestrator(FakeRunner(), clusters, engines, settings.storage, settings.images)
+        arrivals = Arrivals(sidecar, self.store, vault)
+        self.receipts = Receipts(sidecar, {})
+        start = self.started.append
+        intake = Intake(settings, self.store, arrivals, clusters, engines, lambda _name: {}, start)
+        orchestrator = AnsibleOrchestrator(
+            FakeRunner(),
+            clusters,
+            engines,
+            settings.storage,
+            settings.images,
+            self.receipts,
+            Installation(sidecar),
+        )
         access = Access(settings.api_tokens, None, self.store.tenant_of)
         application = FastAPI(dependencies=[Depends(access.guard)])
-        validation = Validation(intake, orchestrator)
-        application.include_router(
-            evaluation_routes(intake, validation, EvaluationViews(self.store, sidecar))
-        )
-        views = EvaluationViews(self.store, sidecar)
-        lifecycle = Lifecycle(self.store, self, sidecar, intake, vault, self.started.append)
-        deletions = Deletions(self.store, self, vault, intake, orchestrator)
+        validation = Validation(intake, orchestrator, AddressRules())
+        views = EvaluationViews(self.store, sidecar, self.receipts)
+        application.include_router(evaluation_routes(intake, validation, views))
+        lifecycle = Lifecycle(self.store, self, sidecar, intake, arrivals, start)
+        deletions = Deletions(self.store, self, vault, intake, orchestrator, self.receipts)
         application.include_router(lifecycle_routes(lifecycle, deletions, views))
         application.include_router(engine_routes(engines))
         http_errors.install(application)
@@ -349,18 +366,20 @@ def test_what_was_deleted_is_gone(service: Service) -> None:
 
 
 def test_a_receipt_tells_what_became_of_each_object(service: Service) -> None:
-    """Empty where nothing was made yet; not clean where something is left."""
+    """The secrets only where nothing was made yet; not clean where something is left."""
     service.start()
     path = f"/evals/{_ID}/receipt"
     before = service.caller.get(path).json()
-    service.store.save_receipt(_ID, [{"kind": "Job", "name": "r-1", "outcome": "deleted"}])
+    removed = {"kind": "Job", "name": "r-1", "uid": "u", "outcome": "deleted", "proof": "It was not there."}
+    service.receipts.note(_ID, [ReceiptItem.model_validate(removed)])
     service.store.end(_ID, Outcome.FAILED)
     after = service.caller.get(path).json()
-    service.store.note_leftovers(_ID, "FORBIDDEN: not any more")
+    service.receipts.leave(_ID, "FORBIDDEN: not any more")
 
-    assert (before["ended"], before["clean"], before["objects"]) == (False, True, [])
+    assert (before["ended"], before["clean"]) == (False, False)
+    assert [(item["kind"], item["outcome"]) for item in before["objects"]] == [("SealedSecrets", "in_use")]
     assert (after["ended"], after["clean"]) == (True, True)
-    assert after["objects"] == [{"kind": "Job", "name": "r-1", "outcome": "deleted"}]
+    assert [{name: item[name] for name in removed} for item in after["objects"]] == [removed]
     assert service.caller.get(path).json()["clean"] is False
 
 

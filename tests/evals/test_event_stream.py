@@ -13,6 +13,7 @@ from budeval.evals import event_stream, http_errors
 from budeval.evals.announcer import Announcer
 from budeval.evals.evaluation_routes import stream_routes
 from budeval.evals.event_stream import EventStream
+from budeval.evals.receipts import Receipts
 from budeval.evals.store import EvaluationStore
 from budeval.evals.views import EvaluationViews
 from tests.asgi import Caller
@@ -29,7 +30,7 @@ class Desk:
         self._announcer = Announcer(samples.evaluation("e-1"), 0)
         record = EvaluationRecord(evaluation=samples.evaluation("e-1"), digest="d", created="2026-01-01")
         self.store.create(record)
-        self.views = EvaluationViews(self.store, self._sidecar)
+        self.views = EvaluationViews(self.store, self._sidecar, Receipts(self._sidecar, {}))
         self.stream = EventStream(self.views, poll_seconds=0.001)
         application = FastAPI()
         application.include_router(stream_routes(self.stream))

@@ -16,6 +16,8 @@ def _raising(error: Exception) -> Caller:
     def fail() -> None:
         raise error
 
+    application.add_api_route("/", fail, methods=["POST"])
+
     return Caller(application)
 
 
@@ -40,8 +42,9 @@ def test_a_failure_is_answered_with_its_code(error: Exception, status: int, code
 
 @pytest.mark.parametrize(("method", "path", "status"), [("GET", "/nowhere", 404), ("DELETE", "/", 405)])
 def test_unknown_routes_have_the_same_shape(method: str, path: str, status: int) -> None:
-    """A wrong path or method is an ErrorResponse like any other."""
+    """A wrong path or method is an ErrorResponse like any other; what is allowed is told."""
     answer = _raising(RequestError("no")).request(method, path)
 
     assert answer.status_code == status
     assert answer.json()["code"] == "ROUTE_UNKNOWN"
+    assert answer.headers.get("Allow") == ("GET, POST" if status == 405 else None)

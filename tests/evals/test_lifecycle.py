@@ -17,6 +17,7 @@ from budeval.domain.notification import (
     WorkflowStatus,
 )
 from budeval.errors import RequestError, SidecarError
+from budeval.evals.arrivals import Arrivals
 from budeval.evals.clusters import Clusters
 from budeval.evals.intake import Intake
 from budeval.evals.lifecycle import Lifecycle
@@ -51,8 +52,9 @@ class Desk:
         clusters = Clusters(None, lambda _eval_id: None, Path("/nowhere"))
         referred = {"key": "sk-referred"}
         start = self.started.append
-        intake = Intake(Settings(), self.store, self.vault, clusters, {}, lambda _name: referred, start)
-        self.lifecycle = Lifecycle(self.store, self, sidecar, intake, self.vault, start)
+        self.arrivals = Arrivals(sidecar, self.store, self.vault)
+        intake = Intake(Settings(), self.store, self.arrivals, clusters, {}, lambda _name: referred, start)
+        self.lifecycle = Lifecycle(self.store, self, sidecar, intake, self.arrivals, start)
         runs = [{"run_id": run_id, "dataset_id": run_id} for run_id in ("r-1", "r-2")]
         target = {"cluster": self.cluster, "namespace": "team-a", "eval_id": "e-1"}
         evaluation = samples.evaluation("e-1", runs=runs, target=target)
@@ -197,10 +199,10 @@ def test_what_runs_cannot_be_retried(desk: Desk) -> None:
     """Nor can it be retried twice at once."""
     assert desk.refused().code == "EVALUATION_RUNNING"
     desk.ended("FAILED", "FAILED")
-    desk.store.retry("e-1", ["r-1"], 2)
+    desk.store.retry("e-1", ["r-1"], 2, "a-2")
     assert desk.refused().code == "EVALUATION_RUNNING"
     with pytest.raises(RequestError, match="has not ended"):
-        desk.store.retry("e-1", ["r-1"], 2)
+        desk.store.retry("e-1", ["r-1"], 2, "a-2")
 
 
 def test_what_is_complete_has_nothing_to_retry(desk: Desk) -> None:

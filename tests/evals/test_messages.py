@@ -12,6 +12,7 @@ from budeval.config import Settings, StorageConfig
 from budeval.domain.evaluation import EvaluationRecord
 from budeval.engines.opencompass.jobs import OpenCompass
 from budeval.evals import http_errors
+from budeval.evals.arrivals import Arrivals
 from budeval.evals.clusters import Clusters
 from budeval.evals.intake import Intake
 from budeval.evals.messages import ROUTE, message_routes
@@ -51,10 +52,11 @@ class Inbox:
             max_active_evaluations=self.most,
         )
         sidecar = self.dapr.client()
+        store = EvaluationStore(sidecar)
         intake = Intake(
             settings,
-            EvaluationStore(sidecar),
-            Vault(sidecar, Sealer(self.seal_key)),
+            store,
+            Arrivals(sidecar, store, Vault(sidecar, Sealer(self.seal_key))),
             Clusters(settings.clusters_dir, lambda _eval_id: None, Path("/nowhere")),
             {"opencompass": OpenCompass("an-image", StorageConfig())},
             {"mine": {"mine": _KEY}}.__getitem__,

@@ -8,8 +8,11 @@ import pytest
 from budeval.domain.evaluation import EvaluationRecord, Outcome
 from budeval.domain.notification import WorkflowStatus
 from budeval.errors import SidecarError
+from budeval.evals.arrivals import Arrivals
 from budeval.evals.reconciler import Reconciler
 from budeval.evals.store import EvaluationStore
+from budeval.runtime.sealing import Sealer, new_key
+from budeval.runtime.vault import Vault
 from budeval.runtime.workflow_engine import WorkflowSnapshot
 from tests.evals import samples
 from tests.runtime.fake_dapr import FakeDapr
@@ -63,11 +66,14 @@ class FakeEngine:
 def _create(store: EvaluationStore, eval_id: str, ended: str | None = None) -> None:
     evaluation = samples.evaluation(eval_id)
     store.add_to_index(eval_id, _DAY)
+    store.activate(eval_id)
     store.create(EvaluationRecord(evaluation=evaluation, digest="d", created=_DAY, ended=ended))
 
 
 def _reconciler(store: EvaluationStore, engine: FakeEngine) -> Reconciler:
-    return Reconciler(store, engine, engine, engine, engine.expire)
+    vault = Vault(store._sidecar, Sealer(new_key()))
+    arrivals = Arrivals(store._sidecar, store, vault)
+    return Reconciler(store, engine, engine, engine, engine.expire, arrivals)
 
 
 @pytest.mark.parametrize(
@@ -124,7 +130,7 @@ def test_only_what_has_a_record_and_has_not_ended_is_started() -> None:
     store, start = EvaluationStore(FakeDapr().client()), FakeEngine()
     _create(store, "ended", ended=_DAY)
     _create(store, "running")
-    store.add_to_index("cut", _DAY)
+    store.activate("cut")
     _create(store, "accepted")
 
     _reconciler(store, start).look()
@@ -219,7 +225,7 @@ def test_whose_time_is_up_is_ended(
     store, engine = EvaluationStore(FakeDapr().client()), FakeEngine()
     evaluation = samples.evaluation("late", timeouts={"evaluation": limit})
     created = "2026-01-01T00:00:00+00:00"
-    store.add_to_index("late", _DAY)
+    store.activate("late")
     store.create(EvaluationRecord(evaluation=evaluation, digest="d", created=created, begun=begun))
     engine.has("late", "RUNNING")
     if cancelled:
@@ -259,7 +265,7 @@ def test_it_looks_at_old_evaluations_that_have_not_ended() -> None:
 def test_a_request_without_a_record_is_forgotten_after_two_looks() -> None:
     """At the first it may just have been coming in."""
     store, engine = EvaluationStore(FakeDapr().client()), FakeEngine()
-    store.add_to_index("cut", _DAY)
+    store.activate("cut")
     reconciler = _reconciler(store, engine)
 
     reconciler.look()

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from budeval.domain.evaluation import EvaluationRecord, Outcome
+from budeval.domain.orphans import Standing
 from budeval.errors import RequestError
 from budeval.evals.store import INDEX_PAGE, EvaluationStore, Look
 from tests.evals import samples
@@ -245,45 +246,24 @@ def test_there_are_no_results_before_they_are_whole(dapr: FakeDapr, store: Evalu
     assert store.results("e-1") is None
 
 
-def test_receipts_of_all_tries_are_merged(dapr: FakeDapr, store: EvaluationStore) -> None:
-    """What a later try says of an object counts; what it does not find any more is gone."""
-    store.save_receipt("e-1", [_object("Job", "a", "you may not"), _object("Pod", "a", "still ending")])
-    store.note_leftovers("e-1", "CLEANUP_INCOMPLETE: some are left")
-    store.save_receipt("e-1", [_object("Job", "a", "you still may not"), _object("Job", "b", "deleted")])
+def test_how_it_stands_with_evaluations_is_read_from_their_records(
+    dapr: FakeDapr, store: EvaluationStore
+) -> None:
+    """Not from their lines in lists, which may be older; only of what can be an evaluation's id."""
+    for eval_id in ("runs", "ended", "deleted"):
+        store.create(EvaluationRecord(evaluation=samples.evaluation(eval_id), digest="d", created=_DAY))
+    for eval_id in ("ended", "deleted"):
+        store.end(eval_id, Outcome.FAILED)
+    store.bury(store.load("deleted"))
+    store.retry("ended", [], 0, "a-2")
+    dapr.state["brief-ended"]["ended"] = _DAY
+    dapr.state["eval-../up"] = {}
 
-    assert dapr.state["receipt-e-1"]["objects"] == [
-        _object("Job", "a", "you still may not"),
-        _object("Pod", "a", "deleted"),
-        _object("Evaluation", "e-1", "deleted"),
-        _object("Job", "b", "deleted"),
-    ]
-
-
-def test_what_clean_up_could_not_do_stands_beside_what_it_did(dapr: FakeDapr, store: EvaluationStore) -> None:
-    """Also where it could do nothing."""
-    store.note_leftovers("e-2", "FORBIDDEN: not any more")
-    store.save_receipt("e-1", [_object("Job", "a", "deleted")])
-    store.note_leftovers("e-1", "CLUSTER_UNREACHABLE: away")
-
-    assert dapr.state["receipt-e-1"]["objects"] == [
-        _object("Job", "a", "deleted"),
-        _object("Evaluation", "e-1", "CLUSTER_UNREACHABLE: away"),
-    ]
-    assert dapr.state["receipt-e-2"]["objects"] == [_object("Evaluation", "e-2", "FORBIDDEN: not any more")]
-
-
-def test_leftovers_may_be_noted_again(dapr: FakeDapr, store: EvaluationStore) -> None:
-    """An activity may run twice; the newest problem counts."""
-    for problem in ("FORBIDDEN: not any more", "CLUSTER_UNREACHABLE: away"):
-        store.note_leftovers("e-1", problem)
-
-    assert dapr.state["receipt-e-1"]["objects"] == [
-        _object("Evaluation", "e-1", "CLUSTER_UNREACHABLE: away"),
-    ]
-
-
-def _object(kind: str, name: str, outcome: str) -> dict[str, str]:
-    return {"kind": kind, "name": name, "outcome": outcome}
+    assert store.standings(["runs", "ended", "deleted", "unknown", "../up"]) == {
+        "runs": Standing(attempt=1),
+        "ended": Standing(attempt=2),
+        "deleted": Standing(ended=True, deleted=True),
+    }
 
 
 def test_the_list_goes_on_on_another_page(dapr: FakeDapr, store: EvaluationStore) -> None:

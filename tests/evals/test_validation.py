@@ -10,14 +10,19 @@ import httpx
 import pytest
 import yaml
 
+from budeval.ansible.runner import Tell
 from budeval.config import EngineConfig, Settings, StorageConfig
+from budeval.domain.addresses import AddressRules
 from budeval.domain.evaluation import EvaluationRecord
 from budeval.engines.opencompass.jobs import OpenCompass
 from budeval.errors import ClusterError
 from budeval.evals.ansible_orchestrator import AnsibleOrchestrator
 from budeval.evals.answers import ValidationReport
+from budeval.evals.arrivals import Arrivals
 from budeval.evals.clusters import Clusters
+from budeval.evals.installation import Installation
 from budeval.evals.intake import Intake
+from budeval.evals.receipts import Receipts
 from budeval.evals.schema import EvaluationRequest
 from budeval.evals.store import EvaluationStore
 from budeval.evals.validation import Validation
@@ -52,6 +57,7 @@ class FakeRunner:
         data: Json,
         kubeconfig: str,
         patience: float = 0,  # noqa: ARG002
+        tell: Tell | None = None,  # noqa: ARG002
     ) -> Json:
         """Verify only."""
         assert playbook == "verify_cluster_k8s.yml"
@@ -79,17 +85,26 @@ class Case:
         sidecar = self.dapr.client()
         clusters = Clusters(settings.clusters_dir, lambda _eval_id: None, Path("/nowhere"))
         engines = {"opencompass": OpenCompass("an-image", settings.storage)}
+        store = EvaluationStore(sidecar)
         intake = Intake(
             settings,
-            EvaluationStore(sidecar),
-            Vault(sidecar, Sealer(self.seal_key)),
+            store,
+            Arrivals(sidecar, store, Vault(sidecar, Sealer(self.seal_key))),
             clusters,
             engines,
             lambda _name: {},
             self.started.append,
         )
-        orchestrator = AnsibleOrchestrator(self.runner, clusters, engines, StorageConfig(), EngineConfig())
-        validation = Validation(intake, orchestrator, httpx.MockTransport(self._answer))
+        orchestrator = AnsibleOrchestrator(
+            self.runner,
+            clusters,
+            engines,
+            StorageConfig(),
+            EngineConfig(),
+            Receipts(sidecar, {}),
+            Installation(sidecar),
+        )
+        validation = Validation(intake, orchestrator, AddressRules(), httpx.MockTransport(self._answer))
         return validation.report(EvaluationRequest.model_validate(_body(**changes)))
 
     def codes(self, **changes: Any) -> Json:
@@ -115,7 +130,7 @@ def _body(**changes: Any) -> Json:
     return {
         "eval_id": "223e4567-e89b-12d3-a456-426614174020",
         "experiment_id": "123e4567-e89b-12d3-a456-426614174000",
-        "eval_model_info": {"model_name": "m", "endpoint": "http://m/v1", "api_key": _KEY},
+        "eval_model_info": {"model_name": "m", "endpoint": "http://10.0.0.7/v1", "api_key": _KEY},
         "eval_datasets": [{"dataset_id": "sums", "run_id": "r-1", "source": {"inline": samples.ROWS}}],
         **changes,
     }
@@ -132,7 +147,7 @@ def test_a_request_that_can_be_is_fine(case: Case) -> None:
     assert [check.name for check in report.checks] == ["request", "cluster", "endpoint"]
     assert "1 runs, engine opencompass" in report.checks[0].message
     assert "Claim mine is Bound" in report.checks[1].message
-    assert report.checks[2].message == "http://m/v1/chat/completions answers for model m."
+    assert report.checks[2].message == "http://10.0.0.7/v1/chat/completions answers for model m."
     assert (case.dapr.state, case.started) == ({}, [])
 
 
@@ -141,7 +156,7 @@ def test_the_endpoint_is_asked_for_one_token(case: Case) -> None:
     case.report()
 
     (request,) = case.asked
-    assert (request.method, str(request.url)) == ("POST", "http://m/v1/chat/completions")
+    assert (request.method, str(request.url)) == ("POST", "http://10.0.0.7/v1/chat/completions")
     assert request.headers["Authorization"] == f"Bearer {_KEY}"
     body = json.loads(request.content)
     assert (body["model"], body["max_tokens"]) == ("m", 1)
@@ -159,7 +174,7 @@ def test_the_endpoint_is_asked_for_one_token(case: Case) -> None:
             {
                 "eval_model_info": {
                     "model_name": "m",
-                    "endpoint": "http://m/v1",
+                    "endpoint": "http://10.0.0.7/v1",
                     "secret_ref": {"name": "mine"},
                 }
             },
@@ -225,6 +240,29 @@ def test_what_the_endpoint_answers_is_told(case: Case, status: int, code: str | 
 
     assert case.codes() == {**_FINE, "endpoint": code}
     assert _KEY not in case.report().model_dump_json()
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "codes"),
+    [
+        ("http://localhost:8000/v1", {**_FINE, "endpoint": "ADDRESS_FORBIDDEN"}),
+        ("http://169.254.169.254/v1", {"request": "ADDRESS_FORBIDDEN"}),
+    ],
+)
+def test_a_forbidden_endpoint_is_not_asked(case: Case, endpoint: str, codes: Json) -> None:
+    """Of a name only the check of the endpoint can tell: pods may know it as something else."""
+    model = {"model_name": "m", "endpoint": endpoint, "api_key": _KEY}
+
+    assert case.codes(eval_model_info=model) == codes
+    assert case.asked == []
+
+
+def test_a_redirect_is_told_and_not_followed(case: Case) -> None:
+    """Wherever it leads: the key is meant for one host."""
+    case.endpoint = lambda _request: httpx.Response(307, headers={"Location": "http://10.0.0.8/"})
+
+    assert case.codes() == {**_FINE, "endpoint": "ENDPOINT_REFUSED"}
+    assert [request.url.host for request in case.asked] == ["10.0.0.7"]
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from budeval.domain.evaluation import Evaluation, EvaluationRecord, Outcome
 from budeval.domain.notification import Announcement, WorkflowStatus
 from budeval.errors import RequestError
 from budeval.evals.announcer import Announcer
+from budeval.evals.receipts import Receipts
 from budeval.evals.store import EvaluationStore
 from budeval.evals.views import EvaluationViews, Wanted
 from tests.evals import samples
@@ -34,7 +35,7 @@ class Case:
     def __init__(self) -> None:
         sidecar = FakeDapr().client()
         self.store = EvaluationStore(sidecar)
-        self.views = EvaluationViews(self.store, sidecar)
+        self.views = EvaluationViews(self.store, sidecar, Receipts(sidecar, {}))
         self._sidecar = sidecar
 
     def create(self, eval_id: str = "e-1", **data: Any) -> None:
@@ -117,7 +118,7 @@ def test_the_steps_are_those_of_the_newest_attempt(case: Case) -> None:
     case.announce(*orders)
     case.store.save_results("e-1", [])
     case.store.end("e-1", Outcome.FAILED)
-    case.store.retry("e-1", ["good"], len(orders))
+    case.store.retry("e-1", ["good"], len(orders), "a-2")
 
     state = case.views.state("e-1")
 

@@ -11,12 +11,15 @@ import httpx
 import pytest
 import yaml
 
+from budeval.ansible.runner import Tell
 from budeval.config import EngineConfig, StorageConfig
 from budeval.domain.evaluation import EvaluationRecord, Outcome
 from budeval.errors import BudevalError, ClusterError, SidecarError
 from budeval.evals import watching
 from budeval.evals.ansible_orchestrator import AnsibleOrchestrator
 from budeval.evals.clusters import Clusters
+from budeval.evals.installation import Installation
+from budeval.evals.receipts import Receipts
 from budeval.evals.store import EvaluationStore, Look
 from budeval.evals.watching import WatchActivities
 from budeval.runtime.sealing import Sealer, new_key
@@ -57,6 +60,7 @@ class FakeRunner:
         data: Json,
         kubeconfig: str,
         patience: float = 0,  # noqa: ARG002
+        tell: Tell | None = None,  # noqa: ARG002
     ) -> Json:
         """Tell what is there, to whom it may."""
         assert playbook == "check_job_status_k8s.yml"
@@ -105,7 +109,15 @@ class Watch:
         sidecar = self.dapr.client()
         self.store = EvaluationStore(sidecar)
         clusters = Clusters(directory, self.kubeconfigs.get, Path("/nowhere"))
-        orchestrator = AnsibleOrchestrator(self.runner, clusters, {}, StorageConfig(), EngineConfig())
+        orchestrator = AnsibleOrchestrator(
+            self.runner,
+            clusters,
+            {},
+            StorageConfig(),
+            EngineConfig(),
+            Receipts(sidecar, {}),
+            Installation(sidecar),
+        )
         self.vault = Vault(sidecar, Sealer(new_key()))
         self.activities = WatchActivities(
             orchestrator, clusters, sidecar, self.store, self.vault, self.engine, self._start
@@ -447,7 +459,13 @@ def test_ticks_that_overlap_lose_nothing(watch: Watch) -> None:
     watch.runner.jobs = [_job("e-1")]
     look, later = watch.runner.run, [_job("e-1", complete=True)]
 
-    def slowly(playbook: str, data: Json, kubeconfig: str, patience: float = 0) -> Json:
+    def slowly(
+        playbook: str,
+        data: Json,
+        kubeconfig: str,
+        patience: float = 0,
+        tell: Tell | None = None,  # noqa: ARG001
+    ) -> Json:
         """The other tick begins and ends while this one looks."""
         old = look(playbook, data, kubeconfig, patience)
         watch.runner.run = look  # type: ignore[method-assign]

@@ -322,6 +322,15 @@ def test_a_secret_is_read_from_its_store(status: int) -> None:
     assert asked == ["/v1.0/secrets/vault/a%20key", "/v1.0/secrets/vault/..%2Fstate%2Fstore%2Fkey"]
 
 
+@pytest.mark.parametrize("name", ["bulk", ".", ".."])
+def test_no_name_of_a_secret_stands_for_all_of_them(name: str) -> None:
+    """Dapr's own words in the place of a name; requests choose names."""
+    everything = httpx.MockTransport(lambda _request: httpx.Response(200, json={"a": {"a": "secret"}}))
+    sidecar = Sidecar("http://dapr", "store", "broker", 1.0, transport=everything)
+
+    assert sidecar.get_secret("vault", name) == {}
+
+
 @pytest.mark.parametrize("status", [502, 503, 504])
 def test_a_secret_store_that_is_away_is_an_outage(status: int) -> None:
     """The same again may succeed."""

@@ -8,7 +8,13 @@ from budeval.config import StorageConfig
 from budeval.domain.datasets import DatasetPlace
 from budeval.engines import pod_files
 from budeval.engines.base import MOUNT
-from budeval.engines.manifests import MANAGED_BY, TENANT_LABEL, hardened_container, hardened_pod
+from budeval.engines.manifests import (
+    INSTALLATION_LABEL,
+    MANAGED_BY,
+    TENANT_LABEL,
+    hardened_container,
+    hardened_pod,
+)
 
 PIECE_LIMIT = 900 * 1024
 """Bytes of a ConfigMap with a piece of a part: at most 1 MiB with all that is in it."""
@@ -51,7 +57,14 @@ def list_program() -> Program:
 
 
 def order(
-    name: str, place: DatasetPlace, program: Program, image: str, storage: StorageConfig, seconds: int
+    name: str,
+    place: DatasetPlace,
+    program: Program,
+    image: str,
+    storage: StorageConfig,
+    seconds: int,
+    *,
+    installation: str,
 ) -> dict[str, Any]:
     """What the playbook `run_at_datasets_k8s.yml` reads.
 
@@ -62,8 +75,9 @@ def order(
         image: any Python >= 3.9.
         storage: how the claim is mounted.
         seconds: for all of it.
+        installation: whose Job it is.
     """
-    marks = {MANAGED_BY: "budeval", TENANT_LABEL: place.tenant}
+    marks = {MANAGED_BY: "budeval", INSTALLATION_LABEL: installation, TENANT_LABEL: place.tenant}
     meta = {"namespace": place.target.namespace, "labels": marks}
     contents: list[Manifest] = [{"data": pod_files.as_data(program.files)}]
     contents += [

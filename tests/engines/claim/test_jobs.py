@@ -24,7 +24,7 @@ def _place(tenant: str = "default") -> DatasetPlace:
 
 
 def _order(program: jobs.Program, tenant: str = "default") -> dict[str, Any]:
-    return jobs.order("datasets-x", _place(tenant), program, "an-image", _STORAGE, 300)
+    return jobs.order("datasets-x", _place(tenant), program, "an-image", _STORAGE, 300, installation="here")
 
 
 @pytest.mark.parametrize("tenant", ["default", "team-a"])
@@ -57,6 +57,7 @@ def test_whatever_is_left_ends_and_goes_by_itself() -> None:
     for made in (given["job"], *given["config_maps"]):
         assert made["metadata"]["labels"] == {
             "app.kubernetes.io/managed-by": "budeval",
+            "budeval.dev/installation": "here",
             "budeval.dev/tenant": "default",
         }
         assert made["metadata"]["namespace"] == "team-a"

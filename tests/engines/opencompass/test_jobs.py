@@ -92,7 +92,7 @@ def test_results_lie_where_the_pod_may_write_and_the_extractor_looks() -> None:
     evaluation = _evaluation()
     spec = _job(evaluation)
 
-    job = deployment(evaluation, evaluation.runs[0], spec, _STORAGE)["job"]
+    job = deployment(evaluation, evaluation.runs[0], spec, _STORAGE, "here")["job"]
     (container,) = job["spec"]["template"]["spec"]["containers"]
     writable = [mount["mountPath"] for mount in container["volumeMounts"] if not mount.get("readOnly")]
     assert any(_run_json(spec)["run_dir"].startswith(f"{path}/opencompass-") for path in writable)
@@ -203,7 +203,7 @@ def test_nothing_of_a_request_is_where_a_kubelet_replaces_variables(hostile: str
     )
     spec = _job(evaluation, hostile)
 
-    deployed = deployment(evaluation, evaluation.runs[0], spec, _STORAGE)
+    deployed = deployment(evaluation, evaluation.runs[0], spec, _STORAGE, "here")
 
     text = json.dumps(deployed["job"])
     assert "$" not in text

@@ -37,9 +37,9 @@ class ActionModule(ClusterAction):  # type: ignore[misc] # Ansible has no types
 def _observe(cluster: Cluster, order: Object) -> Object:
     namespace, selector = order["namespace"], {"labelSelector": order["selector"]}
     wanted = set(order["evaluations"])
-    listed = cluster.list_all(jobs_path(namespace), selector)
+    listed = cluster.list_all(jobs_path(namespace), selector).items
     jobs = _newest_attempts(job for job in listed if job["metadata"]["labels"][_EVAL] in wanted)
-    pods = _newest_pods(cluster.list_all(core_path(namespace, "pods"), selector))
+    pods = _newest_pods(cluster.list_all(core_path(namespace, "pods"), selector).items)
     facts = [_facts_of(job, pods.get(job["metadata"]["uid"])) for job in jobs]
     if any(not item["complete"] and _waits(item) for item in facts):
         _add_events(cluster, namespace, facts)
@@ -143,7 +143,7 @@ def _add_events(cluster: Cluster, namespace: str, facts: list[Object]) -> None:
     about: dict[str, Object] = {item["uid"]: item for item in facts if _waits(item)}
     about |= {item["pod"]["uid"]: item for item in about.values() if item["pod"]}
     warnings = cluster.list_all(core_path(namespace, "events"), {"fieldSelector": "type=Warning"})
-    for event in sorted(warnings, key=_event_time):
+    for event in sorted(warnings.items, key=_event_time):
         item = about.get(event["involvedObject"].get("uid", ""))
         if item:
             said = f"{event['reason']}: {event.get('message', '')}"

@@ -1,22 +1,13 @@
-"""Delete every object of an evaluation and wait until its pods are gone."""
+"""Delete every object of an evaluation, wait until its pods are gone, and look whether all are."""
 
-import time
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+from ansible_collections.budeval.kubernetes.plugins.plugin_utils import removal
 from ansible_collections.budeval.kubernetes.plugins.plugin_utils.cluster import (
-    ApiError,
     Cluster,
     ClusterAction,
     Object,
-    core_path,
-    jobs_path,
 )
-
-_AT_ONCE = 8
-_MISSING = 404
-_WAIT_SECONDS = 40.0
-_PAUSE_SECONDS = 0.5
 
 
 class ActionModule(ClusterAction):  # type: ignore[misc] # Ansible has no types
@@ -26,53 +17,38 @@ class ActionModule(ClusterAction):  # type: ignore[misc] # Ansible has no types
     """
 
     def run(self, _tmp: Any = None, task_vars: dict[str, Any] | None = None) -> Object:
-        """{receipt: [{kind, name, outcome}]}; outcome is `deleted`, `gone` or what the API server said."""
+        """{receipt: entries as of `removal`, absence: kind -> what shows that no more of it is there}."""
         return self.handle(_remove, task_vars)
 
 
 def _remove(cluster: Cluster, order: Object) -> Object:
-    namespace, selector = order["namespace"], {"labelSelector": order["selector"]}
-    jobs = [item["metadata"]["name"] for item in cluster.list_all(jobs_path(namespace), selector)]
-    maps = _names(cluster, namespace, "configmaps", selector)
+    namespace, selector = order["namespace"], order["selector"]
+    jobs, maps = (
+        removal.listed(removal.list_of(cluster, namespace, kind, selector), kind)
+        for kind in (removal.JOB, removal.CONFIG_MAP)
+    )
+    secrets = [{"kind": removal.SECRET, "name": name} for name in order["secrets"]]
     # Secrets and ConfigMaps belong to Jobs, and the garbage collector would take them with those: they come
-    # first, so that the receipt can say of each that it was deleted.
-    parts = [("Secret", core_path(namespace, "secrets", name), name) for name in order["secrets"]]
-    parts += [("ConfigMap", core_path(namespace, "configmaps", name), name) for name in maps]
-    owners = [("Job", jobs_path(namespace, name), name) for name in jobs]
-    with ThreadPoolExecutor(_AT_ONCE) as removers:
-        receipt = [
-            found
-            for objects in (parts, owners)
-            for found in removers.map(lambda item: _delete(cluster, *item), objects)
-        ]
-    receipt += _wait_for_pods(cluster, namespace, selector)
-    return {"changed": True, "receipt": [item for item in receipt if item["outcome"] != "gone"]}
+    # first, so that it is known which Secrets there were.
+    asked = removal.delete_all(cluster, namespace, [*secrets, *maps])
+    asked += removal.delete_all(cluster, namespace, jobs)
+    asked += removal.pods_once_gone(cluster, namespace, selector)
+    look = removal.LastLook(cluster, namespace, selector)
+    receipt = look.receipt(item for item in asked if not _was_never_there(item))
+    absence = {**look.absence, removal.SECRET: "The API server answered its deletion with 404."}
+    return {"changed": True, "receipt": receipt + _newcomers(look, receipt), "absence": absence}
 
 
-def _names(cluster: Cluster, namespace: str, kind: str, selector: Object) -> list[str]:
-    return [item["metadata"]["name"] for item in cluster.list_all(core_path(namespace, kind), selector)]
+def _was_never_there(item: Object) -> bool:
+    return bool(item["kind"] == removal.SECRET and item.get("status") == removal.MISSING)
 
 
-def _delete(cluster: Cluster, kind: str, path: str, name: str) -> Object:
-    outcome = "deleted"
-    try:
-        # Without it the Batch API would orphan a Job's pods.
-        cluster.request("DELETE", path, {"propagationPolicy": "Background"})
-    except ApiError as error:
-        outcome = "gone" if error.status == _MISSING else str(error)[:300]
-    return {"kind": kind, "name": name, "outcome": outcome}
-
-
-def _wait_for_pods(cluster: Cluster, namespace: str, selector: Object) -> list[Object]:
-    """Pods end in their grace period; what is still there after that is told."""
-    deadline = time.monotonic() + _WAIT_SECONDS
-    left = _names(cluster, namespace, "pods", selector)
-    seen = set(left)
-    while left and time.monotonic() < deadline:
-        time.sleep(_PAUSE_SECONDS)
-        left = _names(cluster, namespace, "pods", selector)
-        seen |= set(left)
+def _newcomers(look: removal.LastLook, receipt: list[Object]) -> list[Object]:
+    """What somebody has made meanwhile."""
+    known = {entry["uid"] for entry in receipt}
+    reason = "It was made during the clean-up."
     return [
-        {"kind": "Pod", "name": name, "outcome": "still ending" if name in left else "deleted"}
-        for name in sorted(seen)
+        {**item, "outcome": "in_use", "reason": reason}
+        for uid, item in look.there.items()
+        if uid not in known
     ]

@@ -57,7 +57,7 @@ def _once_ended(cluster: Cluster, namespace: str, job: str, seconds: float) -> l
     deadline = time.monotonic() + seconds
     while True:
         query = {"labelSelector": f"job-name={job}"}
-        pods = list(cluster.list_all(core_path(namespace, "pods"), query))
+        pods: list[Object] = cluster.list_all(core_path(namespace, "pods"), query).items
         if any(_has_ended(pod) for pod in pods) or time.monotonic() > deadline:
             return pods
         time.sleep(_PAUSE_SECONDS)

@@ -10,9 +10,9 @@ import json
 import os
 import ssl
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import httpx
 import yaml
@@ -20,6 +20,7 @@ from ansible.plugins.action import ActionBase
 
 _REQUEST_SECONDS = 10.0
 _PAGE = 500
+_JSON = "application/json"
 
 Object = dict[str, Any]
 Handler = Callable[["Cluster", Object], Object]
@@ -31,6 +32,25 @@ class ApiError(Exception):
     def __init__(self, status: int, text: str) -> None:
         super().__init__(f"{status} {text}")
         self.status = status
+        self.text = text
+
+    @property
+    def in_words(self) -> str:
+        """Its status and message, without the rest of the document that it has sent."""
+        try:
+            return f"{self.status} {json.loads(self.text)['message']}"
+        except (ValueError, LookupError, TypeError):
+            return str(self)
+
+
+class Listing(NamedTuple):
+    """What the API server has listed, all of it at one moment."""
+
+    items: list[Object]
+    version: str
+    """The resource version of that moment."""
+    date: str
+    """The server's own clock, as HTTP writes it; empty where a proxy has left it out."""
 
 
 class Cluster:
@@ -56,9 +76,21 @@ class Cluster:
         path: str,
         body: Object | None = None,
         query: dict[str, Any] | None = None,
-        content_type: str = "application/json",
+        content_type: str = _JSON,
     ) -> Any:
         """The answer as parsed JSON, or as text where it is none. Raises ApiError, httpx.HTTPError."""
+        answer = self._send(method, path, body, query, content_type)
+        is_json = answer.headers.get("Content-Type", "").startswith("application/json")
+        return answer.json() if is_json else answer.content.decode("utf-8", "replace")
+
+    def _send(
+        self,
+        method: str,
+        path: str,
+        body: Object | None,
+        query: dict[str, Any] | None,
+        content_type: str,
+    ) -> httpx.Response:
         answer = self._http.request(
             method,
             path,
@@ -69,16 +101,18 @@ class Cluster:
         )
         if answer.is_error:
             raise ApiError(answer.status_code, answer.text)
-        is_json = answer.headers.get("Content-Type", "").startswith("application/json")
-        return answer.json() if is_json else answer.content.decode("utf-8", "replace")
+        return answer
 
-    def list_all(self, path: str, query: dict[str, Any]) -> Iterator[Object]:
+    def list_all(self, path: str, query: dict[str, Any]) -> Listing:
         """Every item, page by page."""
+        items: list[Object] = []
         more: str | None = ""
         while more is not None:
-            page = self.request("GET", path, query={**query, "limit": _PAGE, "continue": more})
-            yield from page["items"]
+            answer = self._send("GET", path, None, {**query, "limit": _PAGE, "continue": more}, _JSON)
+            page = answer.json()
+            items += page["items"]
             more = page["metadata"].get("continue") or None
+        return Listing(items, page["metadata"]["resourceVersion"], answer.headers.get("Date", ""))
 
 
 def _trust(cluster: dict[str, str], user: dict[str, str]) -> ssl.SSLContext:
