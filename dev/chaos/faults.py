@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -176,9 +176,16 @@ class Breaker:
 
 
 def playbooks(stack: Stack) -> list[process.Record]:
-    """The playbooks that the service runs just now."""
-    ours = process.marked(stack.layout.name, apps.NAME)
-    return [record for record in ours if _is_playbook(process.arguments_of(record))]
+    """The playbooks that the service runs just now.
+
+    By their arguments: they get none of the service's environment, so they do not bear the stack's mark.
+    """
+    private = f"{stack.layout.directory}/"
+    return [
+        record
+        for record in _everything()
+        if _is_playbook(words := process.arguments_of(record)) and any(private in word for word in words)
+    ]
 
 
 def _is_playbook(words: list[str]) -> bool:
@@ -187,12 +194,18 @@ def _is_playbook(words: list[str]) -> bool:
 
 def _in_pod(uid: str) -> list[process.Record]:
     """The processes of a pod's containers, its pause process left out."""
-    found = []
+    return [
+        record
+        for record in _everything()
+        if uid in _cgroup_of(record.pid) and process.arguments_of(record)[:1] != ["/pause"]
+    ]
+
+
+def _everything() -> Iterator[process.Record]:
+    """The processes of this machine."""
     for entry in Path("/proc").iterdir():
-        record = process.Record.of(int(entry.name)) if entry.name.isdigit() else None
-        if record and uid in _cgroup_of(record.pid) and process.arguments_of(record)[:1] != ["/pause"]:
-            found.append(record)
-    return found
+        if entry.name.isdigit() and (record := process.Record.of(int(entry.name))):
+            yield record
 
 
 def _cgroup_of(pid: int) -> str:
