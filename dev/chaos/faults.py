@@ -65,7 +65,7 @@ class Breaker:
             Fault.FILL_DISK: lambda _: self._fill_disk(),
             Fault.CUT_NETWORK: lambda _: self._cut_network(),
             Fault.DELIVER_TWICE: self._deliver_twice,
-            Fault.RESTART_SERVICE: lambda _: self._restart_service(),
+            Fault.RESTART_SERVICE: lambda _: self._stop_service(),
             Fault.RESTART_ALL: lambda _: self._kill_all(),
         }
 
@@ -164,8 +164,8 @@ class Breaker:
     def _deliver_twice(self, random: Random) -> Strike:
         return Strike(f"request {_await(lambda: self._deliver_again(random))}")
 
-    def _restart_service(self) -> Strike:
-        self._stack.restart(apps.NAME)
+    def _stop_service(self) -> Strike:
+        next(part for part in self._stack.parts() if part.name == apps.NAME).stop()
         return Strike("service and sidecars, by SIGTERM")
 
     def _kill_all(self) -> Strike:
