@@ -16,6 +16,7 @@ from datetime import timedelta
 
 from fastapi import APIRouter, Depends, FastAPI
 
+from budeval.ansible.patient_runner import PatientRunner
 from budeval.ansible.private_directory import sweep
 from budeval.ansible.runner import PlaybookRunner
 from budeval.config import Settings
@@ -135,10 +136,11 @@ class Service:
             [workflows.verify_cluster, workflows.evaluate_model, workflows.watch_cluster], self._activities()
         )
 
-    def _playbook_runner(self, workers: int) -> PlaybookRunner:
-        return PlaybookRunner(workers, self.settings.playbook_timeout, self.settings.module_timeout)
+    def _playbook_runner(self, workers: int) -> PatientRunner:
+        settings = self.settings
+        return PatientRunner(PlaybookRunner(workers, settings.playbook_timeout, settings.module_timeout))
 
-    def _orchestrator(self, runner: PlaybookRunner) -> AnsibleOrchestrator:
+    def _orchestrator(self, runner: PatientRunner) -> AnsibleOrchestrator:
         settings = self.settings
         return AnsibleOrchestrator(
             runner,

@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -119,10 +119,10 @@ class Stack:
             else:
                 yield part
 
-    def up(self) -> None:
-        """Start what is not healthy, in order; leave alone what is."""
+    def up(self, leave: Container[str] = ()) -> None:
+        """Start what is not healthy, in order; leave alone what is, and the parts in `leave`."""
         self._prepare()
-        parts = {part.name: part for part in self.parts()}
+        parts = {part.name: part for part in self.parts() if part.name not in leave}
         started: set[str] = set()
         for part in parts.values():
             if part.why_unhealthy() is None:

@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -65,7 +65,7 @@ class Breaker:
             Fault.FILL_DISK: lambda _: self._fill_disk(),
             Fault.CUT_NETWORK: lambda _: self._cut_network(),
             Fault.DELIVER_TWICE: self._deliver_twice,
-            Fault.RESTART_SERVICE: lambda _: self._restart_service(),
+            Fault.RESTART_SERVICE: lambda _: self._stop_service(),
             Fault.RESTART_ALL: lambda _: self._kill_all(),
         }
 
@@ -88,13 +88,14 @@ class Breaker:
         if self._cut:
             command.run(["iptables", "-D", *_TO_THE_API_SERVER])
             self._cut = False
+        # On a busy machine the model may not answer in time; nothing has broken it, so nobody restarts it.
         for _ in range(_HEALINGS - 1):
             try:
-                return self._stack.up()
+                return self._stack.up(leave=model.NAMES)
             except DevError as error:
                 console.say(f"  not yet: {error}")
                 time.sleep(2)
-        return self._stack.up()
+        return self._stack.up(leave=model.NAMES)
 
     def _kill_member(self, name: str) -> Strike:
         member = next(member for member in apps.members() if member.name == name)
@@ -163,8 +164,8 @@ class Breaker:
     def _deliver_twice(self, random: Random) -> Strike:
         return Strike(f"request {_await(lambda: self._deliver_again(random))}")
 
-    def _restart_service(self) -> Strike:
-        self._stack.restart(apps.NAME)
+    def _stop_service(self) -> Strike:
+        next(part for part in self._stack.parts() if part.name == apps.NAME).stop()
         return Strike("service and sidecars, by SIGTERM")
 
     def _kill_all(self) -> Strike:
@@ -176,9 +177,16 @@ class Breaker:
 
 
 def playbooks(stack: Stack) -> list[process.Record]:
-    """The playbooks that the service runs just now."""
-    ours = process.marked(stack.layout.name, apps.NAME)
-    return [record for record in ours if _is_playbook(process.arguments_of(record))]
+    """The playbooks that the service runs just now.
+
+    By their arguments: they get none of the service's environment, so they do not bear the stack's mark.
+    """
+    private = f"{stack.layout.directory}/"
+    return [
+        record
+        for record in _everything()
+        if _is_playbook(words := process.arguments_of(record)) and any(private in word for word in words)
+    ]
 
 
 def _is_playbook(words: list[str]) -> bool:
@@ -187,12 +195,18 @@ def _is_playbook(words: list[str]) -> bool:
 
 def _in_pod(uid: str) -> list[process.Record]:
     """The processes of a pod's containers, its pause process left out."""
-    found = []
+    return [
+        record
+        for record in _everything()
+        if uid in _cgroup_of(record.pid) and process.arguments_of(record)[:1] != ["/pause"]
+    ]
+
+
+def _everything() -> Iterator[process.Record]:
+    """The processes of this machine."""
     for entry in Path("/proc").iterdir():
-        record = process.Record.of(int(entry.name)) if entry.name.isdigit() else None
-        if record and uid in _cgroup_of(record.pid) and process.arguments_of(record)[:1] != ["/pause"]:
-            found.append(record)
-    return found
+        if entry.name.isdigit() and (record := process.Record.of(int(entry.name))):
+            yield record
 
 
 def _cgroup_of(pid: int) -> str:

@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -25,6 +25,8 @@ _SUFFIX = "chaos"
 _STATE = "budeval-state.db"
 _DISK_MIB = 256
 _LAST_EVENTS_SECONDS = 90.0
+_TRIES = 3
+"""Of a fault that finds nothing to break."""
 
 
 @dataclass
@@ -110,10 +112,7 @@ def _break_and_watch(stack: Stack, disk: Path, report: Report) -> None:
     watch.start()
     workload.start()
     try:
-        for number, fault in enumerate(report.plan.faults, 1):
-            pace.await_strike()
-            _strike(number, fault, breaker, workload, report)
-            pace.struck()
+        _strike_all(pace, breaker, workload, report)
         workload.wait()
         observed.left = observing.leftovers(stack, disk / _STATE)
     finally:
@@ -122,20 +121,37 @@ def _break_and_watch(stack: Stack, disk: Path, report: Report) -> None:
     _read_events(stack.layout, observed)
 
 
-def _strike(number: int, fault: PlannedFault, breaker: Breaker, workload: Workload, report: Report) -> None:
-    time.sleep(fault.pause)
+def _strike_all(pace: Pace, breaker: Breaker, workload: Workload, report: Report) -> None:
+    """Every fault; one that finds nothing to break comes again after the others, so often at most."""
+    waiting = deque((fault, _TRIES) for fault in report.plan.faults)
+    while waiting:
+        fault, tries = waiting.popleft()
+        pace.await_strike()
+        time.sleep(fault.pause)
+        if _strike(fault, breaker, workload, report):
+            pace.struck()
+        elif tries > 1:
+            waiting.append((fault, tries - 1))
+        else:
+            report.without_victim[fault.kind] += 1
+            pace.struck()
+
+
+def _strike(fault: PlannedFault, breaker: Breaker, workload: Workload, report: Report) -> bool:
+    """Whether there was something to break."""
+    number = report.struck.total() + 1
     try:
         strike = breaker.strike(fault)
     except NoVictimError as nothing:
-        report.without_victim[fault.kind] += 1
         console.say(f"fault {number}: {fault.kind}: not done, {nothing}")
-        return
+        return False
     report.struck[fault.kind] += 1
     console.say(f"fault {number}: {fault.kind}: {strike.what}")
     if strike.eval_id:
         workload.hit(strike.eval_id)
     time.sleep(fault.outage)
     breaker.heal()
+    return True
 
 
 def _read_events(layout: StackLayout, observed: Observed) -> None:

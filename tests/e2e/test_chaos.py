@@ -1,0 +1,37 @@
+"""A short run of faults, on a stack of its own; `make chaos` has the long ones."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from dev.layout import CHECKOUT
+from dev.network import HOST
+
+pytestmark = pytest.mark.e2e
+
+_EVALUATIONS, _FAULTS = 6, 8
+
+
+@pytest.mark.timeout(1800)
+def test_a_short_run_of_faults_finds_nothing(tmp_path: Path) -> None:
+    """Evaluations end as they should, each told once and in order, and nothing of them stays."""
+    report = tmp_path / "chaos.json"
+    plan = ["--seed", "27", "--evaluations", str(_EVALUATIONS), "--faults", str(_FAULTS)]
+    command = [sys.executable, "-m", "dev", "chaos", *plan, "--report", str(report)]
+
+    done = HOST.call(
+        lambda: subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, check=False)
+    )
+
+    assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-5000:]
+    seen = json.loads(report.read_text())
+    assert seen["findings"] == {name: [] for name in ("lost", "duplicated", "reordered", "orphans", "wrong")}
+    assert sum(seen["outcomes"].values()) == _EVALUATIONS
+    assert seen["faults"] + sum(seen["without_victim"].values()) == _FAULTS
+    # Otherwise nothing was tried.
+    assert seen["faults"] >= _FAULTS - 2
+    assert seen["events"] > 5 * _EVALUATIONS
+    assert seen["jobs"] >= 1
