@@ -20,6 +20,7 @@ from urllib.parse import quote
 import httpx
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
+from budeval.api.error_response import ErrorResponse
 from budeval.domain.evaluation import Outcome
 from budeval.domain.notification import ENDED, Announcement, WorkflowStatus
 from budeval.errors import BudevalError, RequestError
@@ -29,7 +30,6 @@ from budeval.evals.answers import (
     DatasetList,
     Deletion,
     EngineInfo,
-    ErrorResponse,
     EvaluationPage,
     EvaluationResults,
     EvaluationState,

@@ -18,15 +18,16 @@ from fastapi import APIRouter, Depends, FastAPI
 
 from budeval.ansible.private_directory import sweep
 from budeval.ansible.runner import PlaybookRunner
+from budeval.api import http_errors
+from budeval.api.access import Access
+from budeval.api.body_limit import BodyLimit
 from budeval.config import Settings
 from budeval.domain.evaluation import EvaluationRecord
 from budeval.engines.registry import all_engines
 from budeval.errors import SidecarError
-from budeval.evals import http_errors, routes, workflows
-from budeval.evals.access import Access
+from budeval.evals import routes, workflows
 from budeval.evals.activities import EvaluationActivities, VerificationActivities
 from budeval.evals.ansible_orchestrator import AnsibleOrchestrator
-from budeval.evals.body_limit import BodyLimit
 from budeval.evals.clusters import Clusters
 from budeval.evals.comparing import Comparisons
 from budeval.evals.dataset_routes import dataset_routes
@@ -44,6 +45,7 @@ from budeval.evals.event_stream import EventStream
 from budeval.evals.intake import Intake
 from budeval.evals.lifecycle import Lifecycle
 from budeval.evals.messages import message_routes
+from budeval.evals.ownership import owned_evaluations
 from budeval.evals.reconciler import LOOK_SECONDS, Reconciler
 from budeval.evals.retention import SWEEP_SECONDS, Retention
 from budeval.evals.store import EvaluationStore
@@ -163,7 +165,7 @@ class Service:
         application = FastAPI(title="budeval", summary=summary, lifespan=self._lifespan)
         app_token = self.settings.app_token
         secret = app_token.get_secret_value() if app_token else None
-        access = Access(self.settings.api_tokens, secret, self.store.tenant_of)
+        access = Access(self.settings.api_tokens, secret, [owned_evaluations(self.store)])
         application.include_router(routes.health_routes(ReadinessCheck(self.sidecar, self.engine)))
         for router in self._public_routers():
             application.include_router(router, dependencies=[Depends(access.guard)])

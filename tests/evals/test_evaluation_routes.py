@@ -8,17 +8,18 @@ from typing import Any
 import pytest
 from fastapi import Depends, FastAPI
 
+from budeval.api import http_errors
+from budeval.api.access import Access
 from budeval.config import Settings
 from budeval.domain.evaluation import EvaluationRecord, Outcome
 from budeval.engines.opencompass.jobs import OpenCompass
-from budeval.evals import http_errors
-from budeval.evals.access import Access
 from budeval.evals.ansible_orchestrator import AnsibleOrchestrator
 from budeval.evals.clusters import Clusters
 from budeval.evals.deletion import Deletions
 from budeval.evals.evaluation_routes import engine_routes, evaluation_routes, lifecycle_routes
 from budeval.evals.intake import Intake
 from budeval.evals.lifecycle import Lifecycle
+from budeval.evals.ownership import owned_evaluations
 from budeval.evals.store import EvaluationStore
 from budeval.evals.validation import Validation
 from budeval.evals.views import EvaluationViews
@@ -60,7 +61,7 @@ class Service:
         vault = Vault(sidecar, Sealer(self.seal_key))
         intake = Intake(settings, self.store, vault, clusters, engines, lambda _name: {}, self.started.append)
         orchestrator = AnsibleOrchestrator(FakeRunner(), clusters, engines, settings.storage, settings.images)
-        access = Access(settings.api_tokens, None, self.store.tenant_of)
+        access = Access(settings.api_tokens, None, [owned_evaluations(self.store)])
         application = FastAPI(dependencies=[Depends(access.guard)])
         validation = Validation(intake, orchestrator)
         application.include_router(

@@ -8,8 +8,8 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
+from budeval.api.error_response import ErrorResponse
 from budeval.errors import BudevalError, ClusterError, RequestError, SidecarError
-from budeval.evals.answers import ErrorResponse
 
 _CODES = {404: "ROUTE_UNKNOWN", 405: "ROUTE_UNKNOWN", 413: "REQUEST_TOO_LARGE"}
 

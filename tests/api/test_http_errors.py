@@ -3,8 +3,8 @@
 import pytest
 from fastapi import FastAPI
 
+from budeval.api import http_errors
 from budeval.errors import ClusterError, RequestError, SidecarError
-from budeval.evals import http_errors
 from tests.asgi import Caller
 
 
