@@ -71,14 +71,20 @@ class Listing:
         Returns:
             The ids and the cursor for the next ones, None where there are none.
         """
+        found = self.entries(cursor, count + 1)
+        ids = [item_id for item_id, _ in found[:count]]
+        return ids, found[count - 1][1] if len(found) > count else None
+
+    def entries(self, cursor: Cursor | None, count: int) -> list[tuple[str, Cursor]]:
+        """Ids with the cursor of each, newest first, from below a cursor; fewer than `count` at the end."""
         found: list[tuple[str, Cursor]] = []
         for day, number, ids in self._pages(cursor):
             for offset in reversed(range(len(ids))):
                 if cursor is None or (day, number, offset) < cursor:
                     found.append((ids[offset], (day, number, offset)))
-                if len(found) > count:
-                    return [item_id for item_id, _ in found[:count]], found[count - 1][1]
-        return [item_id for item_id, _ in found], None
+                if len(found) == count:
+                    return found
+        return found
 
     def days(self) -> list[str]:
         """Days of which something is listed, the oldest first."""
