@@ -50,5 +50,9 @@ class Dialect:
         return None
 
 
+Dialects = dict[str, Dialect]
+"""What is known by the alias of the endpoint. Shared by all jobs: each would else be refused anew."""
+
+
 def _names(said: str, *fields: str) -> bool:
     return any(field in said for field in fields)

@@ -6,12 +6,17 @@ from budeval.domain.scoring import MetricOutcome, MetricStatus, Sample
 from budeval.scoring.embedder import Embedder
 from budeval.scoring.failures import JudgeError
 from budeval.scoring.judge import Judge
+from budeval.scoring.ledger import Ledger, MemoryLedger
 from budeval.scoring.metrics import METRICS
 from budeval.scoring.requirements import lacking, without_blanks
 
 
 async def score_metric(
-    name: str, sample: Sample, judge: Judge | None, embedder: Embedder | None
+    name: str,
+    sample: Sample,
+    judge: Judge | None,
+    embedder: Embedder | None,
+    ledger: Ledger | None = None,
 ) -> MetricOutcome:
     """Skipped where something is lacking, failed where an endpoint gives nothing for good.
 
@@ -20,6 +25,7 @@ async def score_metric(
         sample: blank entries of its lists are left out.
         judge: open; None where there is none.
         embedder: open; None where there is none.
+        ledger: of this metric of this sample; None for one that nobody repeats.
 
     Raises:
         EndpointBusyError: worth trying again, which is the workflow's to do; with what was spent.
@@ -31,7 +37,7 @@ async def score_metric(
         return MetricOutcome(metric=name, status=MetricStatus.SKIPPED, reason_code=lack)
     begun = time.monotonic()
     try:
-        return await metric.score(without_blanks(sample), judge, embedder)
+        return await metric.score(without_blanks(sample), judge, embedder, ledger or MemoryLedger())
     except JudgeError as error:
         if error.retryable:
             raise
