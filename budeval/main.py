@@ -47,7 +47,6 @@ from budeval.evals.lifecycle import Lifecycle
 from budeval.evals.messages import message_routes
 from budeval.evals.ownership import owned_evaluations
 from budeval.evals.reconciler import LOOK_SECONDS, Reconciler
-from budeval.evals.retention import SWEEP_SECONDS, Retention
 from budeval.evals.store import EvaluationStore
 from budeval.evals.validation import Validation
 from budeval.evals.views import EvaluationViews
@@ -55,10 +54,13 @@ from budeval.evals.watching import WatchActivities
 from budeval.runtime import logs
 from budeval.runtime.periodic import Periodic
 from budeval.runtime.readiness import ReadinessCheck
+from budeval.runtime.retention import SWEEP_SECONDS, Retention
 from budeval.runtime.sealing import Sealer
 from budeval.runtime.sidecar import Sidecar
 from budeval.runtime.vault import Vault
 from budeval.runtime.workflow_engine import Activity, WorkflowEngine
+from budeval.scoring.service import Scoring
+from budeval.scoring.settings import ScoringSettings
 
 _log = logging.getLogger(__name__)
 
@@ -66,7 +68,7 @@ _log = logging.getLogger(__name__)
 class Service:
     """The adapters, wired; connects to nothing before `start`."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, scoring: ScoringSettings | None = None) -> None:
         self.settings = settings
         self.sidecar = Sidecar(
             f"http://{settings.sidecar_host}:{settings.sidecar_http_port}",
@@ -114,13 +116,20 @@ class Service:
             self.store, self.engine, self._start_evaluation, self._evaluating, self.lifecycle.expire
         )
         retention = Retention(self.store, self.deletions.forget, timedelta(days=settings.retention_days))
+        self.scoring = Scoring(
+            scoring or ScoringSettings(),
+            self.sidecar,
+            self.engine,
+            settings.notification_topic,
+            timedelta(days=settings.retention_days),
+        )
         self._periodic = [
             Periodic("reconciler", LOOK_SECONDS, reconciler.look),
             Periodic("retention", SWEEP_SECONDS, retention.sweep),
+            *self.scoring.periodic,
         ]
-        self.engine.register(
-            [workflows.verify_cluster, workflows.evaluate_model, workflows.watch_cluster], self._activities()
-        )
+        evaluating = [workflows.verify_cluster, workflows.evaluate_model, workflows.watch_cluster]
+        self.engine.register([*evaluating, *self.scoring.workflows], self._activities())
 
     def _playbook_runner(self, workers: int) -> PlaybookRunner:
         return PlaybookRunner(workers, self.settings.playbook_timeout, self.settings.module_timeout)
@@ -141,7 +150,8 @@ class Service:
             self.engine,
             self._start_watcher,
         )
-        return [*verification.all(), *self._evaluating.all(), *watching.all()]
+        evaluating = [*verification.all(), *self._evaluating.all(), *watching.all()]
+        return [*evaluating, *self.scoring.activities()]
 
     def _start_evaluation(self, record: EvaluationRecord) -> None:
         """Schedule its workflow unless it has been: Dapr would run an ended instance again."""
@@ -165,7 +175,7 @@ class Service:
         application = FastAPI(title="budeval", summary=summary, lifespan=self._lifespan)
         app_token = self.settings.app_token
         secret = app_token.get_secret_value() if app_token else None
-        access = Access(self.settings.api_tokens, secret, [owned_evaluations(self.store)])
+        access = Access(self.settings.api_tokens, secret, [owned_evaluations(self.store), self.scoring.owned])
         application.include_router(routes.health_routes(ReadinessCheck(self.sidecar, self.engine)))
         for router in self._public_routers():
             application.include_router(router, dependencies=[Depends(access.guard)])
@@ -192,6 +202,7 @@ class Service:
             comparison_routes(Comparisons(self.store)),
             engine_routes(self.engines),
             dataset_routes(Datasets(self.settings, self.clusters, self._orchestrator(self._data_runner))),
+            *self.scoring.routers(),
         ]
 
     def start(self) -> None:

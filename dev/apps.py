@@ -1,5 +1,6 @@
 """The service and the example subscriber with their sidecars, started by `dapr run --run-file app.yaml`."""
 
+import json
 import os
 import shutil
 import sys
@@ -7,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from budeval.runtime.sealing import new_key
-from dev import dapr, images, process
+from dev import dapr, images, model, process
 from dev.errors import UnhealthyError
 from dev.layout import CHECKOUT, StackLayout
 from dev.network import Namespace
@@ -18,6 +19,9 @@ SERVICE_PORT = 13080
 SUBSCRIBER_PORT = 13180
 
 NAME = "apps"
+
+_FROM_OUTSIDE = ("BUDEVAL_IMAGE_", "BUDEVAL_SCORING_")
+"""Settings that whoever starts the stack may choose."""
 
 # The CLI refuses a port that any daprd of the machine uses, in whatever network namespace: it reads /proc.
 # With a process namespace of its own (which needs root) it sees only its own children.
@@ -82,7 +86,15 @@ def received(stack: StackLayout) -> Path:
     return stack.directory / "dapr" / "received.jsonl"
 
 
-def part(stack: StackLayout, namespace: Namespace, needs: tuple[str, ...]) -> Part:
+def _scoring(address: str) -> dict[str, str]:
+    """The local model judges and embeds."""
+    judge = {"alias": "smollm2", "base_url": model.chat_endpoint(address), "model": model.MODEL_NAME}
+    embedder = {**judge, "base_url": model.embeddings_endpoint(address)}
+    endpoints = {"JUDGES": json.dumps([judge]), "EMBEDDERS": json.dumps([embedder])}
+    return {f"BUDEVAL_SCORING_{name}": value for name, value in endpoints.items()}
+
+
+def part(stack: StackLayout, namespace: Namespace, model_address: str, needs: tuple[str, ...]) -> Part:
     """All of them as one part: they start and stop together, so one that was killed restarts all.
 
     What `dapr run` is given is a copy of the checkout's app.yaml, components and configuration, as they are.
@@ -126,7 +138,8 @@ def part(stack: StackLayout, namespace: Namespace, needs: tuple[str, ...]) -> Pa
             "BUDEVAL_CLUSTERS_DIR": str(stack.clusters_directory),
             "BUDEVAL_DEFAULT_CLUSTER": "local",
             "BUDEVAL_IMAGE_EXTRACTOR": images.python().tag,
-            **{name: value for name, value in os.environ.items() if name.startswith("BUDEVAL_IMAGE_")},
+            **_scoring(model_address),
+            **{name: value for name, value in os.environ.items() if name.startswith(_FROM_OUTSIDE)},
             "BUDEVAL_SEAL_KEYS": _seal_key(stack),
             # What `secret_ref` finds in the development secret store (components/secretstore.yaml).
             "BUDEVAL_SECRET_DEMO_API_KEY": "sk-demo",

@@ -37,8 +37,8 @@ _ACTIVE = {"RUNNING", "PENDING", "SUSPENDED"}
 
 WorkflowBody = Callable[..., Any]
 Activity = Callable[[Any], Any]
-"""Takes and returns JSON values. Runs at least once, so a repetition must be harmless. One that is `async` runs
-in the worker's event loop, and holds no thread while it waits."""
+"""Takes and returns JSON values. Runs at least once, so a repetition must be harmless. An `async` one runs in
+the event loop of the worker, and holds no thread while it waits."""
 
 
 class WorkflowSnapshot(BaseModel):

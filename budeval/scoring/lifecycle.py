@@ -29,11 +29,15 @@ _OF_AN_ATTEMPT = (
 _log = logging.getLogger(__name__)
 
 
-class KnowsWorkflows(Protocol):
+class FindsWorkflows(Protocol):
     """What of the workflow engine is used here; tests put a fake in its place."""
 
     def find(self, workflow_id: str) -> WorkflowSnapshot | None:
         """What is known of an instance, None where there is none."""
+
+
+class KnowsWorkflows(FindsWorkflows, Protocol):
+    """What a lifecycle needs of it."""
 
     def raise_event(self, workflow_id: str, event: str, data: Any) -> None:
         """Raise an event to an instance."""
@@ -157,56 +161,3 @@ class ScoreLifecycle:
         workflow = self._engine.find(record.job.instance_id)
         if record.ended is None or (workflow is not None and workflow.status not in ENDED):
             raise running(record.job.job_id)
-
-
-class ScoreReconciler:
-    """Finishes what a crash has cut off: jobs without a workflow, and workflows that ended without a word."""
-
-    def __init__(
-        self,
-        store: ScoreStore,
-        engine: KnowsWorkflows,
-        start: Start,
-        close: Callable[[ScoreRecord, str], None],
-    ) -> None:
-        self._store = store
-        self._engine = engine
-        self._start = start
-        self._close = close
-        self._unrecorded: set[str] = set()
-
-    def look(self) -> None:
-        """Settle every job that has not ended.
-
-        Raises:
-            SidecarError: the state store or the engine does not answer.
-        """
-        active = self._store.active()
-        records = self._store.load_all(active)
-        for record in records:
-            self._settle(record)
-        self._forget_unrecorded(set(active) - {record.job.job_id for record in records})
-
-    def _settle(self, record: ScoreRecord) -> None:
-        if record.ended:  # its end was cut off
-            self._store.deactivate(record.job.job_id)
-            return
-        workflow = self._engine.find(record.job.instance_id)
-        if workflow is None:
-            self._start(record)
-        elif workflow.status in ENDED and self._is_open(record.job.job_id):
-            reason = workflow.failure or f"INTERNAL: its workflow is {workflow.status.value}"
-            _log.error("%s has ended without a result: %s", record.job.instance_id, reason)
-            self._close(record, reason)
-
-    def _is_open(self, job_id: str) -> bool:
-        """Asked again: the record may have been read before the workflow's end, which comes later."""
-        record = self._store.find(job_id)
-        return record is not None and record.ended is None
-
-    def _forget_unrecorded(self, job_ids: set[str]) -> None:
-        """A request that never got its record did not happen; a minute ago it may have been coming in."""
-        for job_id in job_ids & self._unrecorded:
-            self._store.forget_unrecorded(job_id)
-            self._store.deactivate(job_id)
-        self._unrecorded = job_ids
