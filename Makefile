@@ -7,6 +7,7 @@ SHELL := /bin/bash
 PYTHON ?= python3
 BIN := .venv/bin
 VENV := .venv/.complete
+RAGAS := .venv-ragas/.complete
 LOCKS := requirements/uv.txt requirements/dev.txt requirements/collection.txt
 
 .PHONY: help
@@ -47,6 +48,14 @@ $(VENV): $(LOCKS) dev/collection.py
 	$(BIN)/python dev/collection.py requirements/collection.txt "$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')"
 	@touch $@
 
+.PHONY: ragas
+ragas: $(RAGAS) ## Make the environment of the scoring engine `ragas`
+
+$(RAGAS): requirements/ragas.txt | $(VENV)
+	$(PYTHON) -m venv --clear .venv-ragas
+	$(BIN)/uv pip install --quiet --python .venv-ragas/bin/python --require-hashes -r requirements/ragas.txt
+	@touch $@
+
 .PHONY: check
 check: $(VENV) ## Format, lint, types, import contracts, playbooks, fast tests
 	$(BIN)/ruff format --check .
@@ -62,7 +71,7 @@ fast: $(VENV) ## Only the fast tests
 	$(BIN)/python -m pytest -m "not e2e"
 
 .PHONY: e2e
-e2e: $(VENV) ## Only the tests on the real stack
+e2e: $(VENV) $(RAGAS) ## Only the tests on the real stack
 	$(BIN)/python -m pytest -m e2e
 
 .PHONY: format
@@ -84,3 +93,4 @@ lock: $(VENV) ## Resolve the dependencies anew into requirements/*.txt
 	$(BIN)/uv pip compile -q --no-deps --generate-hashes --python-version 3.12 requirements/collection.in -o requirements/collection.txt
 	$(BIN)/uv pip compile -q --no-deps --generate-hashes --python-version 3.11 --python-platform linux requirements/opencompass.in -o requirements/opencompass.txt
 	$(BIN)/uv pip compile -q --generate-hashes --python-version 3.11 --python-platform linux requirements/lm-eval.in -o requirements/lm-eval.txt
+	$(BIN)/uv pip compile -q --generate-hashes --python-version 3.11 --universal requirements/ragas.in -o requirements/ragas.txt
