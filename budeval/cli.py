@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from budeval import cli_data, cli_lifecycle, cli_secrets
+from budeval import cli_data, cli_lifecycle, cli_score, cli_secrets
 from budeval import cli_output as output
 from budeval.cli_base import (
     INTERRUPTED,
@@ -345,6 +345,7 @@ def doctor(context: typer.Context, cluster: ClusterName = None, namespace: Names
 
 cli_lifecycle.add_commands(app)
 cli_data.add_commands(app)
+cli_score.add_commands(app)
 cli_secrets.add_commands(app)
 
 
