@@ -17,6 +17,8 @@ from dev.part import Check, Part, http_check
 # As pinned in app.yaml.
 SERVICE_PORT = 13080
 SUBSCRIBER_PORT = 13180
+SCRIPTED_JUDGE_PORT = 8082
+"""Where tests put a judge that says what they want."""
 
 NAME = "apps"
 
@@ -87,10 +89,11 @@ def received(stack: StackLayout) -> Path:
 
 
 def _scoring(address: str) -> dict[str, str]:
-    """The local model judges and embeds."""
+    """The local model judges and embeds; and there is room for a scripted judge."""
     judge = {"alias": "smollm2", "base_url": model.chat_endpoint(address), "model": model.MODEL_NAME}
     embedder = {**judge, "base_url": model.embeddings_endpoint(address)}
-    endpoints = {"JUDGES": json.dumps([judge]), "EMBEDDERS": json.dumps([embedder])}
+    scripted = {"alias": "scripted", "base_url": f"http://127.0.0.1:{SCRIPTED_JUDGE_PORT}/v1", "model": "s"}
+    endpoints = {"JUDGES": json.dumps([judge, scripted]), "EMBEDDERS": json.dumps([embedder])}
     return {f"BUDEVAL_SCORING_{name}": value for name, value in endpoints.items()}
 
 
