@@ -1,10 +1,9 @@
 """What is known of an OpenAI-compatible endpoint (llama.cpp, vLLM, OpenAI, ...) before it is asked."""
 
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Literal, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
+from pydantic import BaseModel, ConfigDict, Field, FilePath, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 Structured = Literal["json_schema", "json_object", "none"]
@@ -57,8 +56,8 @@ class ScoringSettings(BaseSettings):
     """Directory of the runs' artifacts: a path, or any URL that fsspec knows, as `s3://bucket/runs`."""
     adviser: str | None = None
     """Alias of the judge that puts the advice into words; None leaves it at the rules."""
-    ragas_python: Path | None = None
-    """Python of the environment that has ragas (requirements/ragas.txt); None: there is no engine `ragas`."""
+    ragas_python: FilePath | None = None
+    """Python of the environment that has ragas (`make ragas`); None: there is no engine `ragas`."""
     max_active_jobs: int = Field(1000, gt=0)
     """That have not ended; beyond them requests are refused (QUEUE_FULL)."""
     max_samples: int = Field(2000, gt=0)

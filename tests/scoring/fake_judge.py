@@ -117,13 +117,20 @@ class FakeJudge:
 def fake_judge() -> Iterator[FakeJudge]:
     """A server for the time of a test."""
     fake = FakeJudge()
+    with served(fake):
+        yield fake
+
+
+@contextmanager
+def served(fake: FakeJudge) -> Iterator[None]:
+    """Let it be reached at its `url`."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(fake))
     server.daemon_threads = True
     fake.url = f"http://127.0.0.1:{server.server_address[1]}/v1"
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     try:
-        yield fake
+        yield
     finally:
         fake.released.set()
         server.shutdown()
@@ -134,6 +141,7 @@ def fake_judge() -> Iterator[FakeJudge]:
 def _handler(fake: FakeJudge) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        disable_nagle_algorithm = True  # headers and body go separately: a reply would wait for an ACK
 
         def do_POST(self) -> None:
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))

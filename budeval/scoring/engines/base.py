@@ -35,3 +35,6 @@ class ScoringEngine(Protocol):
         Raises:
             EndpointBusyError: worth trying again, which is the workflow's to do.
         """
+
+    def close(self) -> None:
+        """End what it runs beside the service."""

@@ -1,13 +1,10 @@
 """Our own metrics, asked for by our own clients."""
 
 import asyncio
-from contextlib import AsyncExitStack
 
 from budeval.domain.scoring import MetricOutcome
-from budeval.scoring.dialect import Dialects
-from budeval.scoring.embedder import Embedder
 from budeval.scoring.engines.base import Order
-from budeval.scoring.judge import Judge
+from budeval.scoring.engines.clients import Switchboard
 from budeval.scoring.ledger import Ledger
 from budeval.scoring.limiter import Limiters
 from budeval.scoring.metrics import METRICS
@@ -18,8 +15,7 @@ class NativeEngine:
     """Engine `native`; one for the process."""
 
     def __init__(self, limiters: Limiters) -> None:
-        self._limiters = limiters
-        self._dialects: Dialects = {}
+        self._switchboard = Switchboard(limiters)
 
     @property
     def version(self) -> str:
@@ -31,6 +27,9 @@ class NativeEngine:
         """See `ScoringEngine`."""
         return {name: metric.version for name, metric in METRICS.items()}
 
+    def close(self) -> None:
+        """See `ScoringEngine`. It runs nothing."""
+
     async def score(self, order: Order, ledger: Ledger) -> MetricOutcome:
         """See `ScoringEngine`."""
         metric = METRICS[order.metric]
@@ -39,12 +38,5 @@ class NativeEngine:
             return await asyncio.to_thread(
                 lambda: asyncio.run(score_metric(order.metric, order.sample, None, None))
             )
-        async with AsyncExitStack() as clients:
-            judge = embedder = None
-            if order.judge and metric.needs_judge:
-                limiter = self._limiters.of(order.judge)
-                judge = await clients.enter_async_context(Judge(order.judge, limiter, self._dialects))
-            if order.embedder and metric.needs_embedder:
-                limiter = self._limiters.of(order.embedder)
-                embedder = await clients.enter_async_context(Embedder(order.embedder, limiter))
-            return await score_metric(order.metric, order.sample, judge, embedder, ledger)
+        async with self._switchboard.connected(order, metric) as clients:
+            return await score_metric(order.metric, order.sample, clients.judge, clients.embedder, ledger)

@@ -72,8 +72,13 @@ class Panel:
         self._ledger = ledger
         self.usage = ledger.lost
 
-    async def ask(self, prompt: str, answer_model: type[AnswerT]) -> AnswerT:
+    async def ask(self, prompt: str, answer_model: type[AnswerT], turn: int = 1) -> AnswerT:
         """The judge's answer.
+
+        Args:
+            prompt: with the shape of the answer in it.
+            answer_model: what the answer must be.
+            turn: counts how often a metric puts the same question on purpose; each has an answer of its own.
 
         Raises:
             JudgeError: there is none.
@@ -87,7 +92,8 @@ class Panel:
             answer, usage = await judge.ask(prompt, answer_model)
             return Paid(answer=answer.model_dump(mode="json"), usage=usage)
 
-        paid = await self._paid(["judge", prompt], put)
+        parts = ["judge", prompt] if turn == 1 else ["judge", prompt, str(turn)]
+        paid = await self._paid(parts, put)
         return answer_model.model_validate(paid.answer)
 
     async def embed(self, *texts: str) -> list[Vector]:
