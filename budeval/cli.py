@@ -30,6 +30,7 @@ from budeval.domain.evaluation import Evaluator
 from budeval.domain.notification import ENDED, WorkflowStatus
 from budeval.errors import BudevalError, RequestError
 from budeval.evals.answers import EvaluationSummary
+from budeval.evals.results_table import results_csv
 
 _HELP = """Evaluate models with a running budeval service.
 
@@ -233,7 +234,7 @@ def results(
     texts: dict[Format, Callable[[], str]] = {
         Format.TABLE: lambda: output.results_table(found),
         Format.JSON: lambda: found.model_dump_json(indent=2) + "\n",
-        Format.CSV: lambda: output.results_csv(found),
+        Format.CSV: lambda: results_csv(found),
     }
     if file:
         _write(file, texts[form]())

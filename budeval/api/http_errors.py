@@ -9,7 +9,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from budeval.api.error_response import ErrorResponse
-from budeval.errors import BudevalError, ClusterError, RequestError, SidecarError
+from budeval.errors import ArtifactError, BudevalError, ClusterError, RequestError, SidecarError
 
 _CODES = {404: "ROUTE_UNKNOWN", 405: "ROUTE_UNKNOWN", 413: "REQUEST_TOO_LARGE"}
 
@@ -34,7 +34,7 @@ def _status_of(error: BudevalError) -> int:
         return error.status
     if isinstance(error, ClusterError):
         return 502
-    return 503 if isinstance(error, SidecarError) else 500
+    return 503 if isinstance(error, SidecarError | ArtifactError) else 500
 
 
 def _answer_invalid(_request: Request, error: Exception) -> JSONResponse:

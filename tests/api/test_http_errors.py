@@ -4,7 +4,7 @@ import pytest
 from fastapi import FastAPI
 
 from budeval.api import http_errors
-from budeval.errors import ClusterError, RequestError, SidecarError
+from budeval.errors import ArtifactError, ClusterError, RequestError, SidecarError
 from tests.asgi import Caller
 
 
@@ -24,6 +24,7 @@ def _raising(error: Exception) -> Caller:
     [
         (RequestError("no", status=409, code="TAKEN", param="eval_id"), 409, "TAKEN"),
         (SidecarError("away"), 503, "SIDECAR_UNAVAILABLE"),
+        (ArtifactError("full"), 503, "ARTIFACTS_UNAVAILABLE"),
         (ClusterError("full", code="QUOTA_EXCEEDED", retryable=True), 502, "QUOTA_EXCEEDED"),
         (ZeroDivisionError("a secret detail"), 500, "INTERNAL"),
     ],
