@@ -23,7 +23,7 @@ from tests.scoring.runs import MIXED, RUN_ID, single, value
 _FIRST = MIXED
 _SECOND = single(value("faithfulness", 1.0))
 """The same run after a retry."""
-_MORE_STEPS_THAN_THERE_ARE = 80
+_MORE_STEPS_THAN_THERE_ARE = 100
 
 
 @pytest.fixture(params=["directory", "objects"])
@@ -60,13 +60,15 @@ def _whole(store: ArtifactStore) -> bytes | None:
     return _read(store, Artifact.METADATA)
 
 
-def _metadata_of(run: ScoreRun) -> bytes:
+def _files_of(run: ScoreRun) -> dict[Artifact, bytes]:
     """What a store that nothing happens to has of it."""
     store = ObjectArtifacts(FakeObjects(), "elsewhere")
     write_artifacts(run, store)
-    written = _whole(store)
-    assert written
-    return written
+    return {name: _read(store, name) or b"" for name in store.sizes(RUN_ID) or {}}
+
+
+def _metadata_of(run: ScoreRun) -> bytes:
+    return _files_of(run)[Artifact.METADATA]
 
 
 def test_a_run_that_is_written_is_there(store: ArtifactStore) -> None:
@@ -166,17 +168,18 @@ def test_no_run_id_leads_elsewhere(store: ArtifactStore, run_id: str) -> None:
 @pytest.mark.parametrize("before", [None, _FIRST], ids=["new", "replacing"])
 def test_a_crash_at_any_step_leaves_no_half_run(tmp_path: Path, before: ScoreRun | None) -> None:
     """In a directory: what is seen is the run of before, or none, or the new one; a repetition mends it."""
-    old, new = _metadata_of(_FIRST), _metadata_of(_SECOND)
+    files = _files_of(_SECOND)
+    old, new = _metadata_of(_FIRST), files[Artifact.METADATA]
     seen = set()
     for step in range(_MORE_STEPS_THAN_THERE_ARE):
         store = artifact_store(str(tmp_path / str(step)))
         if before:
             write_artifacts(_FIRST, store)
 
-        died = dies_at(step, tmp_path / str(step), partial(write_artifacts, _SECOND, store))
+        died = dies_at(step, partial(store.commit, RUN_ID, files))
 
         seen.add(_whole(store))
-        write_artifacts(_SECOND, store)
+        store.commit(RUN_ID, files)
         assert _whole(store) == new
         if not died:
             break
@@ -192,7 +195,7 @@ def test_a_crash_while_advice_is_written_leaves_all_of_it_or_none(tmp_path: Path
         write_artifacts(_FIRST, store)
         write_advice(RUN_ID, "# Old\n", store)
 
-        died = dies_at(step, tmp_path / str(step), partial(write_advice, RUN_ID, "# New\n", store))
+        died = dies_at(step, partial(write_advice, RUN_ID, "# New\n", store))
 
         assert _whole(store)
         seen.add(_read(store, Artifact.ADVICE))
@@ -286,7 +289,7 @@ def test_several_may_write_the_same_run_at_once(tmp_path: Path) -> None:
 def test_what_killed_writers_left_is_removed_in_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With the next run: not what somebody may still be writing."""
     store = artifact_store(str(tmp_path))
-    dies_at(6, tmp_path, lambda: write_artifacts(_FIRST, store))
+    assert dies_at(6, partial(store.commit, RUN_ID, _files_of(_FIRST)))
     staging = tmp_path / ".staging"
     assert len(list(staging.iterdir())) == 1
 
