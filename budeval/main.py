@@ -47,10 +47,13 @@ from budeval.evals.lifecycle import Lifecycle
 from budeval.evals.messages import message_routes
 from budeval.evals.ownership import owned_evaluations
 from budeval.evals.reconciler import LOOK_SECONDS, Reconciler
+from budeval.evals.run_source import EvaluationRuns
 from budeval.evals.store import EvaluationStore
 from budeval.evals.validation import Validation
 from budeval.evals.views import EvaluationViews
 from budeval.evals.watching import WatchActivities
+from budeval.runs.routes import run_routes
+from budeval.runs.runs import Runs
 from budeval.runtime import logs
 from budeval.runtime.periodic import Periodic
 from budeval.runtime.readiness import ReadinessCheck
@@ -203,6 +206,7 @@ class Service:
             engine_routes(self.engines),
             dataset_routes(Datasets(self.settings, self.clusters, self._orchestrator(self._data_runner))),
             *self.scoring.routers(),
+            run_routes(Runs([EvaluationRuns(self.store, views), self.scoring.runs])),
         ]
 
     def start(self) -> None:
@@ -220,6 +224,7 @@ class Service:
         # First the playbooks: the engine waits for activities that run. Each costs its run one of its tries.
         for runner in (self._runner, self._watch_runner, self._data_runner):
             runner.close()
+        self.scoring.close()
         self.engine.stop()
         self.sidecar.close()
 

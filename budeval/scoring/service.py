@@ -5,7 +5,7 @@ from datetime import timedelta
 from fastapi import APIRouter, Request
 
 from budeval.api.access import Owned
-from budeval.domain.score_job import Engine, ScoreRecord
+from budeval.domain.score_job import ScoreRecord
 from budeval.errors import SidecarError
 from budeval.runtime.periodic import Periodic
 from budeval.runtime.retention import SWEEP_SECONDS, Retention
@@ -17,14 +17,14 @@ from budeval.scoring.advice import Adviser, Writer
 from budeval.scoring.artifacts import artifact_store
 from budeval.scoring.assembling import Assembly
 from budeval.scoring.course import Course
-from budeval.scoring.engines.base import ScoringEngine
-from budeval.scoring.engines.native import NativeEngine
+from budeval.scoring.engines.registry import scoring_engines
 from budeval.scoring.intake import ScoreIntake
 from budeval.scoring.lifecycle import ScoreLifecycle
 from budeval.scoring.limiter import Limiters
 from budeval.scoring.measuring import MeasuringActivities
 from budeval.scoring.reconciler import ScoreReconciler
 from budeval.scoring.routes import metric_routes, score_lifecycle_routes, score_routes
+from budeval.scoring.run_source import ScoreRuns
 from budeval.scoring.settings import ScoringSettings
 from budeval.scoring.store import ScoreStore, unknown
 from budeval.scoring.views import ScoreViews
@@ -48,7 +48,7 @@ class Scoring:
         self._engine = engine
         self.store = ScoreStore(sidecar)
         limiters = Limiters([*settings.judges, *settings.embedders])
-        self.engines: dict[Engine, ScoringEngine] = {Engine.NATIVE: NativeEngine(limiters)}
+        self.engines = scoring_engines(settings, limiters)
         assembly = Assembly(self.store, self.engines, settings)
         self.artifacts = artifact_store(settings.artifacts)
         adviser = Adviser(self.artifacts, _writer(settings, limiters))
@@ -61,12 +61,18 @@ class Scoring:
             self.store, engine, sidecar, self._start, measuring.stop, self.artifacts
         )
         self.views = ScoreViews(self.store, assembly)
+        self.runs = ScoreRuns(self.store, self.artifacts)
         reconciler = ScoreReconciler(self.store, engine, self._start, self._activities.close_broken)
         retention = Retention(self.store, self.lifecycle.forget, keep)
         self.periodic = [
             Periodic("score-reconciler", _LOOK_SECONDS, reconciler.look),
             Periodic("score-retention", SWEEP_SECONDS, retention.sweep),
         ]
+
+    def close(self) -> None:
+        """End what the engines run beside the service."""
+        for engine in self.engines.values():
+            engine.close()
 
     @property
     def workflows(self) -> list[WorkflowBody]:
@@ -109,10 +115,7 @@ def _writer(settings: ScoringSettings, limiters: Limiters) -> Writer | None:
 
 
 def _jobs_in(request: Request) -> list[str]:
-    """The jobs that a request names; also by their workflow or their run."""
-    named = [request.path_params.get("job_id")]
-    for parameter in ("workflow_id", "run_id"):
-        value = str(request.path_params.get(parameter, ""))
-        if value.startswith("score-"):
-            named.append(value.removeprefix("score-").partition("-")[0])
-    return [job_id for job_id in named if job_id]
+    """The jobs that a request names, also by their workflow. Runs look after their tenants themselves."""
+    workflow = str(request.path_params.get("workflow_id", ""))
+    of_workflow = workflow.removeprefix("score-").partition("-")[0] if workflow.startswith("score-") else ""
+    return [job_id for job_id in (request.path_params.get("job_id"), of_workflow) if job_id]
