@@ -12,7 +12,7 @@ LOCKS := requirements/uv.txt requirements/dev.txt requirements/collection.txt
 
 .PHONY: help
 help: ## Show this list
-	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
 
 .PHONY: demo
 demo: $(VENV) ## Start the stack and watch the service at work
@@ -32,6 +32,10 @@ down: $(VENV) ## Stop the stack and remove all it made
 .PHONY: chaos
 chaos: $(VENV) ## Evaluate while everything is killed, on a stack of its own (SEED=1 EVALUATIONS=200 FAULTS=100 REPORT=file)
 	$(BIN)/python -m dev chaos
+
+.PHONY: bench-scoring
+bench-scoring: $(VENV) $(RAGAS) ## Measure the scoring engines anew: cost, speed, agreement (20 minutes on a quiet machine)
+	$(BIN)/python -m benchmarks.scoring
 
 .PHONY: status
 status: $(VENV) ## Show every part of the stack, and why one is not healthy

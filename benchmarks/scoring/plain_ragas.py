@@ -1,14 +1,14 @@
 """ragas 0.4.3 as its users run it, with its own clients; runs in its own environment (`make ragas`).
 
-Reads one JSON object on standard input:
+Reads jobs, one JSON object on each line of standard input:
 
     {"base_url", "samples": [fields as ragas calls them], "metrics": [class names], "shape", "in_flight"}
 
 `shape` is "together" (all metrics of all samples at once, as many requests in flight as `in_flight` says)
-or "in sequence" (the metrics of a sample one after the other, `in_flight` samples at once).
-Prints one:
+or "in sequence" (the metrics of a sample one after the other, `in_flight` samples at once). For each job it
+prints a line, once all is scored:
 
-    {"seconds": of the scoring alone, "values": [{metric: value, or null for NaN or an error}], "errors": [text]}
+    {"seconds", "values": [{metric: value, null for NaN or an error}], "errors": [text]}
 """
 
 import asyncio
@@ -18,6 +18,7 @@ import math
 import os
 import sys
 import time
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 os.environ["RAGAS_DO_NOT_TRACK"] = "true"
@@ -28,32 +29,34 @@ from ragas.embeddings.base import embedding_factory
 from ragas.llms import llm_factory
 from ragas.metrics import collections
 
+Values = dict[str, float | None]
+
 
 class _Scorer:
-    def __init__(self, client: AsyncOpenAI, names: list[str], errors: list[str]) -> None:
+    def __init__(self, client: AsyncOpenAI, names: list[str]) -> None:
         parts = {
             "llm": llm_factory("judge", client=client),
             "embeddings": embedding_factory("openai", model="embedder", client=client),
         }
         self._metrics = {name: _made(getattr(collections, name), parts) for name in names}
-        self._errors = errors
+        self.errors: list[str] = []
 
-    async def one(self, name: str, sample: dict[str, Any]) -> float | None:
+    async def together(self, sample: dict[str, Any]) -> Values:
+        values = await asyncio.gather(*(self._one(name, sample) for name in self._metrics))
+        return dict(zip(self._metrics, values, strict=True))
+
+    async def in_sequence(self, sample: dict[str, Any]) -> Values:
+        return {name: await self._one(name, sample) for name in self._metrics}
+
+    async def _one(self, name: str, sample: dict[str, Any]) -> float | None:
         metric = self._metrics[name]
         given = {field: sample[field] for field in inspect.signature(metric.ascore).parameters}
         try:
             value = float((await metric.ascore(**given)).value)
         except Exception as error:  # noqa: BLE001 - as the reference does: an error is no value
-            self._errors.append(f"{name}: {type(error).__name__}: {error}")
+            self.errors.append(f"{name}: {type(error).__name__}: {error}")
             return None
         return value if math.isfinite(value) else None
-
-    async def together(self, sample: dict[str, Any]) -> dict[str, float | None]:
-        values = await asyncio.gather(*(self.one(name, sample) for name in self._metrics))
-        return dict(zip(self._metrics, values, strict=True))
-
-    async def in_sequence(self, sample: dict[str, Any]) -> dict[str, float | None]:
-        return {name: await self.one(name, sample) for name in self._metrics}
 
 
 def _made(kind: Any, parts: dict[str, Any]) -> Any:
@@ -61,38 +64,42 @@ def _made(kind: Any, parts: dict[str, Any]) -> Any:
     return kind(**{name: part for name, part in parts.items() if name in wanted or name == "llm"})
 
 
-async def _scored(job: dict[str, Any]) -> dict[str, Any]:
+async def _done(job: dict[str, Any]) -> dict[str, Any]:
     together = job["shape"] == "together"
     limits = httpx.Limits(max_connections=job["in_flight"]) if together else httpx.Limits()
-    errors: list[str] = []
     async with (
         httpx.AsyncClient(limits=limits, timeout=None, trust_env=False) as http,  # noqa: S113
         AsyncOpenAI(base_url=job["base_url"], api_key="none", max_retries=0, http_client=http) as client,
     ):
-        scorer = _Scorer(client, job["metrics"], errors)
-        await scorer.together(job["samples"][0])  # connections and imports are not what is measured
+        scorer = _Scorer(client, job["metrics"])
         begun = time.monotonic()
         if together:
             values = await asyncio.gather(*(scorer.together(sample) for sample in job["samples"]))
         else:
-            values = await _some_at_once(scorer, job)
+            values = await _some_at_once(job["in_flight"], scorer.in_sequence, job["samples"])
         seconds = time.monotonic() - begun
-    return {"seconds": seconds, "values": values, "errors": errors}
+    return {"seconds": seconds, "values": values, "errors": scorer.errors}
 
 
-async def _some_at_once(scorer: _Scorer, job: dict[str, Any]) -> list[dict[str, float | None]]:
-    room = asyncio.Semaphore(job["in_flight"])
+async def _some_at_once(
+    at_once: int, score: Callable[[dict[str, Any]], Awaitable[Values]], samples: list[dict[str, Any]]
+) -> list[Values]:
+    room = asyncio.Semaphore(at_once)
 
-    async def one(sample: dict[str, Any]) -> dict[str, float | None]:
+    async def one(sample: dict[str, Any]) -> Values:
         async with room:
-            return await scorer.in_sequence(sample)
+            return await score(sample)
 
-    return await asyncio.gather(*(one(sample) for sample in job["samples"]))
+    return await asyncio.gather(*(one(sample) for sample in samples))
 
 
 def main() -> None:
-    """Do one job."""
-    json.dump(asyncio.run(_scored(json.load(sys.stdin))), sys.stdout)
+    """Do the jobs, one after the other."""
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # whatever libraries print is no answer
+    for line in sys.stdin:
+        answers.write(json.dumps(asyncio.run(_done(json.loads(line)))) + "\n")
+        answers.flush()
 
 
 if __name__ == "__main__":

@@ -285,6 +285,36 @@ def test_statements_that_the_judge_leaves_out(engines: Engines, fake: FakeJudge)
     assert (ragas.value, native.reason_code) == (1.0, "judge_output_invalid")
 
 
+def test_statements_that_are_neither_right_nor_wrong(engines: Engines, fake: FakeJudge) -> None:
+    """Ragas by itself takes three empty lists for a perfect answer; here the judge has failed."""
+    nothing: dict[str, Any] = {"TP": [], "FP": [], "FN": []}
+    fake.will_say(*[says({"statements": ["one"]})] * 2, *[says(nothing)] * 2)
+
+    outcome = engines.ragas(fake, "answer_correctness", FULL)
+
+    assert (outcome.status, outcome.reason_code) == (MetricStatus.FAILED, "judge_output_invalid")
+
+
+def test_blank_texts_are_missing(engines: Engines, fake: FakeJudge) -> None:
+    """No difference between our engines, though to ragas itself nothing is an exact match of nothing."""
+    sample = Sample(question="q", answer=" ", ground_truth=" ")
+
+    outcomes = engines.both(fake, "exact_match", sample)
+
+    assert {outcome.reason_code for outcome in outcomes} == {"missing_answer"}
+
+
+def test_blank_contexts_are_left_out(engines: Engines, fake: FakeJudge) -> None:
+    """No difference between our engines: they are not paid for, and take no rank."""
+    sample = FULL.model_copy(update={"contexts": (" ", "It was in 1969.")})
+    fake.will_say(says({"reason": "so", "verdict": 1}))
+
+    outcome = engines.ragas(fake, "context_precision", sample)
+
+    assert outcome.value == pytest.approx(1.0, abs=EPSILON)
+    assert outcome.usage.calls == 1
+
+
 def test_semantic_similarity_takes_two_requests(engines: Engines, judge: FakeOpinionatedJudge) -> None:
     """With its own client ragas sends three or four, and blocks the event loop meanwhile."""
     outcome = engines.ragas(judge, "semantic_similarity", PLANS[0].sample)
