@@ -11,6 +11,9 @@ from starlette.exceptions import HTTPException
 from budeval.api.error_response import ErrorResponse
 from budeval.errors import ArtifactError, BudevalError, ClusterError, RequestError, SidecarError
 
+_RETRY_AFTER_SECONDS = 5
+"""Before a caller tries again where there are too many: short, as what is in the way ends at any time."""
+_TOO_MANY = 429
 _CODES = {404: "ROUTE_UNKNOWN", 405: "ROUTE_UNKNOWN", 413: "REQUEST_TOO_LARGE"}
 
 
@@ -69,4 +72,5 @@ def _answer_bug(_request: Request, _error: Exception) -> JSONResponse:
 
 def _answer(status: int, error: BudevalError) -> JSONResponse:
     body = ErrorResponse(message=error.message, type=type(error).__name__, param=error.param, code=error.code)
-    return JSONResponse(body.model_dump(), status_code=status)
+    headers = {"Retry-After": str(_RETRY_AFTER_SECONDS)} if status == _TOO_MANY else None
+    return JSONResponse(body.model_dump(), status_code=status, headers=headers)

@@ -153,7 +153,8 @@ class JobResult(_Frozen):
     skipped: dict[str, str]
     """Metrics that no sample could be scored by, with the reason code."""
     reasons: dict[str, str]
-    """Why metrics without any value have none: the first reason, `code: message`."""
+    """Why metrics without any value have none: the first reason, `code: message`; without the message, which
+    may quote them, where texts are not kept."""
     usage: Usage
     invalid: int = 0
     """Lines that were no sample."""

@@ -117,7 +117,9 @@ def weighted_score(
         The weighted mean of the values that are there (4 decimals; None where they weigh nothing), and the
         share of their weight in that of all.
     """
-    weighs = {metric: weights.get(metric, 0.0) if weights else 1.0 for metric in values}
+    # By the heaviest: the sum of large weights would not be finite.
+    heaviest = max(weights.values(), default=1.0) or 1.0
+    weighs = {metric: weights.get(metric, 0.0) / heaviest if weights else 1.0 for metric in values}
     there = {metric: value for metric, value in values.items() if value is not None}
     weight, total = sum(weighs[metric] for metric in there), sum(weighs.values())
     if not weight:

@@ -82,6 +82,8 @@ class ScoringActivities:
         """{job_id} -> it is running."""
 
         def begun(record: ScoreRecord) -> ScoreRecord:
+            if record.outcome:
+                return record
             return record.model_copy(update={"started": record.started or now(), "phase": Phase.SCORING})
 
         self._store.update(order["job_id"], begun)
@@ -92,20 +94,26 @@ class ScoringActivities:
         self._store.update(order["job_id"], lambda record: record.model_copy(update=change))
 
     def write_artifacts(self, order: dict[str, Any]) -> dict[str, Any] | None:
-        """{job_id} -> JobResult of the run that is there now; None for a job that was cancelled before."""
+        """{job_id, late} -> JobResult of the run that is there now; None for a job that was cancelled."""
         record = self._finished(order["job_id"])
         if record.cancelled and not record.result:
             return None
-        run = self._assembly.run_of(record)
-        kept = run if record.job.store_inputs else without_texts(run)
+        run = self._run_of(record, order)
         # By its own policy the workflow tries again for some minutes; then the job has failed.
-        write_artifacts(kept, self._artifacts, advised=record.job.advise)
+        write_artifacts(run, self._artifacts, advised=record.job.advise)
         return result_of(run).model_dump(mode="json")
+
+    def _run_of(self, record: ScoreRecord, order: dict[str, Any]) -> ScoreRun:
+        """As it may be kept."""
+        run = self._assembly.run_of(record, late=order["late"])
+        return run if record.job.store_inputs else without_texts(run)
 
     def _finished(self, job_id: str) -> ScoreRecord:
         """The record, with the time at which the scores were there: the same in every repetition."""
 
         def finished(record: ScoreRecord) -> ScoreRecord:
+            if record.outcome:
+                return record
             return record.model_copy(update={"finished": record.finished or now(), "phase": Phase.WRITING})
 
         return self._store.update(job_id, finished)
@@ -151,17 +159,17 @@ class ScoringActivities:
         self._sidecar.announce([self._topic], announcement)
 
     async def advise(self, order: dict[str, Any]) -> None:
-        """{job_id} -> the advice is beside the run, or the record says that it is not."""
+        """{job_id, late} -> the advice is beside the run, or the record says that it is not."""
         apart = self._measuring.apart
         record = await apart(lambda: self._store.load(order["job_id"]))
-        status = await self._advice_on(record)
+        status = await self._advice_on(record, order)
         change = {"advice": status, "phase": None}
         await apart(lambda: self._store.update(order["job_id"], lambda now_: now_.model_copy(update=change)))
 
-    async def _advice_on(self, record: ScoreRecord) -> AdviceStatus:
+    async def _advice_on(self, record: ScoreRecord, order: dict[str, Any]) -> AdviceStatus:
         try:
-            run = await self._measuring.apart(lambda: self._assembly.run_of(record))
-            return await self._adviser.advise(run if record.job.store_inputs else without_texts(run))
+            run = await self._measuring.apart(lambda: self._run_of(record, order))
+            return await self._adviser.advise(run)
         except SidecarError:
             raise
         except Exception:  # noqa: BLE001 - advice is the least of it: the scores stand
@@ -174,9 +182,11 @@ class ScoringActivities:
         def ended(record: ScoreRecord) -> ScoreRecord:
             return record.model_copy(update={"ended": record.ended or now(), "phase": None})
 
-        record = self._store.update(order["job_id"], ended)
+        record = self._store.load(order["job_id"])
+        # Before its end: whose end is there has nothing left to be deleted.
         if not record.job.store_inputs:
             self._store.forget_texts(record)
+        self._store.update(order["job_id"], ended)
         self._store.deactivate(order["job_id"])
 
     def close_broken(self, record: ScoreRecord, reason: str) -> None:

@@ -1,17 +1,19 @@
 """From stored outcomes to the run that artifacts are written from, and to what the record says of it."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 
 from budeval.domain.score_job import Engine, JobOutcome, JobResult, ScoreRecord
 from budeval.domain.score_run import ScoredSample, ScoreRun
 from budeval.domain.score_summary import summary_of
-from budeval.domain.scoring import MetricOutcome, MetricStatus, Sample, weighted_score
+from budeval.domain.scoring import MetricOutcome, MetricStatus, Sample, Usage, weighted_score
 from budeval.errors import ScoringError
+from budeval.scoring.course import DEADLINE
 from budeval.scoring.engines.base import ScoringEngine
-from budeval.scoring.settings import ScoringSettings
-from budeval.scoring.store import ScoreStore, StoredSample
+from budeval.scoring.measuring import given_up
+from budeval.scoring.settings import EndpointSettings, ScoringSettings
+from budeval.scoring.store import ScoreStore, StoredOutcome, StoredSample
 
 _PER_READ = 50
 
@@ -26,19 +28,22 @@ class Assembly:
         self._engines = engines
         self._settings = settings
 
-    def run_of(self, record: ScoreRecord) -> ScoreRun:
+    def run_of(self, record: ScoreRecord, *, late: bool) -> ScoreRun:
         """The run of a job whose scoring is over.
+
+        Args:
+            record: of the job.
+            late: its time was up: what was not begun by then has failed.
 
         Raises:
             ScoringError: an outcome or a sample is not there, which is a fault of ours.
         """
         job, engine = record.job, self._engines[record.job.engine]
-        judge, embedder = self._settings.judge(job.judge), self._settings.embedder(job.embedder)
         return ScoreRun(
             run_id=job.run_id,
             scenario_name=job.scenario_name,
-            judge_model=judge.model if judge else None,
-            embedding_model=embedder.model if embedder else None,
+            judge_model=_model_of(self._settings.judges, job.judge),
+            embedding_model=_model_of(self._settings.embedders, job.embedder),
             metrics=job.metrics,
             weights=job.weights,
             engine=job.engine,
@@ -46,7 +51,7 @@ class Assembly:
             metric_versions={name: engine.metrics[name] for name in job.metrics},
             started_at=datetime.fromisoformat(record.started or record.created),
             finished_at=datetime.fromisoformat(record.finished or record.started or record.created),
-            samples=tuple(self._samples(record)),
+            samples=tuple(self._samples(record, late=late)),
             invalid=tuple(self._store.invalid(job.job_id)),
         )
 
@@ -56,17 +61,15 @@ class Assembly:
         found = self._store.outcomes(job.job_id, [number], job.metrics)
         return [found[number, metric].outcome for metric in job.metrics if (number, metric) in found]
 
-    def _samples(self, record: ScoreRecord) -> list[ScoredSample]:
+    def _samples(self, record: ScoreRecord, *, late: bool) -> list[ScoredSample]:
         job = record.job
         scored = []
         for first in range(1, job.samples + 1, _PER_READ):
             numbers = range(first, min(first + _PER_READ, job.samples + 1))
             found = self._store.outcomes(job.job_id, numbers, job.metrics)
             for number, stored in zip(numbers, self._texts(record, numbers), strict=True):
-                outcomes = [found.get((number, metric)) for metric in job.metrics]
-                if None in outcomes:
-                    raise ScoringError(f"Sample {number} has no outcome of some metric.", code="OUTCOME_LOST")
-                scored.append(_scored(stored, [item.outcome for item in outcomes if item], record))
+                outcomes = [_outcome_of(found, number, metric, late=late) for metric in job.metrics]
+                scored.append(_scored(stored, outcomes, record))
         return scored
 
     def _texts(self, record: ScoreRecord, numbers: range) -> list[StoredSample]:
@@ -74,6 +77,21 @@ class Assembly:
             return self._store.samples(record.job.job_id, numbers)
         except LookupError as error:
             raise ScoringError(f"The sample is lost: {error}.", code="SAMPLE_LOST") from error
+
+
+def _model_of(endpoints: Iterable[EndpointSettings], alias: str | None) -> str | None:
+    """Its name; the alias where the settings were changed since the request."""
+    return next((endpoint.model for endpoint in endpoints if endpoint.alias == alias), alias)
+
+
+def _outcome_of(
+    found: Mapping[tuple[int, str], StoredOutcome], number: int, metric: str, *, late: bool
+) -> MetricOutcome:
+    if (number, metric) in found:
+        return found[number, metric].outcome
+    if late:
+        return given_up(metric, DEADLINE, Usage())
+    raise ScoringError(f"Sample {number} has no outcome of {metric}.", code="OUTCOME_LOST")
 
 
 def _scored(stored: StoredSample, outcomes: list[MetricOutcome], record: ScoreRecord) -> ScoredSample:
@@ -91,9 +109,9 @@ def _scored(stored: StoredSample, outcomes: list[MetricOutcome], record: ScoreRe
 
 def without_texts(run: ScoreRun) -> ScoreRun:
     """The same run with digests for texts; without evidence and messages, which quote them."""
-    return run.model_copy(
-        update={"samples": tuple(_digested(sample) for sample in run.samples), "invalid": ()}
-    )
+    samples = tuple(_digested(sample) for sample in run.samples)
+    invalid = tuple(line.model_copy(update={"raw": ""}) for line in run.invalid)
+    return run.model_copy(update={"samples": samples, "invalid": invalid})
 
 
 def _digested(scored: ScoredSample) -> ScoredSample:
@@ -141,7 +159,8 @@ def _reasons(outcomes: list[MetricOutcome], metrics: set[str]) -> dict[str, str]
     reasons: dict[str, str] = {}
     for outcome in outcomes:
         if outcome.metric in metrics and outcome.status is not MetricStatus.SKIPPED:
-            reasons.setdefault(outcome.metric, f"{outcome.reason_code}: {outcome.message}")
+            told = (outcome.reason_code, outcome.message)
+            reasons.setdefault(outcome.metric, ": ".join(part for part in told if part))
     return reasons
 
 

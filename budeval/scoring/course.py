@@ -89,7 +89,7 @@ class ScoringCourse:
         if last < self._job.samples and not over:
             yield from self._turn.call("note_progress", {**self._order, "done": last})
             return self._course.model_copy(update={"deadline": deadline, "next": last + 1})
-        return (yield from self._finish())
+        return (yield from self._finish(late=over))
 
     def _score(self, numbers: range, deadline: datetime) -> Step:
         """Samples by every metric; whether there is time for no more."""
@@ -109,19 +109,20 @@ class ScoringCourse:
             yield from self._turn.call("give_up_metrics", {**self._order, "given_up": given_up})
         return any(item["code"] in {DEADLINE, CANCELLED} for item in given_up)
 
-    def _finish(self) -> Step:
+    def _finish(self, *, late: bool) -> Step:
         """Write, settle, tell; the advice comes when all that is known."""
         self._turn.say("writing")
+        order = {**self._order, "late": late}
         written: dict[str, Any] = {"result": None, "problem": None}
         try:
-            written["result"] = yield from self._turn.call("write_artifacts", self._order)
+            written["result"] = yield from self._turn.call("write_artifacts", order)
         except StepError as error:
             written["problem"] = str(error)
         settled = yield from self._turn.call("settle_job", {**self._order, **written})
         yield from self._tell(1, advice=False)
         if settled["advise"]:
             self._turn.say("advising")
-            yield from self._turn.call("advise", self._order)
+            yield from self._turn.call("advise", order)
             yield from self._tell(2, advice=True)
         yield from self._turn.call("end_job", self._order)
         if settled["outcome"] == JobOutcome.FAILED:

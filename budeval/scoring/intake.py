@@ -1,7 +1,7 @@
 """From a request to a scheduled job, in an order in which nothing is lost whatever is cut off.
 
-Put it on the list, keep its samples, create the record, schedule the workflow. Until the record is there, the
-request has not happened; from then on the same request again finishes the rest.
+Put it on the list, claim its id, keep its samples, create the record, schedule the workflow. Until the record
+is there, the request has not happened; from then on the same request again finishes the rest.
 """
 
 import hashlib
@@ -33,7 +33,6 @@ _SHOWN = 80
 _RAW = 2000
 _KEYED, _RANDOM = 24, 12
 """Hex digits of a job id. Twelve are what the original has; ids from callers' keys need more to be apart."""
-RETRY_AFTER_SECONDS = 5
 
 _log = logging.getLogger(__name__)
 
@@ -149,28 +148,39 @@ class ScoreIntake:
             error.status = 409  # it was deleted, and what it was is not known any more
             raise
         if existing is None:
-            self._require_room()
-            created = now()
-            # Before the record: what is listed without one is passed over, one without a list is lost.
-            self._store.add_to_index(job.job_id, created[:10])
-            self._store.save_samples(job.job_id, samples, invalid)
-            summary = _summary(job, samples[0].sample)
-            record = ScoreRecord(job=job, digest=digest, summary=summary, created=created)
-            existing = self._store.create(record)
-        if existing.digest != digest:
-            text = "This Idempotency-Key was used for another request. Take another key."
-            raise RequestError(text, status=409, code="SCORE_CONFLICT", param="Idempotency-Key")
+            existing = self._create(job, samples, invalid, digest)
+        _require_same(existing.digest, digest)
         self._start(existing)
         _log.info("accepted job_id=%s samples=%d metrics=%d", job.job_id, job.samples, len(job.metrics))
         return existing
 
-    def _require_room(self) -> None:
+    def _create(
+        self, job: ScoreJob, samples: list[StoredSample], invalid: list[InvalidSample], digest: str
+    ) -> ScoreRecord:
+        self._require_room(job.job_id)
+        created = now()
+        # Before the record: what is listed without one is passed over, one without a list is lost.
+        self._store.add_to_index(job.job_id, created[:10])
+        # Two requests with one key may come at once: samples must be those of the one that gets the record.
+        _require_same(self._store.claim(job.job_id, digest), digest)
+        self._store.save_samples(job.job_id, samples, invalid)
+        summary = _summary(job, samples[0].sample)
+        return self._store.create(ScoreRecord(job=job, digest=digest, summary=summary, created=created))
+
+    def _require_room(self, job_id: str) -> None:
+        """For one more; a request that was cut off has its place already."""
         limit = self._settings.max_active_jobs
-        if len(self._store.active()) >= limit:
+        if len(set(self._store.active()) - {job_id}) >= limit:
             text = (
                 f"{limit} scoring jobs have not ended: no more are taken (BUDEVAL_SCORING_MAX_ACTIVE_JOBS)."
             )
             raise RequestError(f"{text} Try again when some have.", status=429, code="QUEUE_FULL")
+
+
+def _require_same(known: str, digest: str) -> None:
+    if known != digest:
+        text = "This Idempotency-Key was used for another request. Take another key."
+        raise RequestError(text, status=409, code="SCORE_CONFLICT", param="Idempotency-Key")
 
 
 def read_lines(text: str, limit: int) -> tuple[list[StoredSample], list[InvalidSample]]:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from budeval.domain.notification import ENDED
-from budeval.domain.score_job import JobOutcome, ScoreRecord
+from budeval.domain.score_job import JobOutcome, JobStatus, ScoreRecord
 from budeval.domain.scoring import MetricStatus
 from budeval.errors import RequestError, SidecarError
 from budeval.runtime.sidecar import Sidecar
@@ -134,7 +134,7 @@ class ScoreLifecycle:
         stored = self._store.outcomes(job_id, numbers, record.job.metrics)
         failed = any(item.outcome.status is MetricStatus.FAILED for item in stored.values())
         missing = len(stored) < record.job.samples * len(record.job.metrics)
-        if not failed and not missing and record.outcome is not JobOutcome.FAILED:
+        if not failed and not missing and record.status is JobStatus.COMPLETED:
             text = f"No metric of scoring job {job_id} has failed."
             raise RequestError(text, status=409, code="NOTHING_TO_RETRY", param="job_id")
 

@@ -63,7 +63,7 @@ class MeasuringActivities:
         job, ledgers = record.job, await self._ledgers(record.job, order["sample"], order["metric"])
         spent = partial(_spent, ledgers)
         if record.cancelled:
-            return _failed(order["metric"], CANCELLED, _LATE[CANCELLED], spent())
+            return given_up(order["metric"], CANCELLED, spent())
         deadline = datetime.fromisoformat(order["deadline"]).replace(tzinfo=UTC)
         left = (deadline - datetime.now(UTC)).total_seconds()
         task = asyncio.ensure_future(self._repeated(job, order, ledgers))
@@ -72,11 +72,11 @@ class MeasuringActivities:
         try:
             return await asyncio.wait_for(task, max(left, 0))
         except TimeoutError:
-            return _failed(order["metric"], DEADLINE, _LATE[DEADLINE], spent())
+            return given_up(order["metric"], DEADLINE, spent())
         except asyncio.CancelledError:
             if not await self._is_cancelled(job.job_id):
                 raise  # the worker ends: the next one does it again
-            return _failed(order["metric"], CANCELLED, _LATE[CANCELLED], spent())
+            return given_up(order["metric"], CANCELLED, spent())
         finally:
             running.discard(task)
             if not running:
@@ -97,12 +97,14 @@ class MeasuringActivities:
         self, job: ScoreJob, order: dict[str, Any], ledgers: list[StoredLedger]
     ) -> MetricOutcome:
         (stored,) = await self.apart(lambda: self._store.samples(job.job_id, [order["sample"]]))
-        asked = Order(
-            order["metric"],
-            stored.sample,
-            self._settings.judge(job.judge),
-            self._settings.embedder(job.embedder),
-        )
+        metric = METRICS[order["metric"]]
+        try:
+            judge = self._settings.judge(job.judge) if metric.needs_judge else None
+            embedder = self._settings.embedder(job.embedder) if metric.needs_embedder else None
+        except KeyError as error:  # they were changed since the request
+            text = f"The settings have no endpoint {error} any more."
+            return _failed(metric.name, "ENDPOINT_UNKNOWN", text, _spent(ledgers))
+        asked = Order(metric.name, stored.sample, judge, embedder)
         outcomes = [await self._once(self._engines[job.engine], asked, ledger) for ledger in ledgers]
         return mean_of_repeats(outcomes) if len(outcomes) > 1 else outcomes[0]
 
@@ -132,6 +134,11 @@ class MeasuringActivities:
     async def apart(self, call: Callable[[], T]) -> T:
         """A call of the sidecar, which blocks, in a thread of our own."""
         return await asyncio.get_running_loop().run_in_executor(self._aside, call)
+
+
+def given_up(metric: str, code: str, usage: Usage) -> MetricOutcome:
+    """What is said of a metric that had no value when its time was up, or its job was cancelled."""
+    return _failed(metric, code, _LATE[code], usage)
 
 
 def _spent(ledgers: list[StoredLedger]) -> Usage:

@@ -21,7 +21,7 @@ from budeval.domain.score_job import Engine
 from budeval.domain.scoring import Sample
 from budeval.scoring.contexts import parse_contexts
 from budeval.scoring.metrics import METRICS
-from budeval.scoring.requirements import without_blanks
+from budeval.scoring.requirements import is_blank, without_blanks
 
 MAX_TEXT = 64 * 1024
 """Characters of one text."""
@@ -40,7 +40,7 @@ def _printable(text: str) -> str:
 
 
 def _not_blank(text: str) -> str:
-    if not text.strip():
+    if is_blank(text):
         raise ValueError("must not be blank")
     return text
 

@@ -1,6 +1,7 @@
 """What the state store keeps of scoring jobs, and under which keys.
 
-`score-<id>` the record; `score-sample-<id>-<n>` a sample, from 1; `score-invalid-<id>` lines that are none;
+`score-<id>` the record; `score-claim-<id>` the digest of the request that may become it;
+`score-sample-<id>-<n>` a sample, from 1; `score-invalid-<id>` lines that are none;
 `score-outcome-<id>-<n>-<metric>` what a metric says of a sample; `score-ledger-<id>-<n>-<metric>-<repeat>`
 what was paid for until then; and the list (`budeval.runtime.listing`), whose keys begin with `score-` too.
 Of a job that was deleted a tombstone stays in the place of the record.
@@ -83,6 +84,10 @@ class ScoreStore(Listing):
         """
         key = workflow_id(record.job.job_id)
         return _record(self._sidecar.save_state_first(key, record.model_dump(mode="json")))
+
+    def claim(self, job_id: str, digest: str) -> str:
+        """The digest of the one request whose samples may be kept under an id: the first that asked."""
+        return str(self._sidecar.save_state_first(f"score-claim-{job_id}", digest))
 
     def find(self, job_id: str) -> ScoreRecord | None:
         """The record of a job, None where there is none.
@@ -203,6 +208,7 @@ class ScoreStore(Listing):
         job = record.job
         for number in range(1, job.samples + 1):
             for metric in job.metrics:
+                self.forget_ledgers(job.job_id, number, metric, job.repeats)
                 self._sidecar.delete_state(_outcome_key(job.job_id, number, metric))
             self._sidecar.delete_state(_sample_key(job.job_id, number))
         self._sidecar.delete_state(f"score-invalid-{job.job_id}")
@@ -215,14 +221,13 @@ class ScoreStore(Listing):
         for number in range(last, 0, -1):  # the first one last, or a repetition would find none
             self._sidecar.delete_state(_sample_key(job_id, number))
         self._sidecar.delete_state(f"score-invalid-{job_id}")
+        self._sidecar.delete_state(f"score-claim-{job_id}")
 
     def bury(self, record: ScoreRecord) -> None:
         """Forget all of a job that has ended; last its record, which becomes a tombstone. May be repeated."""
         job = record.job
-        for number in range(1, job.samples + 1):
-            for metric in job.metrics:
-                self.forget_ledgers(job.job_id, number, metric, job.repeats)
         self.forget_texts(record)
+        self._sidecar.delete_state(f"score-claim-{job.job_id}")
         self._sidecar.forget_announcements(job.subject)
         tombstone = ScoreTombstone(job_id=job.job_id, tenant=job.tenant, deleted=now())
         self._sidecar.save_state(workflow_id(job.job_id), tombstone.model_dump(mode="json"))

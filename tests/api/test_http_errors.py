@@ -39,6 +39,15 @@ def test_a_failure_is_answered_with_its_code(error: Exception, status: int, code
     assert "secret" not in answer.text
 
 
+@pytest.mark.parametrize(("status", "waits"), [(429, True), (409, False), (422, False)])
+def test_who_is_one_too_many_is_told_when_to_come_again(status: int, *, waits: bool) -> None:
+    """In seconds, as RFC 9110 has it; for other refusals there is nothing to wait for."""
+    answer = _raising(RequestError("no", status=status)).get("/")
+
+    assert answer.status_code == status
+    assert answer.headers.get("Retry-After", "").isdigit() is waits
+
+
 @pytest.mark.parametrize(("method", "path", "status"), [("GET", "/nowhere", 404), ("DELETE", "/", 405)])
 def test_unknown_routes_have_the_same_shape(method: str, path: str, status: int) -> None:
     """A wrong path or method is an ErrorResponse like any other."""

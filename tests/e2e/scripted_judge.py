@@ -54,6 +54,13 @@ def _filled(schema: dict[str, Any]) -> dict[str, Any]:
     return {"statements": STATEMENTS}
 
 
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, *_arguments: Any) -> None:
+        """Who has asked was killed."""
+
+
 @contextmanager
 def scripted_judge(thinks: float) -> Iterator[ScriptedJudge]:
     """It answers where the development stack's settings have the judge `scripted`."""
@@ -77,8 +84,7 @@ def scripted_judge(thinks: float) -> Iterator[ScriptedJudge]:
         def log_message(self, *_arguments: Any) -> None:
             """Silence."""
 
-    server = ThreadingHTTPServer(("127.0.0.1", apps.SCRIPTED_JUDGE_PORT), Handler)
-    server.daemon_threads = True
+    server = _Server(("127.0.0.1", apps.SCRIPTED_JUDGE_PORT), Handler)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     try:

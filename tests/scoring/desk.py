@@ -1,4 +1,4 @@
-"""Scoring without Dapr's processes: the real activities on a fake sidecar, and a fake of what runs workflows."""
+"""Scoring without Dapr's processes: real activities on a fake sidecar, and a fake of what runs workflows."""
 
 import asyncio
 import inspect
@@ -14,7 +14,7 @@ from budeval.runtime.workflow_engine import WorkflowSnapshot
 from budeval.scoring.activities import ScoringActivities
 from budeval.scoring.artifacts import artifact_store
 from budeval.scoring.assembling import Assembly
-from budeval.scoring.course import CANCELLED, DEADLINE, Course, ScoringCourse, StepError
+from budeval.scoring.course import Course, ScoringCourse, StepError
 from budeval.scoring.engines.base import ScoringEngine
 from budeval.scoring.engines.native import NativeEngine
 from budeval.scoring.intake import ScoreIntake
@@ -58,7 +58,7 @@ class FakeEngine:
         """As the real one does."""
         return self.instances.get(workflow_id)
 
-    def raise_event(self, workflow_id: str, event: str, data: Any) -> None:
+    def raise_event(self, workflow_id: str, event: str, data: Any) -> None:  # noqa: ARG002
         """As the real one does."""
         self.raised.append((workflow_id, event))
 
@@ -74,6 +74,8 @@ class FakeTurn:
         self._activities = dict(desk.activities.all())
         self.said: list[str] = []
         self.calls: list[str] = []
+        self.answers: list[Any] = []
+        """What activities returned: as their arguments it stands in the history."""
         self.late: str | None = None
         """DEADLINE or CANCELLED: what ends scoring before anything has begun."""
         self.crash_after: int | None = None
@@ -92,7 +94,7 @@ class FakeTurn:
             raise outcome
         return outcome
 
-    def score(self, orders: list[dict[str, Any]], limit: timedelta) -> Any:
+    def score(self, orders: list[dict[str, Any]], limit: timedelta) -> Any:  # noqa: ARG002
         """As the real one does, one after the other."""
         yield from ()
         if self.late:
@@ -105,6 +107,11 @@ class FakeTurn:
         self.said.append(status)
 
     def _run(self, name: str, argument: Any) -> Any:
+        outcome = self._tried(name, argument)
+        self.answers.append(str(outcome) if isinstance(outcome, StepError) else outcome)
+        return outcome
+
+    def _tried(self, name: str, argument: Any) -> Any:
         if self.crash_after is not None and len(self.calls) >= self.crash_after:
             raise KeyboardInterrupt
         self.calls.append(name)
@@ -123,8 +130,10 @@ class FakeTurn:
 class Desk:
     """All of scoring, on a fake judge."""
 
-    def __init__(self, fake: FakeJudge, directory: Path, **settings: Any) -> None:
-        self.dapr = FakeDapr()
+    def __init__(
+        self, fake: FakeJudge, directory: Path, dapr: FakeDapr | None = None, **settings: Any
+    ) -> None:
+        self.dapr = dapr or FakeDapr()
         sidecar = self.dapr.client()
         given = {"judges": (judge_settings(fake),), "embedders": (embedder_settings(fake),)}
         self.settings = ScoringSettings(artifacts=str(directory), **{**given, **settings})
@@ -146,7 +155,7 @@ class Desk:
         )
         self.views = ScoreViews(self.store, self.assembly)
 
-    def run(self, record: ScoreRecord, change: Callable[[FakeTurn], None] = lambda turn: None) -> FakeTurn:
+    def run(self, record: ScoreRecord, change: Callable[[FakeTurn], None] = lambda _turn: None) -> FakeTurn:
         """The workflow of a job to its end, over all generations."""
         turn = FakeTurn(self)
         change(turn)
@@ -156,7 +165,11 @@ class Desk:
         return turn
 
 
-LATE = (DEADLINE, CANCELLED)
+def unasking_desk(directory: Path, dapr: FakeDapr | None = None, **settings: Any) -> Desk:
+    """A desk for tests in which no endpoint is asked: there is none where its settings say."""
+    nowhere = FakeJudge()
+    nowhere.url = "http://127.0.0.1:9/v1"
+    return Desk(nowhere, directory, dapr, **settings)
 
 
 def _driven(body: Any) -> Any:

@@ -1,6 +1,7 @@
 """A fake of an OpenAI-compatible server, over real HTTP on loopback: it says what a script says."""
 
 import json
+import select
 import threading
 import time
 from collections import deque
@@ -74,6 +75,8 @@ class FakeJudge:
         self.thinks = 0.0
         """Seconds before each reply."""
         self.most_at_once = 0
+        self.abandoned = 0
+        """Requests that hung until their client went away."""
         self.url = ""
         self.released = threading.Event()
         """Ends what hangs."""
@@ -159,13 +162,20 @@ def _handler(fake: FakeJudge) -> type[BaseHTTPRequestHandler]:
             self.end_headers()
             if reply.hangs:
                 self.wfile.flush()
-                fake.released.wait()
+                self._hang()
                 self.close_connection = True
                 return
             try:
                 self.wfile.write(reply.body)
             except OSError:  # the client has read enough
                 self.close_connection = True
+
+        def _hang(self) -> None:
+            while not fake.released.wait(0.01):
+                gone, _, _ = select.select([self.connection], [], [], 0)
+                if gone and not self.connection.recv(1):
+                    fake.abandoned += 1
+                    return
 
         def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class's name
             pass
