@@ -180,7 +180,9 @@ class ScoringActivities:
         """{job_id} -> there is nothing left to do for it; its texts are deleted if that was asked for."""
 
         def ended(record: ScoreRecord) -> ScoreRecord:
-            return record.model_copy(update={"ended": record.ended or now(), "phase": None})
+            # Nobody gives advice any more where its workflow broke before.
+            advice = record.advice or AdviceStatus.FAILED
+            return record.model_copy(update={"ended": record.ended or now(), "phase": None, "advice": advice})
 
         record = self._store.load(order["job_id"])
         # Before its end: whose end is there has nothing left to be deleted.

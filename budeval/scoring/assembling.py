@@ -38,7 +38,10 @@ class Assembly:
         Raises:
             ScoringError: an outcome or a sample is not there, which is a fault of ours.
         """
-        job, engine = record.job, self._engines[record.job.engine]
+        job, engine = record.job, self._engines.get(record.job.engine)
+        if engine is None:
+            text = f"The engine {job.engine} is not installed here any more."
+            raise ScoringError(text, code="ENGINE_UNKNOWN")
         return ScoreRun(
             run_id=job.run_id,
             scenario_name=job.scenario_name,

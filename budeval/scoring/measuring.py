@@ -55,7 +55,9 @@ class MeasuringActivities:
     def _keep(self, record: ScoreRecord, number: int, outcome: MetricOutcome) -> StoredOutcome:
         job = record.job
         stored = self._store.keep_outcome(job.job_id, number, outcome, job.attempt)
-        self._store.forget_ledgers(job.job_id, number, outcome.metric, job.repeats)
+        # What has failed may be scored again, and shall not pay again for what was answered.
+        if stored.outcome.status is not MetricStatus.FAILED:
+            self._store.forget_ledgers(job.job_id, number, outcome.metric, job.repeats)
         return stored
 
     async def _scored(self, record: ScoreRecord, order: dict[str, Any]) -> MetricOutcome:
@@ -88,10 +90,11 @@ class MeasuringActivities:
 
     async def _ledgers(self, job: ScoreJob, number: int, metric: str) -> list[StoredLedger]:
         repeats = job.repeats if METRICS[metric].needs_judge else 1
-        places = [Place(job.job_id, number, metric, repeat) for repeat in range(1, repeats + 1)]
-        return await self.apart(
-            lambda: [StoredLedger.load(self._store, place, self._aside) for place in places]
-        )
+        return await self.apart(lambda: self._stored_ledgers(job, number, metric, repeats))
+
+    def _stored_ledgers(self, job: ScoreJob, number: int, metric: str, repeats: int) -> list[StoredLedger]:
+        places = [Place(job.job_id, number, metric, repeat, job.attempt) for repeat in range(1, repeats + 1)]
+        return [StoredLedger.load(self._store, place, self._aside) for place in places]
 
     async def _repeated(
         self, job: ScoreJob, order: dict[str, Any], ledgers: list[StoredLedger]
@@ -104,14 +107,21 @@ class MeasuringActivities:
         except KeyError as error:  # they were changed since the request
             text = f"The settings have no endpoint {error} any more."
             return _failed(metric.name, "ENDPOINT_UNKNOWN", text, _spent(ledgers))
+        engine = self._engines.get(job.engine)
+        if engine is None:
+            text = f"The engine {job.engine} is not installed here any more."
+            return _failed(metric.name, "ENGINE_UNKNOWN", text, _spent(ledgers))
         asked = Order(metric.name, stored.sample, judge, embedder)
-        outcomes = [await self._once(self._engines[job.engine], asked, ledger) for ledger in ledgers]
+        outcomes = [await self._once(engine, asked, ledger) for ledger in ledgers]
         return mean_of_repeats(outcomes) if len(outcomes) > 1 else outcomes[0]
 
     async def _once(self, engine: ScoringEngine, asked: Order, ledger: StoredLedger) -> MetricOutcome:
+        before = ledger.failures
         try:
             return await engine.score(asked, ledger)
         except EndpointBusyError as error:
+            if ledger.failures == before:  # it was not an endpoint that gave nothing, but the engine
+                await ledger.lose(error.usage)
             if ledger.failures < _MOST_FAILURES:
                 raise
             return _failed(asked.metric, error.reason_code, error.message, ledger.spent)
@@ -123,11 +133,7 @@ class MeasuringActivities:
             self.stop(order["job_id"])
         for item in order["given_up"]:
             number, metric, code = item["sample"], item["metric"], item["code"]
-            places = [
-                Place(record.job.job_id, number, metric, repeat)
-                for repeat in range(1, record.job.repeats + 1)
-            ]
-            ledgers = [StoredLedger.load(self._store, place, self._aside) for place in places]
+            ledgers = self._stored_ledgers(record.job, number, metric, record.job.repeats)
             message = _LATE.get(code, item["message"])
             self._keep(record, number, _failed(metric, code, message, _spent(ledgers)))
 

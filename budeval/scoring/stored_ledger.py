@@ -19,6 +19,8 @@ class Place:
     sample: int
     metric: str
     repeat: int
+    attempt: int
+    """Answers outlive it; failures count anew in each."""
 
 
 class StoredLedger:
@@ -31,8 +33,9 @@ class StoredLedger:
         self._aside = aside
         self._paid = {key: Paid.model_validate(value) for key, value in stored.get("paid", {}).items()}
         self.lost = Usage.model_validate(stored.get("lost", {}))
-        self.failures: int = stored.get("failures", 0)
-        """How often an endpoint gave nothing."""
+        same_attempt = stored.get("attempt") == place.attempt
+        self.failures: int = stored["failures"] if same_attempt else 0
+        """How often in this attempt an endpoint, or an engine, gave nothing."""
 
     @classmethod
     def load(cls, store: ScoreStore, place: Place, aside: Executor) -> "StoredLedger":
@@ -65,6 +68,7 @@ class StoredLedger:
             "schema": 1,
             "paid": {key: paid.model_dump(mode="json") for key, paid in self._paid.items()},
             "lost": self.lost.model_dump(mode="json"),
+            "attempt": self._place.attempt,
             "failures": self.failures,
         }
         place = self._place

@@ -125,6 +125,30 @@ def test_a_worker_that_ends_between_two_calls_pays_for_none_twice(desk: Desk, fa
     assert outcome(desk, record).usage == _ONE_CALL + _ONE_CALL
 
 
+def test_another_attempt_pays_for_nothing_that_was_answered(desk: Desk, fake: FakeJudge) -> None:
+    """The first question was answered; six failures at the second one end the attempt, not the ledger."""
+    split, judged = for_faithfulness(YES)
+    fake.will_say(split, *[_BUSY] * 6)
+    record = accepted(desk, "faithfulness")
+    for _ in range(5):
+        with pytest.raises(EndpointBusyError):
+            score(desk, record)
+    assert score(desk, record) == "failed"
+    assert outcome(desk, record).usage.calls == 7
+
+    again = record.model_copy(update={"job": record.job.model_copy(update={"attempt": 2})})
+    desk.store.update(record.job.job_id, lambda _: again)
+    fake.will_say(_BUSY, judged)
+    with pytest.raises(EndpointBusyError):
+        score(desk, again)
+
+    assert score(desk, again) == "scored"
+    assert len(fake.requests) == 9
+    assert len(set(fake.prompts())) == 2
+    assert outcome(desk, record).usage.calls == 9
+    assert ledgers(desk) == []
+
+
 @pytest.mark.parametrize("takes_the_last", [False, True], ids=["refused", "answer-lost"])
 def test_a_state_store_that_goes_away_costs_one_answer_at_most(
     fake: FakeJudge, tmp_path: Path, *, takes_the_last: bool
@@ -281,7 +305,8 @@ def test_the_deadline_ends_a_call(desk: Desk, fake: FakeJudge) -> None:
     found = outcome(desk, record)
     assert (found.reason_code, found.message) == ("deadline", "Its time was up before it had a value.")
     assert found.usage.calls <= 1
-    assert ledgers(desk) == []
+    # What was answered is kept: whoever scores it again shall not pay for it again.
+    assert len(ledgers(desk)) == found.usage.calls
 
 
 def test_after_the_deadline_nobody_is_asked(desk: Desk, fake: FakeJudge) -> None:
@@ -352,7 +377,7 @@ def test_what_is_given_up_keeps_what_is_known(desk: Desk, fake: FakeJudge) -> No
     late, broken = outcome(desk, record, "faithfulness"), outcome(desk, record, "exact_match")
     assert (late.status, late.reason_code, late.usage.calls) == (MetricStatus.FAILED, "deadline", 2)
     assert (broken.status, broken.reason_code, broken.message) == (MetricStatus.FAILED, "internal", "a bug")
-    assert ledgers(desk) == []
+    assert ledgers(desk) == [f"score-ledger-{record.job.job_id}-1-faithfulness-1"]
 
 
 def test_an_endpoint_that_left_the_settings_fails_its_metrics(desk: Desk, fake: FakeJudge) -> None:
