@@ -7,11 +7,12 @@ SHELL := /bin/bash
 PYTHON ?= python3
 BIN := .venv/bin
 VENV := .venv/.complete
+RAGAS := .venv-ragas/.complete
 LOCKS := requirements/uv.txt requirements/dev.txt requirements/collection.txt
 
 .PHONY: help
 help: ## Show this list
-	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
 
 .PHONY: demo
 demo: $(VENV) ## Start the stack and watch the service at work
@@ -32,6 +33,10 @@ down: $(VENV) ## Stop the stack and remove all it made
 chaos: $(VENV) ## Evaluate while everything is killed, on a stack of its own (SEED=1 EVALUATIONS=200 FAULTS=100 REPORT=file)
 	$(BIN)/python -m dev chaos
 
+.PHONY: bench-scoring
+bench-scoring: $(VENV) $(RAGAS) ## Measure the scoring engines anew: cost, speed, agreement (20 minutes on a quiet machine)
+	$(BIN)/python -m benchmarks.scoring
+
 .PHONY: status
 status: $(VENV) ## Show every part of the stack, and why one is not healthy
 	@$(BIN)/python -m dev status
@@ -45,6 +50,14 @@ $(VENV): $(LOCKS) dev/collection.py
 	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/uv.txt
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements/dev.txt
 	$(BIN)/python dev/collection.py requirements/collection.txt "$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')"
+	@touch $@
+
+.PHONY: ragas
+ragas: $(RAGAS) ## Make the environment of the scoring engine `ragas`
+
+$(RAGAS): requirements/ragas.txt | $(VENV)
+	$(PYTHON) -m venv --clear .venv-ragas
+	$(BIN)/uv pip install --quiet --python .venv-ragas/bin/python --require-hashes -r requirements/ragas.txt
 	@touch $@
 
 .PHONY: check
@@ -62,7 +75,7 @@ fast: $(VENV) ## Only the fast tests
 	$(BIN)/python -m pytest -m "not e2e"
 
 .PHONY: e2e
-e2e: $(VENV) ## Only the tests on the real stack
+e2e: $(VENV) $(RAGAS) ## Only the tests on the real stack
 	$(BIN)/python -m pytest -m e2e
 
 .PHONY: format
@@ -84,3 +97,4 @@ lock: $(VENV) ## Resolve the dependencies anew into requirements/*.txt
 	$(BIN)/uv pip compile -q --no-deps --generate-hashes --python-version 3.12 requirements/collection.in -o requirements/collection.txt
 	$(BIN)/uv pip compile -q --no-deps --generate-hashes --python-version 3.11 --python-platform linux requirements/opencompass.in -o requirements/opencompass.txt
 	$(BIN)/uv pip compile -q --generate-hashes --python-version 3.11 --python-platform linux requirements/lm-eval.in -o requirements/lm-eval.txt
+	$(BIN)/uv pip compile -q --generate-hashes --python-version 3.11 --universal requirements/ragas.in -o requirements/ragas.txt

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from budeval import cli_data, cli_lifecycle, cli_receipts, cli_secrets
+from budeval import cli_data, cli_lifecycle, cli_receipts, cli_score, cli_secrets
 from budeval import cli_output as output
 from budeval.cli_base import (
     INTERRUPTED,
@@ -30,6 +30,7 @@ from budeval.domain.evaluation import Evaluator
 from budeval.domain.notification import ENDED, WorkflowStatus
 from budeval.errors import BudevalError, RequestError
 from budeval.evals.answers import EvaluationSummary
+from budeval.evals.results_table import results_csv
 
 _HELP = """Evaluate models with a running budeval service.
 
@@ -234,7 +235,7 @@ def results(
     texts: dict[Format, Callable[[], str]] = {
         Format.TABLE: lambda: output.results_table(found),
         Format.JSON: lambda: found.model_dump_json(indent=2) + "\n",
-        Format.CSV: lambda: output.results_csv(found),
+        Format.CSV: lambda: results_csv(found),
     }
     if file:
         _write(file, texts[form]())
@@ -347,6 +348,7 @@ def doctor(context: typer.Context, cluster: ClusterName = None, namespace: Names
 cli_lifecycle.add_commands(app)
 cli_receipts.add_commands(app)
 cli_data.add_commands(app)
+cli_score.add_commands(app)
 cli_secrets.add_commands(app)
 
 

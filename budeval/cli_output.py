@@ -1,10 +1,9 @@
-"""What the command line prints: tables for people, JSON and CSV for programs.
+"""What the command line prints for people: tables and lines.
 
 Whatever comes from the service may hold what a model said, so it is printed as text: never as markup, and
 without the control characters that would command a terminal.
 """
 
-import csv
 import io
 import re
 import sys
@@ -18,6 +17,7 @@ from rich.text import Text
 from budeval.domain.notification import Announcement
 from budeval.errors import BudevalError
 from budeval.evals.answers import Check, EvaluationResults, EvaluationState, EvaluationSummary
+from budeval.evals.results_table import interval_of
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 _PIPE_WIDTH = 200
@@ -37,21 +37,6 @@ _STYLES = {
     "PARTIAL": "yellow",
     "RUNNING": "cyan",
 }
-_SCORE_COLUMNS = (
-    "dataset",
-    "version",
-    "metric",
-    "mode",
-    "score",
-    "unit",
-    "model",
-    "samples",
-    "stderr",
-    "interval_low",
-    "interval_high",
-    "primary",
-)
-_RUN_COLUMNS = ("eval_id", "run_id", "status", "outcome", "dataset_id")
 
 
 def console(file: TextIO | None = None) -> Console:
@@ -208,7 +193,7 @@ def _whole(counts: dict[str, Any], headline: dict[str, Any] | None) -> str:
 
 
 def _score_row(result: dict[str, Any], score: dict[str, Any]) -> tuple[object, ...]:
-    low, high = _interval(score)
+    low, high = interval_of(score)
     return (
         result.get("run_id"),
         score.get("dataset") or result.get("dataset_id"),
@@ -223,26 +208,6 @@ def _score_row(result: dict[str, Any], score: dict[str, Any]) -> tuple[object, .
 
 def _number(value: object) -> str:
     return f"{value:.2f}" if isinstance(value, float) else "" if value is None else str(value)
-
-
-def _interval(score: dict[str, Any]) -> tuple[Any, Any]:
-    interval = score.get("interval")
-    return (interval[0], interval[1]) if isinstance(interval, list) and len(interval) == 2 else (None, None)  # noqa: PLR2004 - a pair
-
-
-def results_csv(results: EvaluationResults) -> str:
-    """The same for programs: a row for each score, and for each run that has none; quoted as in RFC 4180."""
-    text = io.StringIO()
-    columns = (*_RUN_COLUMNS, *_SCORE_COLUMNS, "code", "error")
-    writer = csv.DictWriter(text, columns, extrasaction="ignore", lineterminator="\n")
-    writer.writeheader()
-    for result in results.results:
-        for score in result.get("scores") or [{}]:
-            low, high = _interval(score)
-            # The run's own fields last: a score's `status` or `code` must not hide them.
-            run = {name: result.get(name) for name in (*_RUN_COLUMNS, "code", "error")}
-            writer.writerow(score | {"interval_low": low, "interval_high": high} | run)
-    return text.getvalue()
 
 
 def print_event(event: Announcement) -> None:

@@ -29,7 +29,7 @@ def new_token(
     ] = None,
 ) -> None:
     """Make a token of the API, and its entry for the service's BUDEVAL_API_TOKENS. Asks no service."""
-    from budeval.evals.access import new_token as make  # noqa: PLC0415 - FastAPI is slow to import
+    from budeval.api.access import new_token as make  # noqa: PLC0415 - FastAPI is slow to import
 
     token, digest = make()
     scopes = frozenset(scope or (Scope.READ, Scope.SUBMIT))

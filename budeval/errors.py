@@ -4,6 +4,8 @@
     ├── RequestError             the caller must change the request: HTTP 4xx, names the field
     ├── ClusterError             a cluster refused or could not be used (`retryable` says if to try again)
     ├── EvaluationError          an evaluation has failed; the code of its first cause
+    ├── ScoringError             a scoring job has no score; the code of its first cause
+    ├── ArtifactError            the place of the artifacts of runs did not do what was asked
     ├── SealError                sealed secrets cannot be opened, or the keys are not usable
     ├── SidecarError             Dapr, or what stands behind it, did not answer
     └── JudgeError               a judge or embedder gave nothing to score by: `budeval.scoring.failures`
@@ -62,6 +64,22 @@ class EvaluationError(BudevalError):
 
     code = "EVALUATION_FAILED"
     retryable = False
+
+
+class ScoringError(BudevalError):
+    """A scoring job has no score, or could not write what it has; its outcomes say why, metric by metric."""
+
+    code = "SCORING_FAILED"
+
+    def __init__(self, message: str, *, code: str, retryable: bool = False) -> None:
+        super().__init__(message, code=code)
+        self.retryable = retryable
+
+
+class ArtifactError(BudevalError):
+    """The directory or object store of the artifacts did not do what was asked. Worth trying again."""
+
+    code = "ARTIFACTS_UNAVAILABLE"
 
 
 class SealError(BudevalError):

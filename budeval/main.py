@@ -19,17 +19,18 @@ from fastapi import APIRouter, Depends, FastAPI
 from budeval.ansible.patient_runner import PatientRunner
 from budeval.ansible.private_directory import sweep
 from budeval.ansible.runner import PlaybookRunner
+from budeval.api import http_errors
+from budeval.api.access import Access
+from budeval.api.body_limit import BodyLimit
 from budeval.config import Settings
 from budeval.domain.evaluation import EvaluationRecord
 from budeval.engines.registry import all_engines
 from budeval.errors import SidecarError
-from budeval.evals import http_errors, routes, workflows
-from budeval.evals.access import Access
+from budeval.evals import routes, workflows
 from budeval.evals.activities import EvaluationActivities, VerificationActivities
 from budeval.evals.addresses import rules_from
 from budeval.evals.ansible_orchestrator import AnsibleOrchestrator
 from budeval.evals.arrivals import Arrivals
-from budeval.evals.body_limit import BodyLimit
 from budeval.evals.clusters import Clusters
 from budeval.evals.comparing import Comparisons
 from budeval.evals.dataset_routes import dataset_routes
@@ -50,21 +51,27 @@ from budeval.evals.lifecycle import Lifecycle
 from budeval.evals.messages import message_routes
 from budeval.evals.orphan_routes import orphan_routes
 from budeval.evals.orphans import Orphans
+from budeval.evals.ownership import owned_evaluations
 from budeval.evals.receipt_entries import now
 from budeval.evals.receipts import Receipts
 from budeval.evals.reconciler import LOOK_SECONDS, Reconciler
-from budeval.evals.retention import SWEEP_SECONDS, Retention
+from budeval.evals.run_source import EvaluationRuns
 from budeval.evals.store import EvaluationStore
 from budeval.evals.validation import Validation
 from budeval.evals.views import EvaluationViews
 from budeval.evals.watching import WatchActivities
+from budeval.runs.routes import run_routes
+from budeval.runs.runs import Runs
 from budeval.runtime import logs
 from budeval.runtime.periodic import Periodic
 from budeval.runtime.readiness import ReadinessCheck
+from budeval.runtime.retention import SWEEP_SECONDS, Retention
 from budeval.runtime.sealing import Sealer
 from budeval.runtime.sidecar import Sidecar
 from budeval.runtime.vault import Vault
 from budeval.runtime.workflow_engine import Activity, WorkflowEngine
+from budeval.scoring.service import Scoring
+from budeval.scoring.settings import ScoringSettings
 
 _log = logging.getLogger(__name__)
 
@@ -72,7 +79,7 @@ _log = logging.getLogger(__name__)
 class Service:
     """The adapters, wired; connects to nothing before `start`."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, scoring: ScoringSettings | None = None) -> None:
         self.settings = settings
         self.sidecar = Sidecar(
             f"http://{settings.sidecar_host}:{settings.sidecar_http_port}",
@@ -128,13 +135,20 @@ class Service:
             self.store, self.engine, self._start_evaluation, self._evaluating, self.lifecycle.expire, arrivals
         )
         retention = Retention(self.store, self.deletions.forget, timedelta(days=settings.retention_days))
+        self.scoring = Scoring(
+            scoring or ScoringSettings(),
+            self.sidecar,
+            self.engine,
+            settings.notification_topic,
+            timedelta(days=settings.retention_days),
+        )
         self._periodic = [
             Periodic("reconciler", LOOK_SECONDS, reconciler.look),
             Periodic("retention", SWEEP_SECONDS, retention.sweep),
+            *self.scoring.periodic,
         ]
-        self.engine.register(
-            [workflows.verify_cluster, workflows.evaluate_model, workflows.watch_cluster], self._activities()
-        )
+        evaluating = [workflows.verify_cluster, workflows.evaluate_model, workflows.watch_cluster]
+        self.engine.register([*evaluating, *self.scoring.workflows], self._activities())
 
     def _playbook_runner(self, workers: int) -> PatientRunner:
         settings = self.settings
@@ -164,7 +178,8 @@ class Service:
             self.engine,
             self._start_watcher,
         )
-        return [*verification.all(), *self._evaluating.all(), *watching.all()]
+        evaluating = [*verification.all(), *self._evaluating.all(), *watching.all()]
+        return [*evaluating, *self.scoring.activities()]
 
     def _start_evaluation(self, record: EvaluationRecord) -> None:
         """Schedule its workflow unless it has been: Dapr would run an ended instance again."""
@@ -188,7 +203,7 @@ class Service:
         application = FastAPI(title="budeval", summary=summary, lifespan=self._lifespan)
         app_token = self.settings.app_token
         secret = app_token.get_secret_value() if app_token else None
-        access = Access(self.settings.api_tokens, secret, self.store.tenant_of)
+        access = Access(self.settings.api_tokens, secret, [owned_evaluations(self.store), self.scoring.owned])
         application.include_router(routes.health_routes(ReadinessCheck(self.sidecar, self.engine)))
         for router in self._public_routers():
             application.include_router(router, dependencies=[Depends(access.guard)])
@@ -219,6 +234,8 @@ class Service:
             orphan_routes(orphans),
             engine_routes(self.engines),
             dataset_routes(Datasets(self.settings, self.clusters, self._orchestrator(self._data_runner))),
+            *self.scoring.routers(),
+            run_routes(Runs([EvaluationRuns(self.store, views), self.scoring.runs])),
         ]
 
     def start(self) -> None:
@@ -237,6 +254,7 @@ class Service:
         # First the playbooks: the engine waits for activities that run. Each costs its run one of its tries.
         for runner in (self._runner, self._watch_runner, self._data_runner):
             runner.close()
+        self.scoring.close()
         self.engine.stop()
         self.sidecar.close()
 

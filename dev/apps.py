@@ -1,5 +1,6 @@
 """The service and the example subscriber with their sidecars, started by `dapr run --run-file app.yaml`."""
 
+import json
 import os
 import shutil
 import sys
@@ -7,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from budeval.runtime.sealing import new_key
-from dev import dapr, images, process
+from dev import dapr, images, model, process
 from dev.errors import UnhealthyError
 from dev.layout import CHECKOUT, StackLayout
 from dev.network import Namespace
@@ -16,10 +17,12 @@ from dev.part import Check, Part, http_check
 # As pinned in app.yaml.
 SERVICE_PORT = 13080
 SUBSCRIBER_PORT = 13180
+SCRIPTED_JUDGE_PORT = 8082
+"""Where tests put a judge that says what they want."""
 
 NAME = "apps"
 
-_PASSED_ON = ("BUDEVAL_IMAGE_", "BUDEVAL_API_TOKENS", "APP_API_TOKEN")
+_PASSED_ON = ("BUDEVAL_IMAGE_", "BUDEVAL_SCORING_", "BUDEVAL_API_TOKENS", "APP_API_TOKEN")
 """What begins so in the environment of whoever starts the stack is the service's, too."""
 
 # The CLI refuses a port that any daprd of the machine uses, in whatever network namespace: it reads /proc.
@@ -85,7 +88,16 @@ def received(stack: StackLayout) -> Path:
     return stack.directory / "dapr" / "received.jsonl"
 
 
-def part(stack: StackLayout, namespace: Namespace, needs: tuple[str, ...]) -> Part:
+def _scoring(address: str) -> dict[str, str]:
+    """The local model judges and embeds; and there is room for a scripted judge."""
+    judge = {"alias": "smollm2", "base_url": model.chat_endpoint(address), "model": model.MODEL_NAME}
+    embedder = {**judge, "base_url": model.embeddings_endpoint(address)}
+    scripted = {"alias": "scripted", "base_url": f"http://127.0.0.1:{SCRIPTED_JUDGE_PORT}/v1", "model": "s"}
+    endpoints = {"JUDGES": json.dumps([judge, scripted]), "EMBEDDERS": json.dumps([embedder])}
+    return {f"BUDEVAL_SCORING_{name}": value for name, value in endpoints.items()}
+
+
+def part(stack: StackLayout, namespace: Namespace, model_address: str, needs: tuple[str, ...]) -> Part:
     """All of them as one part: they start and stop together, so one that was killed restarts all.
 
     What `dapr run` is given is a copy of the checkout's app.yaml, components and configuration, as they are.
@@ -129,6 +141,7 @@ def part(stack: StackLayout, namespace: Namespace, needs: tuple[str, ...]) -> Pa
             "BUDEVAL_CLUSTERS_DIR": str(stack.clusters_directory),
             "BUDEVAL_DEFAULT_CLUSTER": "local",
             "BUDEVAL_IMAGE_EXTRACTOR": images.python().tag,
+            **_scoring(model_address),
             **{name: value for name, value in os.environ.items() if name.startswith(_PASSED_ON)},
             "BUDEVAL_SEAL_KEYS": _seal_key(stack),
             # What `secret_ref` finds in the development secret store (components/secretstore.yaml).

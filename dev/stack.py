@@ -97,7 +97,8 @@ class Stack:
             control_plane = [_ours_or_theirs(part) for part in control_plane]
         models = model.parts(self.layout, self.namespace, model_address)
         clusters = [part for cluster in self.clusters for part in self._cluster_parts(cluster)]
-        service = apps.part(self.layout, self.namespace, needs=tuple(part.name for part in control_plane))
+        needs = tuple(part.name for part in control_plane)
+        service = apps.part(self.layout, self.namespace, model_address, needs)
         everything = [*clusters, *control_plane, *models, service]
         if self.namespace != HOST:
             port = self.plan.host_port

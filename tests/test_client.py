@@ -211,7 +211,7 @@ def test_watch_survives_a_restart(fake: FakeService) -> None:
 
 def test_watch_gives_up(fake: FakeService, monkeypatch: pytest.MonkeyPatch) -> None:
     """Patience has an end."""
-    monkeypatch.setattr("budeval.client._PATIENCE_SECONDS", 0.01)
+    monkeypatch.setattr("budeval.client_connection._PATIENCE_SECONDS", 0.01)
     fake.put(_STATE, evaluation("RUNNING"), _AWAY)
     with pytest.raises(ServiceUnreachableError):
         fake.client().wait(EVAL_ID)

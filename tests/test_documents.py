@@ -14,6 +14,7 @@ from budeval.ansible import failures
 from budeval.cli import app as client_app
 from budeval.config import EngineConfig, Settings, StorageConfig
 from budeval.main import create_app
+from budeval.scoring.settings import ScoringSettings
 from dev.__main__ import app as dev_app
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -103,6 +104,7 @@ def test_every_setting_that_is_documented_exists() -> None:
     settings = {f"BUDEVAL_{name.upper()}" for name in Settings.model_fields}
     settings |= {f"BUDEVAL_STORAGE_{name.upper()}" for name in StorageConfig.model_fields}
     settings |= {f"BUDEVAL_IMAGE_{name.upper()}" for name in EngineConfig.model_fields}
+    settings |= {f"BUDEVAL_SCORING_{name.upper()}" for name in ScoringSettings.model_fields}
 
     named = set(re.findall(r"`(BUDEVAL_[A-Z_]+)`", (ROOT / "docs" / "operations.md").read_text()))
 

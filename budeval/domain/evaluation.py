@@ -20,6 +20,8 @@ Quantity = Annotated[str, StringConstraints(pattern=r"^[0-9]+(\.[0-9]+)?(m|k|M|G
 DEPLOYMENTS = 2
 """How often a run's Job is made within an attempt: once more where the first is gone."""
 
+_LISTED_DATASETS = 20
+
 
 class Evaluator(StrEnum):
     """How a reply is compared with the reference answer."""
@@ -168,7 +170,11 @@ class EvaluationBrief(_Frozen):
 
     eval_id: str
     model: str
+    datasets: list[str] = Field(default_factory=list)
+    """The first 20 that differ."""
     runs: int
+    headline: float | None = None
+    """Percent; None where it has none (yet)."""
     created: str
     ended: str | None = None
     outcome: Outcome | None = None
@@ -252,6 +258,8 @@ class EvaluationRecord(BaseModel):
         return EvaluationBrief(
             eval_id=self.evaluation.eval_id,
             model=self.evaluation.model.name,
+            datasets=list(dict.fromkeys(run.dataset_id for run in self.evaluation.runs))[:_LISTED_DATASETS],
+            headline=self.headline["score"] if self.headline else None,
             runs=len(self.evaluation.runs),
             created=self.created,
             ended=self.ended,

@@ -4,7 +4,7 @@ Every metric that was asked for ends as exactly one of four statuses, with the r
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import Annotated, Any
 
@@ -73,6 +73,8 @@ class MetricOutcome(_Frozen):
     latency_ms: int = 0
     evidence: tuple[dict[str, Any], ...] = ()
     """What the value rests on: statements, contexts, questions, each with its verdict or similarity."""
+    repeats: tuple[Share, ...] = ()
+    """Where it was scored several times: the values, whose mean `value` is. Evidence is that of the first."""
 
 
 def scored(metric: str, value: float, **rest: Any) -> MetricOutcome:
@@ -85,6 +87,21 @@ def scored(metric: str, value: float, **rest: Any) -> MetricOutcome:
         raise ValueError(f"{metric} is {value}")
     share = min(max(value, 0.0), 1.0)
     return MetricOutcome(metric=metric, status=MetricStatus.SCORED, value=share, raw_value=value, **rest)
+
+
+def mean_of_repeats(outcomes: Sequence[MetricOutcome]) -> MetricOutcome:
+    """One outcome for several of the same metric on the same sample, with what all of them cost.
+
+    The values that are there count; where none is, the first outcome tells why.
+    """
+    usage = sum((outcome.usage for outcome in outcomes), Usage())
+    cost = {"usage": usage, "latency_ms": sum(outcome.latency_ms for outcome in outcomes)}
+    there = [outcome for outcome in outcomes if outcome.value is not None]
+    if not there:
+        return outcomes[0].model_copy(update=cost)
+    values = tuple(outcome.value for outcome in there if outcome.value is not None)
+    mean = math.fsum(values) / len(values)
+    return there[0].model_copy(update={"value": mean, "raw_value": mean, "repeats": values, **cost})
 
 
 def weighted_score(
@@ -100,7 +117,9 @@ def weighted_score(
         The weighted mean of the values that are there (4 decimals; None where they weigh nothing), and the
         share of their weight in that of all.
     """
-    weighs = {metric: weights.get(metric, 0.0) if weights else 1.0 for metric in values}
+    # By the heaviest: the sum of large weights would not be finite.
+    heaviest = max(weights.values(), default=1.0) or 1.0
+    weighs = {metric: weights.get(metric, 0.0) / heaviest if weights else 1.0 for metric in values}
     there = {metric: value for metric, value in values.items() if value is not None}
     weight, total = sum(weighs[metric] for metric in there), sum(weighs.values())
     if not weight:

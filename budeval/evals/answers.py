@@ -313,13 +313,3 @@ class Readiness(BaseModel):
 
     ready: bool
     dependencies: list[DependencyHealth]
-
-
-class ErrorResponse(BaseModel):
-    """Every answer that is not a success."""
-
-    object: str = "error"
-    message: str
-    type: str = Field(description="Class of the failure, as `RequestError`.")
-    param: str | None = Field(None, description="The field at fault.")
-    code: str = Field(description="Stable; never changes its meaning.")

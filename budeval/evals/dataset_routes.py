@@ -4,11 +4,11 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 
+from budeval.api.access import AskedBy
+from budeval.api.error_response import ERRORS
 from budeval.domain.identifiers import DnsLabel
-from budeval.evals.access import AskedBy
 from budeval.evals.answers import ClaimFiles, PushedPart
 from budeval.evals.datasets import Datasets
-from budeval.evals.routes import ERRORS
 from budeval.evals.schema import DatasetPart
 
 _Name = Annotated[DnsLabel | None, Query()]

@@ -6,12 +6,13 @@ from typing import Annotated
 
 from fastapi import APIRouter, Header, Query, Response
 
+from budeval.api.access import AskedBy
+from budeval.api.error_response import ERRORS
 from budeval.domain.evaluation import EvaluationRecord
 from budeval.domain.notification import WorkflowStatus
 from budeval.domain.steps import EVALUATION_STEPS
 from budeval.engines.base import Engine
 from budeval.errors import RequestError
-from budeval.evals.access import AskedBy
 from budeval.evals.answers import (
     ComparisonReport,
     DatasetList,
@@ -31,7 +32,6 @@ from budeval.evals.deletion import Deletions
 from budeval.evals.event_stream import EventStream
 from budeval.evals.intake import Intake
 from budeval.evals.lifecycle import Lifecycle
-from budeval.evals.routes import ERRORS
 from budeval.evals.schema import CancelRequest, DeletionRequest, EvaluationRequest, RetryRequest
 from budeval.evals.validation import Validation
 from budeval.evals.views import EvaluationViews, Wanted

@@ -12,13 +12,13 @@ from uuid import UUID
 from fastapi import APIRouter
 from pydantic import ValidationError
 
+from budeval.api.http_errors import first_problem
 from budeval.config import Settings
 from budeval.domain.evaluation import Audience, workflow_id
 from budeval.domain.notification import NotificationContent, WorkflowStatus
 from budeval.domain.steps import STATUS_EVENT
 from budeval.errors import BudevalError, RequestError, SidecarError
 from budeval.evals.announcer import announcement_of
-from budeval.evals.http_errors import first_problem
 from budeval.evals.intake import QUEUE_FULL, Intake
 from budeval.evals.schema import EvaluationRequest
 from budeval.runtime.sidecar import Sidecar

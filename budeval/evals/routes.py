@@ -5,13 +5,13 @@ from typing import Any, Protocol
 
 from fastapi import APIRouter, Response
 
+from budeval.api.error_response import ERRORS
 from budeval.config import Settings
 from budeval.domain.cluster import ClusterVerification
 from budeval.domain.steps import VERIFY, WorkflowStep
 from budeval.errors import RequestError
 from budeval.evals.activities import verification_key
 from budeval.evals.answers import (
-    ErrorResponse,
     Readiness,
     WorkflowStarted,
     WorkflowState,
@@ -23,9 +23,6 @@ from budeval.runtime.readiness import ReadinessCheck
 from budeval.runtime.sidecar import Sidecar
 from budeval.runtime.workflow_engine import WorkflowBody, WorkflowSnapshot
 
-ERRORS: dict[int | str, dict[str, type[ErrorResponse]]] = {
-    status: {"model": ErrorResponse} for status in (400, 401, 403, 404, 409, 410, 413, 422, 429, 502, 503)
-}
 _VERIFY_STEPS = [
     WorkflowStep(
         id=VERIFY,

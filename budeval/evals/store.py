@@ -3,7 +3,7 @@
 `eval-<id>` the record, `brief-<id>` its line in lists; `dataset-<id>.<arrival>-<sha256>` inline rows;
 `observed-<id>` the newest look at its runs;
 `logs-<id>-<run>` the tail of a log; `results-<id>-<run>` a run's result and `results-<id>` their index;
-`index-…` the list; `active-…` those that have not ended. (`receipt-<id>`: see `receipts`.)
+`receipt-<id>`: see `receipts`; and the list (`budeval.runtime.listing`).
 Of an evaluation that was deleted a tombstone stays in the place of the record.
 """
 
@@ -19,16 +19,12 @@ from budeval.domain.orphans import Standing
 from budeval.domain.results import Result
 from budeval.errors import RequestError
 from budeval.evals.receipts import receipt_key
-from budeval.runtime.sidecar import Sidecar
+from budeval.runtime.listing import Listing
 
 Look = Callable[[list[dict[str, Any]]], list[dict[str, Any]]]
 
-INDEX_PAGE = 200
 _LONGEST_ID = 64
 _ID = re.compile(rf"[A-Za-z0-9][A-Za-z0-9_.-]{{0,{_LONGEST_ID - 1}}}")
-_DAYS_KEY = "index-days"
-_ACTIVE_PAGES = 16
-"""So that evaluations that begin or end at the same time seldom write the same one."""
 
 
 def rows_digest(rows: str) -> str:
@@ -39,10 +35,6 @@ def rows_digest(rows: str) -> str:
 def _rows_key(kept_as: str, digest: str) -> str:
     """Not shared between evaluations: what is deleted with one must not be missed by another."""
     return f"dataset-{kept_as}-{digest}"
-
-
-def _active_key(eval_id: str) -> str:
-    return f"active-{int(hashlib.sha256(eval_id.encode()).hexdigest(), 16) % _ACTIVE_PAGES:x}"
 
 
 def running(eval_id: str) -> RequestError:
@@ -84,11 +76,8 @@ def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-class EvaluationStore:
+class EvaluationStore(Listing):
     """Evaluations in the state store, through the sidecar. Nothing queries, so any Dapr store serves."""
-
-    def __init__(self, sidecar: Sidecar) -> None:
-        self._sidecar = sidecar
 
     def create(self, record: EvaluationRecord) -> EvaluationRecord:
         """Store a record unless there is one; returns the one that is there now.
@@ -358,87 +347,3 @@ class EvaluationStore:
             raise RequestError(text, status=409, code="RESULTS_NOT_READY", param="eval_id")
         return found[0]
 
-    def add_to_index(self, eval_id: str, day: str) -> None:
-        """Put an evaluation on the list. May be repeated.
-
-        Args:
-            eval_id: which.
-            day: of its creation, `2026-11-23`.
-        """
-        self._sidecar.update_state(_DAYS_KEY, lambda days: sorted({*(days or []), day}))
-        number = 0
-        while not self._add_to_page(eval_id, f"index-{day}-{number}"):
-            number += 1
-
-    def _add_to_page(self, eval_id: str, key: str) -> bool:
-        def added(page: Any) -> Any:
-            ids = page or []
-            return ids if eval_id in ids or len(ids) >= INDEX_PAGE else [*ids, eval_id]
-
-        return eval_id in self._sidecar.update_state(key, added)
-
-    def active(self) -> list[str]:
-        """Evaluations that have not ended, or whose end was cut off before all of it was done."""
-        pages = self._sidecar.get_states([f"active-{page:x}" for page in range(_ACTIVE_PAGES)])
-        return [eval_id for page in pages for eval_id in page or []]
-
-    def activate(self, eval_id: str) -> None:
-        """It has not ended: there is something to do for it. May be repeated."""
-        self._sidecar.update_state(_active_key(eval_id), lambda ids: sorted({*(ids or []), eval_id}))
-
-    def deactivate(self, eval_id: str) -> None:
-        """There is nothing left to do for it."""
-        self._sidecar.update_state(
-            _active_key(eval_id), lambda ids: [other for other in ids or [] if other != eval_id]
-        )
-
-    def newest(
-        self, cursor: tuple[str, int, int] | None, count: int
-    ) -> tuple[list[str], tuple[str, int, int] | None]:
-        """Evaluation ids, newest first.
-
-        Args:
-            cursor: (day, page, offset from the page's start) below which to go on; None for the newest.
-            count: at most.
-
-        Returns:
-            The ids and the cursor for the next ones, None where there are none.
-        """
-        found: list[tuple[str, tuple[str, int, int]]] = []
-        for day, number, ids in self._pages(cursor):
-            for offset in reversed(range(len(ids))):
-                if cursor is None or (day, number, offset) < cursor:
-                    found.append((ids[offset], (day, number, offset)))
-                if len(found) > count:
-                    return [eval_id for eval_id, _ in found[:count]], found[count - 1][1]
-        return [eval_id for eval_id, _ in found], None
-
-    def days(self) -> list[str]:
-        """Days on which evaluations that are listed were created, the oldest first."""
-        days: list[str] = self._sidecar.get_state(_DAYS_KEY) or []
-        return days
-
-    def of_day(self, day: str) -> list[str]:
-        """The evaluations that were created on a day, and perhaps some whose request was cut off."""
-        return [eval_id for page in self._pages_of(day) for eval_id in page]
-
-    def forget_day(self, day: str) -> None:
-        """Take a day from the list. May be repeated."""
-        for number in reversed(range(len(self._pages_of(day)))):
-            self._sidecar.delete_state(f"index-{day}-{number}")
-        self._sidecar.update_state(_DAYS_KEY, lambda days: [other for other in days or [] if other != day])
-
-    def _pages_of(self, day: str) -> list[list[str]]:
-        pages: list[list[str]] = []
-        while page := self._sidecar.get_state(f"index-{day}-{len(pages)}"):
-            pages.append(page)
-        return pages
-
-    def _pages(self, cursor: tuple[str, int, int] | None) -> Any:
-        """Index pages from the newest down, from the cursor's on."""
-        for day in reversed(self.days()):
-            if cursor and day > cursor[0]:
-                continue
-            pages = self._pages_of(day)
-            for number in reversed(range(len(pages))):
-                yield day, number, pages[number]

@@ -1,12 +1,10 @@
 """What callers are told of evaluations: folds of the record, the events and the newest snapshot."""
 
-import base64
-import binascii
-import json
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from budeval.api.cursors import decoded, encoded
 from budeval.domain.evaluation import EvaluationBrief, EvaluationRecord, Outcome
 from budeval.domain.monitoring import fraction_of, run_view
 from budeval.domain.notification import ENDED, Announcement, NotificationContent, WorkflowStatus, last_status
@@ -125,14 +123,14 @@ class EvaluationViews:
         """
         wanted = wanted or Wanted()
         found: list[EvaluationSummary] = []
-        place = _decoded(cursor)
+        place = decoded(cursor)
         for _ in range(_READS_PER_PAGE):
             ids, place = self._store.newest(place, limit - len(found))
             lines = [_summary(brief) for brief in self._store.briefs(ids)]
             found += [line for line in lines if wanted.matches(line)]
             if place is None or len(found) >= limit:
                 break
-        return EvaluationPage(evaluations=found, cursor=_encoded(place))
+        return EvaluationPage(evaluations=found, cursor=encoded(place))
 
 
 @dataclass(frozen=True)
@@ -247,18 +245,3 @@ def _ended(result: dict[str, Any]) -> dict[str, Any]:
     """How a run ended, whatever a look that came after it has seen."""
     ended = {"state": result["job_state"], "status": result["status"], "outcome": result["outcome"]}
     return ended | ({"code": result["code"], "error": result["error"]} if result["code"] else {})
-
-
-def _encoded(cursor: tuple[str, int, int] | None) -> str | None:
-    return base64.urlsafe_b64encode(json.dumps(cursor).encode()).decode() if cursor else None
-
-
-def _decoded(cursor: str | None) -> tuple[str, int, int] | None:
-    if cursor is None:
-        return None
-    try:
-        day, page, offset = json.loads(base64.urlsafe_b64decode(cursor))
-        return str(day), int(page), int(offset)
-    except (ValueError, TypeError, OverflowError, RecursionError, binascii.Error) as error:
-        text = "The cursor is not one that this service gave. Leave it out to begin anew."
-        raise RequestError(text, code="CURSOR_INVALID", param="cursor") from error

@@ -4,10 +4,12 @@ Dapr keeps instances in its state store and calls this process for each step; wh
 body is said in docs/architecture.md.
 """
 
+import inspect
 import logging
 import threading
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import grpc
@@ -28,13 +30,15 @@ _PROBE_SECONDS = 4.0
 _CALL_SECONDS = 5.0
 _CALLS_AT_ONCE = 16
 _ACTIVITIES_AT_ONCE = 256
+_WORK_ITEMS_AT_ONCE = 8192
 _NEVER_HEALS = (TypeError, AttributeError, LookupError, AssertionError, NotImplementedError, ValidationError)
 """Mistakes in a program: another try makes them again."""
 _ACTIVE = {"RUNNING", "PENDING", "SUSPENDED"}
 
 WorkflowBody = Callable[..., Any]
 Activity = Callable[[Any], Any]
-"""Takes and returns JSON values. Runs at least once, so a repetition must be harmless."""
+"""Takes and returns JSON values. Runs at least once, so a repetition must be harmless. An `async` one runs in
+the event loop of the worker, and holds no thread while it waits."""
 
 
 class WorkflowSnapshot(BaseModel):
@@ -67,6 +71,8 @@ class WorkflowEngine:
             logger_options=quiet,
             # Activities wait in threads, for a free playbook worker above all; the default are six in all.
             maximum_thread_pool_workers=_ACTIVITIES_AT_ONCE,
+            # Those that wait in the event loop must not keep others from beginning; two cores would have 200.
+            maximum_concurrent_activity_work_items=_WORK_ITEMS_AT_ONCE,
             # For newer sidecars; on 1.18 it would only cache every history for an hour.
             disable_stateful_history=True,
         )
@@ -213,27 +219,36 @@ def _unmarked(body: WorkflowBody) -> WorkflowBody:
 
 def _without_context(activity: Activity) -> Callable[[Any, Any], Any]:
     def run(context: wf.WorkflowActivityContext, argument: Any) -> Any:
-        with about(**_ids(context, argument)):
-            return call(argument)
-
-    def call(argument: Any) -> Any:
-        try:
+        with about(**_ids(context, argument)), _told_to_dapr(activity):
             return activity(argument)
-        except BudevalError as error:
-            if error.retryable:
-                raise
-            # The SDK knows what not to try again by the name of the class alone.
-            raise NonRetryableError(str(error)) from error
-        except _NEVER_HEALS as error:
-            _log.exception("activity %s has a mistake", activity.__name__)
-            raise NonRetryableError(f"INTERNAL: {type(error).__name__} in {activity.__name__}") from error
 
-    return run
+    async def run_in_loop(context: wf.WorkflowActivityContext, argument: Any) -> Any:
+        with about(**_ids(context, argument)), _told_to_dapr(activity):
+            return await activity(argument)
+
+    return run_in_loop if inspect.iscoroutinefunction(activity) else run
+
+
+@contextmanager
+def _told_to_dapr(activity: Activity) -> Iterator[None]:
+    """A failure of ours, in the form in which Dapr tries it again or does not."""
+    try:
+        yield
+    except BudevalError as error:
+        if error.retryable:
+            raise
+        # The SDK knows what not to try again by the name of the class alone.
+        raise NonRetryableError(str(error)) from error
+    except _NEVER_HEALS as error:
+        _log.exception("activity %s has a mistake", activity.__name__)
+        raise NonRetryableError(f"INTERNAL: {type(error).__name__} in {activity.__name__}") from error
 
 
 def _ids(context: wf.WorkflowActivityContext, argument: Any) -> dict[str, str]:
-    eval_id = argument.get("eval_id") if isinstance(argument, dict) else None
-    return {"workflow_id": context.workflow_id} | ({"eval_id": eval_id} if eval_id else {})
+    given = argument if isinstance(argument, dict) else {}
+    return {"workflow_id": context.workflow_id} | {
+        name: given[name] for name in ("eval_id", "job_id") if given.get(name)
+    }
 
 
 def _status_of(name: str) -> WorkflowStatus:

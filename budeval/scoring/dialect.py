@@ -5,12 +5,27 @@ from http import HTTPStatus
 from typing import Any, Literal
 
 from pydantic import BaseModel
+from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
+from pydantic_core import CoreSchema, core_schema
 
 from budeval.scoring.failures import RequestRefusedError
 from budeval.scoring.settings import Structured
 
 _SIMPLER: dict[Structured, Structured] = {"json_schema": "json_object", "json_object": "none"}
 _SAY_WHAT_THEY_LACK = (HTTPStatus.BAD_REQUEST, HTTPStatus.UNPROCESSABLE_ENTITY)
+
+
+class _Terse(GenerateJsonSchema):
+    """Without titles and descriptions: the prompt says what is meant, and some endpoints bill the schema."""
+
+    def field_title_should_be_set(self, schema: CoreSchema) -> bool:  # noqa: ARG002 - the base class's signature
+        """Never."""
+        return False
+
+    def model_schema(self, schema: core_schema.ModelSchema) -> JsonSchemaValue:
+        """That of the base class, less what people read."""
+        found = super().model_schema(schema)
+        return {name: part for name, part in found.items() if name not in {"title", "description"}}
 
 
 @dataclass(frozen=True)
@@ -32,7 +47,8 @@ class Dialect:
         if self.structured == "json_object":
             body["response_format"] = {"type": "json_object"}
         if self.structured == "json_schema":
-            schema = {"name": "answer", "strict": True, "schema": answer_model.model_json_schema()}
+            wanted = answer_model.model_json_schema(schema_generator=_Terse)
+            schema = {"name": "answer", "strict": True, "schema": wanted}
             body["response_format"] = {"type": "json_schema", "json_schema": schema}
         return body
 
@@ -48,6 +64,10 @@ class Dialect:
         if self.cold and _names(said, "temperature"):
             return replace(self, cold=False)
         return None
+
+
+Dialects = dict[str, Dialect]
+"""What is known by the alias of the endpoint. Shared by all jobs: each would else be refused anew."""
 
 
 def _names(said: str, *fields: str) -> bool:

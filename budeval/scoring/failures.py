@@ -1,9 +1,11 @@
-"""Why a metric has no value, where the endpoint that it asks is the reason.
+"""Why a metric has no value, where whoever it asks is the reason.
 
-    JudgeError                   the judge or the embedder gave nothing that can be used
+    JudgeError                   the judge, the embedder or another engine gave nothing that can be used
     ├── EndpointBusyError        again later may do: judge_timeout, judge_unavailable, rate_limited
+    │   └── EngineGoneError      engine_unavailable: another engine's process has ended, or does not answer
     ├── RequestRefusedError      it is refused whenever it comes: judge_refused, context_too_long
-    └── ReplyUnusableError       judge_output_invalid, judge_truncated, embedding_invalid, embedding_zero_norm
+    ├── ReplyUnusableError       judge_output_invalid, judge_truncated, embedding_invalid, embedding_zero_norm
+    └── EngineFailedError        another engine failed, or found no number: engine_error, not_a_number
 
 The embedder's say `embedder_` for `judge_`. Nothing here tries again after an `EndpointBusyError`: the
 workflow's retry policy alone does.
@@ -34,6 +36,13 @@ class EndpointBusyError(JudgeError):
         """Seconds that the endpoint asks to wait, None where it says nothing."""
 
 
+class EngineGoneError(EndpointBusyError):
+    """The process of another engine has ended, or does not answer."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, "engine_unavailable")
+
+
 class RequestRefusedError(JudgeError):
     """The endpoint, or we before it, will not take the request as it is."""
 
@@ -49,5 +58,11 @@ class RequestRefusedError(JudgeError):
 
 class ReplyUnusableError(JudgeError):
     """The endpoint answered, but not with what was asked for."""
+
+    retryable = False
+
+
+class EngineFailedError(JudgeError):
+    """Another engine raised, or what it found is no number."""
 
     retryable = False

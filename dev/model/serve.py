@@ -9,11 +9,12 @@ import xllamacpp
 from dev.model import MODEL_NAME
 
 _CONTEXT_TOKENS = 8192
-"""Shared by the slots: 2,048 tokens a request."""
-_PARALLEL_REQUESTS = 4
+"""Shared by the requests at once: of four each has 2,048."""
 
 
-def parameters(model: Path, host: str, port: int, *, embeddings: bool) -> xllamacpp.CommonParams:
+def parameters(
+    model: Path, host: str, port: int, *, embeddings: bool, parallel: int
+) -> xllamacpp.CommonParams:
     """The server's settings. `embeddings` chooses mean-pooled embeddings instead of completions."""
     chosen = xllamacpp.CommonParams()
     chosen.model.path = str(model)
@@ -21,7 +22,7 @@ def parameters(model: Path, host: str, port: int, *, embeddings: bool) -> xllama
     chosen.hostnames = [host]
     chosen.port = port
     chosen.n_ctx = _CONTEXT_TOKENS
-    chosen.n_parallel = _PARALLEL_REQUESTS
+    chosen.n_parallel = parallel
     if embeddings:
         chosen.embedding = True
         chosen.pooling_type = xllamacpp.llama_pooling_type.LLAMA_POOLING_TYPE_MEAN
@@ -35,11 +36,18 @@ def main() -> None:
     parser.add_argument("--host", required=True, help="the address to listen at")
     parser.add_argument("--port", type=int, required=True, help="the port to listen at")
     parser.add_argument("--embeddings", action="store_true", help="serve embeddings, not completions")
+    parser.add_argument("--parallel", type=int, default=4, help="requests at once, which share the context")
     options = parser.parse_args()
     stop_signals = {signal.SIGTERM, signal.SIGINT}
     signal.pthread_sigmask(signal.SIG_BLOCK, stop_signals)  # before threads start: they inherit the mask
     server = xllamacpp.Server(
-        parameters(options.model, options.host, options.port, embeddings=options.embeddings)
+        parameters(
+            options.model,
+            options.host,
+            options.port,
+            embeddings=options.embeddings,
+            parallel=options.parallel,
+        )
     )
     signal.sigwait(stop_signals)
     del server

@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 import pytest
 
-from budeval.evals.access import new_token
+from budeval.api.access import new_token
 from dev.stack import Stack
 from tests.e2e import evaluations
 from tests.e2e.canaries import Watch, files_with, forms, kept

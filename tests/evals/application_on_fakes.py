@@ -12,7 +12,7 @@ from budeval.config import ApiToken, Scope, Settings
 from budeval.domain.evaluation import EvaluationRecord, Outcome
 from budeval.domain.notification import NotificationContent, WorkflowStatus
 from budeval.engines.claim.frame import framed
-from budeval.evals.access import digest_of
+from budeval.api.access import digest_of
 from budeval.evals.announcer import announcement_of
 from budeval.main import Service
 from budeval.runtime.workflow_engine import WorkflowSnapshot

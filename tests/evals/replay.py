@@ -145,7 +145,8 @@ def _confirmation(action: Any) -> Any:
         task = action.scheduleTask
         return helpers.new_task_scheduled_event(action.id, task.name, task.input.value)
     if action.HasField("createTimer"):
-        return helpers.new_timer_created_event(action.id, action.createTimer.fireAt.ToDatetime())
+        # To the nanosecond: by its time the SDK knows the timer of a wait that has no end.
+        return helpers.new_timer_created_event(action.id, action.createTimer.fireAt)
     completed = pb.ExecutionCompletedEvent(
         workflowStatus=action.completeWorkflow.workflowStatus,
         result=action.completeWorkflow.result,

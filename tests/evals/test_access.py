@@ -7,9 +7,9 @@ from typing import Any
 import httpx
 import pytest
 
+from budeval.api.access import digest_of, new_token
 from budeval.config import ApiToken, Scope, Settings
 from budeval.domain.evaluation import EvaluationRecord, Outcome
-from budeval.evals.access import digest_of, new_token
 from budeval.evals.messages import ROUTE
 from budeval.main import Service
 from tests.asgi import Caller

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
+from budeval.api.body_limit import BodyLimit
 from budeval.config import Settings
 from budeval.domain.evaluation import Outcome
-from budeval.evals.body_limit import BodyLimit
 from budeval.main import create_app
 from tests.asgi import Caller
 from tests.evals.test_evaluation_routes import Service, request_body

@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 
 from budeval.ansible.runner import Tell
+from budeval.api.access import digest_of
 from budeval.config import ApiToken, Scope, Settings
 from budeval.domain.datasets import PART_LIMIT
 from budeval.engines.claim.frame import framed
 from budeval.errors import ClusterError
-from budeval.evals.access import digest_of
 from budeval.main import Service
 from tests.asgi import Caller
 from tests.evals import samples

@@ -9,13 +9,13 @@ import pytest
 from fastapi import Depends, FastAPI
 
 from budeval.ansible.runner import Tell
+from budeval.api import http_errors
+from budeval.api.access import Access
 from budeval.config import Settings
 from budeval.domain.addresses import AddressRules
 from budeval.domain.evaluation import EvaluationRecord, Outcome
 from budeval.domain.receipt import ReceiptItem
 from budeval.engines.opencompass.jobs import OpenCompass
-from budeval.evals import http_errors
-from budeval.evals.access import Access
 from budeval.evals.ansible_orchestrator import AnsibleOrchestrator
 from budeval.evals.arrivals import Arrivals
 from budeval.evals.clusters import Clusters
@@ -25,6 +25,7 @@ from budeval.evals.installation import Installation
 from budeval.evals.intake import Intake
 from budeval.evals.lifecycle import Lifecycle
 from budeval.evals.receipts import Receipts
+from budeval.evals.ownership import owned_evaluations
 from budeval.evals.store import EvaluationStore
 from budeval.evals.validation import Validation
 from budeval.evals.views import EvaluationViews
@@ -79,7 +80,7 @@ class Service:
             self.receipts,
             Installation(sidecar),
         )
-        access = Access(settings.api_tokens, None, self.store.tenant_of)
+        access = Access(settings.api_tokens, None, [owned_evaluations(self.store)])
         application = FastAPI(dependencies=[Depends(access.guard)])
         validation = Validation(intake, orchestrator, AddressRules())
         views = EvaluationViews(self.store, sidecar, self.receipts)

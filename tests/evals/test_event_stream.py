@@ -7,9 +7,10 @@ import pytest
 from fastapi import FastAPI
 from fastapi.sse import KEEPALIVE_COMMENT
 
+from budeval.api import http_errors
 from budeval.domain.evaluation import EvaluationRecord, Outcome
 from budeval.domain.notification import Announcement, WorkflowStatus
-from budeval.evals import event_stream, http_errors
+from budeval.evals import event_stream
 from budeval.evals.announcer import Announcer
 from budeval.evals.evaluation_routes import stream_routes
 from budeval.evals.event_stream import EventStream

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from fastapi import FastAPI
 
+from budeval.api import http_errors
 from budeval.config import Settings, StorageConfig
 from budeval.domain.evaluation import EvaluationRecord
 from budeval.engines.opencompass.jobs import OpenCompass
-from budeval.evals import http_errors
 from budeval.evals.arrivals import Arrivals
 from budeval.evals.clusters import Clusters
 from budeval.evals.intake import Intake

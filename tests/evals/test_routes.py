@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 from fastapi import FastAPI
 
+from budeval.api import http_errors
 from budeval.config import Settings
 from budeval.domain.notification import WorkflowStatus
 from budeval.errors import SidecarError
-from budeval.evals import http_errors, routes
+from budeval.evals import routes
 from budeval.evals.activities import verification_key
 from budeval.evals.clusters import Clusters
 from budeval.evals.workflows import verify_cluster

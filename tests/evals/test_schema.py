@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from budeval.evals.http_errors import first_problem
+from budeval.api.http_errors import first_problem
 from budeval.evals.request_examples import EXAMPLES
 from budeval.evals.schema import INLINE_LIMIT, EvaluationRequest
 

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from budeval.domain.evaluation import EvaluationRecord, Outcome
 from budeval.domain.orphans import Standing
 from budeval.errors import RequestError
-from budeval.evals.store import INDEX_PAGE, EvaluationStore, Look
+from budeval.evals.store import EvaluationStore, Look
+from budeval.runtime.listing import INDEX_PAGE
 from tests.evals import samples
 from tests.runtime.fake_dapr import FakeDapr
 

@@ -1,6 +1,7 @@
 """A fake of an OpenAI-compatible server, over real HTTP on loopback: it says what a script says."""
 
 import json
+import select
 import threading
 import time
 from collections import deque
@@ -74,6 +75,8 @@ class FakeJudge:
         self.thinks = 0.0
         """Seconds before each reply."""
         self.most_at_once = 0
+        self.abandoned = 0
+        """Requests that hung until their client went away."""
         self.url = ""
         self.released = threading.Event()
         """Ends what hangs."""
@@ -117,13 +120,20 @@ class FakeJudge:
 def fake_judge() -> Iterator[FakeJudge]:
     """A server for the time of a test."""
     fake = FakeJudge()
+    with served(fake):
+        yield fake
+
+
+@contextmanager
+def served(fake: FakeJudge) -> Iterator[None]:
+    """Let it be reached at its `url`."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(fake))
     server.daemon_threads = True
     fake.url = f"http://127.0.0.1:{server.server_address[1]}/v1"
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     try:
-        yield fake
+        yield
     finally:
         fake.released.set()
         server.shutdown()
@@ -134,6 +144,7 @@ def fake_judge() -> Iterator[FakeJudge]:
 def _handler(fake: FakeJudge) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        disable_nagle_algorithm = True  # headers and body go separately: a reply would wait for an ACK
 
         def do_POST(self) -> None:
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
@@ -151,13 +162,20 @@ def _handler(fake: FakeJudge) -> type[BaseHTTPRequestHandler]:
             self.end_headers()
             if reply.hangs:
                 self.wfile.flush()
-                fake.released.wait()
+                self._hang()
                 self.close_connection = True
                 return
             try:
                 self.wfile.write(reply.body)
             except OSError:  # the client has read enough
                 self.close_connection = True
+
+        def _hang(self) -> None:
+            while not fake.released.wait(0.01):
+                gone, _, _ = select.select([self.connection], [], [], 0)
+                if gone and not self.connection.recv(1):
+                    fake.abandoned += 1
+                    return
 
         def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class's name
             pass

@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from budeval.domain.scoring import MetricOutcome, MetricStatus, Sample, Usage, scored
+from budeval.domain.scoring import MetricOutcome, MetricStatus, Sample, scored
 from budeval.scoring.embedder import Embedder, Vector
 from budeval.scoring.failures import JudgeError
 from budeval.scoring.judge import Judge
+from budeval.scoring.ledger import Ledger, Paid, question_of
 from budeval.scoring.replies import AnswerT
 
 Evidence = tuple[dict[str, Any], ...]
@@ -63,29 +64,37 @@ class Task:
 
 
 class Panel:
-    """Whom one metric may ask for one sample, and what it has spent."""
+    """Whom one metric may ask for one sample, and what it has spent: also before it was repeated."""
 
-    def __init__(self, judge: Judge | None, embedder: Embedder | None) -> None:
+    def __init__(self, judge: Judge | None, embedder: Embedder | None, ledger: Ledger) -> None:
         self._judge = judge
         self._embedder = embedder
-        self.usage = Usage()
+        self._ledger = ledger
+        self.usage = ledger.lost
 
-    async def ask(self, prompt: str, answer_model: type[AnswerT]) -> AnswerT:
+    async def ask(self, prompt: str, answer_model: type[AnswerT], turn: int = 1) -> AnswerT:
         """The judge's answer.
+
+        Args:
+            prompt: with the shape of the answer in it.
+            answer_model: what the answer must be.
+            turn: counts how often a metric puts the same question on purpose; each has an answer of its own.
 
         Raises:
             JudgeError: there is none.
             LookupError: there is no judge; metrics that need one are skipped.
         """
-        if self._judge is None:
+        judge = self._judge
+        if judge is None:
             raise LookupError("no judge")
-        try:
-            answer, usage = await self._judge.ask(prompt, answer_model)
-        except JudgeError as error:
-            self.usage += error.usage
-            raise
-        self.usage += usage
-        return answer
+
+        async def put() -> Paid:
+            answer, usage = await judge.ask(prompt, answer_model)
+            return Paid(answer=answer.model_dump(mode="json"), usage=usage)
+
+        parts = ["judge", prompt] if turn == 1 else ["judge", prompt, str(turn)]
+        paid = await self._paid(parts, put)
+        return answer_model.model_validate(paid.answer)
 
     async def embed(self, *texts: str) -> list[Vector]:
         """Vectors of length 1.
@@ -94,15 +103,31 @@ class Panel:
             JudgeError: there are none.
             LookupError: there is no embedder; metrics that need one are skipped.
         """
-        if self._embedder is None:
+        embedder = self._embedder
+        if embedder is None:
             raise LookupError("no embedder")
-        try:
-            vectors, usage = await self._embedder.embed(texts)
-        except JudgeError as error:
-            self.usage += error.usage
-            raise
-        self.usage += usage
-        return vectors
+
+        async def put() -> Paid:
+            vectors, usage = await embedder.embed(texts)
+            return Paid(answer=vectors, usage=usage)
+
+        paid = await self._paid(["embedder", *texts], put)
+        return [tuple(vector) for vector in paid.answer]
+
+    async def _paid(self, parts: Sequence[str], put: Callable[[], Awaitable[Paid]]) -> Paid:
+        """The answer to a question, which is put only if it was not answered before."""
+        question = question_of(parts)
+        paid = self._ledger.find(question)
+        if paid is None:
+            try:
+                paid = await put()
+            except JudgeError as error:
+                self.usage += error.usage
+                await self._ledger.lose(error.usage)
+                raise
+            await self._ledger.keep(question, paid)
+        self.usage += paid.usage
+        return paid
 
 
 Measure = Callable[[Sample, Panel], Awaitable[Value | NoValue]]
@@ -133,19 +158,22 @@ class Metric:
         told = "\n".join(task.on() for task in self.tasks)
         return f"{self.revision}-{hashlib.sha256(told.encode()).hexdigest()[:12]}"
 
-    async def score(self, sample: Sample, judge: Judge | None, embedder: Embedder | None) -> MetricOutcome:
+    async def score(
+        self, sample: Sample, judge: Judge | None, embedder: Embedder | None, ledger: Ledger
+    ) -> MetricOutcome:
         """The outcome, scored or undetermined, with its cost.
 
         Args:
             sample: with all that the metric needs.
             judge: None where it needs none.
             embedder: None where it needs none.
+            ledger: of this metric of this sample.
 
         Raises:
             JudgeError: an endpoint gave nothing; with what the metric has spent in all.
         """
         begun = time.monotonic()
-        panel = Panel(judge, embedder)
+        panel = Panel(judge, embedder, ledger)
         try:
             found = await self.measure(sample, panel)
         except JudgeError as error:

@@ -1,15 +1,14 @@
 """Who may do what: API tokens with scopes, each of one tenant, and the routes that only our sidecar may call.
 
 One dependency guards every route of the public API, so a new route is guarded without a word of its own: what
-changes something needs `submit`, everything else `read`, and an evaluation is there for its own tenant only.
+changes something needs `submit`, everything else `read`, and what is a tenant's is there for it only.
 """
 
 import hashlib
 import hmac
 import ipaddress
-import re
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -19,16 +18,23 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from budeval.config import ApiToken, Scope
 from budeval.domain.identifiers import DEFAULT_TENANT
 from budeval.errors import RequestError
-from budeval.evals.store import unknown
 
 _SAFE = {"GET", "HEAD"}
-_OF_EVALUATION = re.compile(r"eval-(.+)")
-_OF_ATTEMPT = re.compile(r"eval-(.+)-a[0-9]+")
 
 _bearer = HTTPBearer(auto_error=False, description="An API token; `budeval new-token` makes one.")
 Bearer = Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
-TenantOf = Callable[[str], str | None]
-"""eval_id -> whose evaluation it is or was, None where there is none."""
+
+
+@dataclass(frozen=True)
+class Owned:
+    """A kind of thing that is there for its tenant only."""
+
+    named_in: Callable[[Request], Iterable[str]]
+    """The ids of such things that a request names."""
+    tenant_of: Callable[[str], str | None]
+    """Whose it is or was, None where there is none."""
+    unknown: Callable[[str], RequestError]
+    """What is said of one that is not there."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +47,7 @@ class Principal:
 
     @property
     def sees(self) -> str | None:
-        """The tenant whose evaluations he sees; None for those of all."""
+        """The tenant whose things he sees; None for those of all."""
         return None if Scope.ADMIN in self.scopes else self.tenant
 
 
@@ -62,18 +68,18 @@ def digest_of(token: str) -> str:
 class Access:
     """Guards the API."""
 
-    def __init__(self, tokens: tuple[ApiToken, ...], app_token: str | None, tenant_of: TenantOf) -> None:
+    def __init__(self, tokens: tuple[ApiToken, ...], app_token: str | None, owned: Sequence[Owned]) -> None:
         """`app_token` is what our sidecar shows (APP_API_TOKEN). Without tokens only loopback is served."""
         self._tokens = tokens
         self._app_token = app_token
-        self._tenant_of = tenant_of
+        self._owned = owned
 
     def guard(self, request: Request, bearer: Bearer) -> None:
         """Let a request of the public API pass, and note in it who asks.
 
         Raises:
-            RequestError: TOKEN_REQUIRED or TOKEN_INVALID (401), SCOPE_MISSING (403); EVALUATION_UNKNOWN (404)
-                for an evaluation of another tenant.
+            RequestError: TOKEN_REQUIRED or TOKEN_INVALID (401), SCOPE_MISSING (403); that it is not there
+                (404) for what is another tenant's.
         """
         principal = self._principal(request, bearer.credentials if bearer else None)
         scope = Scope.READ if request.method in _SAFE else Scope.SUBMIT
@@ -95,9 +101,10 @@ class Access:
             raise RequestError("This route is the sidecar's alone.", status=403, code="SIDECAR_ONLY")
 
     def _require_own(self, tenant: str, request: Request) -> None:
-        for eval_id in _evaluations_in(request):
-            if self._tenant_of(eval_id) not in {None, tenant}:
-                raise unknown(eval_id)
+        for kind in self._owned:
+            for named in kind.named_in(request):
+                if kind.tenant_of(named) not in {None, tenant}:
+                    raise kind.unknown(named)
 
     def _principal(self, request: Request, token: str | None) -> Principal:
         if not self._tokens:
@@ -137,18 +144,6 @@ def require_admin(caller: AskedBy) -> None:
     """
     if Scope.ADMIN not in caller.scopes:
         raise _scope_missing(caller, Scope.ADMIN)
-
-
-def _evaluations_in(request: Request) -> list[str]:
-    """The evaluations that a request names, in its path or as those to compare."""
-    named = [request.path_params.get("eval_id")]
-    for field in ("base", "candidate"):
-        named += request.query_params.getlist(field)
-    # The end of an id may look like an attempt: a workflow counts as that of both readings.
-    for reading in (_OF_EVALUATION, _OF_ATTEMPT):
-        workflow = reading.fullmatch(request.path_params.get("workflow_id", ""))
-        named += [workflow[1]] if workflow else []
-    return [eval_id for eval_id in named if eval_id]
 
 
 def _same(shown: str, known: str) -> bool:

@@ -6,8 +6,8 @@ import pytest
 
 from budeval.domain.evaluation import EvaluationRecord
 from budeval.errors import RequestError, SidecarError
-from budeval.evals.retention import Retention
 from budeval.evals.store import EvaluationStore
+from budeval.runtime.retention import Retention
 from tests.evals import samples
 from tests.runtime.fake_dapr import FakeDapr
 

@@ -3,8 +3,8 @@
 import pytest
 from fastapi import FastAPI
 
-from budeval.errors import ClusterError, RequestError, SidecarError
-from budeval.evals import http_errors
+from budeval.api import http_errors
+from budeval.errors import ArtifactError, ClusterError, RequestError, SidecarError
 from tests.asgi import Caller
 
 
@@ -26,6 +26,7 @@ def _raising(error: Exception) -> Caller:
     [
         (RequestError("no", status=409, code="TAKEN", param="eval_id"), 409, "TAKEN"),
         (SidecarError("away"), 503, "SIDECAR_UNAVAILABLE"),
+        (ArtifactError("full"), 503, "ARTIFACTS_UNAVAILABLE"),
         (ClusterError("full", code="QUOTA_EXCEEDED", retryable=True), 502, "QUOTA_EXCEEDED"),
         (ZeroDivisionError("a secret detail"), 500, "INTERNAL"),
     ],
@@ -38,6 +39,15 @@ def test_a_failure_is_answered_with_its_code(error: Exception, status: int, code
     assert answer.json()["object"] == "error"
     assert answer.json()["code"] == code
     assert "secret" not in answer.text
+
+
+@pytest.mark.parametrize(("status", "waits"), [(429, True), (409, False), (422, False)])
+def test_who_is_one_too_many_is_told_when_to_come_again(status: int, *, waits: bool) -> None:
+    """In seconds, as RFC 9110 has it; for other refusals there is nothing to wait for."""
+    answer = _raising(RequestError("no", status=status)).get("/")
+
+    assert answer.status_code == status
+    assert answer.headers.get("Retry-After", "").isdigit() is waits
 
 
 @pytest.mark.parametrize(("method", "path", "status"), [("GET", "/nowhere", 404), ("DELETE", "/", 405)])

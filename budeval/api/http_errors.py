@@ -9,11 +9,14 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 from starlette.routing import compile_path
 
-from budeval.errors import BudevalError, ClusterError, RequestError, SidecarError
-from budeval.evals.answers import ErrorResponse
+from budeval.api.error_response import ErrorResponse
+from budeval.errors import ArtifactError, BudevalError, ClusterError, RequestError, SidecarError
 
 _NO_SUCH_METHOD = 405
 _HOW_TO_AUTHENTICATE = {401: {"WWW-Authenticate": "Bearer"}}
+_RETRY_AFTER_SECONDS = 5
+"""Before a caller tries again where there are too many: short, as what is in the way ends at any time."""
+_TOO_MANY = 429
 _CODES = {404: "ROUTE_UNKNOWN", 405: "ROUTE_UNKNOWN", 413: "REQUEST_TOO_LARGE"}
 
 
@@ -38,7 +41,7 @@ def _status_of(error: BudevalError) -> int:
         return error.status
     if isinstance(error, ClusterError):
         return 502
-    return 503 if isinstance(error, SidecarError) else 500
+    return 503 if isinstance(error, SidecarError | ArtifactError) else 500
 
 
 def _answer_invalid(_request: Request, error: Exception) -> JSONResponse:
@@ -88,4 +91,5 @@ def _answer_bug(_request: Request, _error: Exception) -> JSONResponse:
 
 def _answer(status: int, error: BudevalError, headers: Mapping[str, str] | None = None) -> JSONResponse:
     body = ErrorResponse(message=error.message, type=type(error).__name__, param=error.param, code=error.code)
+    headers = {"Retry-After": str(_RETRY_AFTER_SECONDS)} if status == _TOO_MANY else headers
     return JSONResponse(body.model_dump(), status_code=status, headers=headers)

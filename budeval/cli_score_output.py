@@ -1,0 +1,91 @@
+"""How scores are printed for people."""
+
+from budeval import cli_output as output
+from budeval.scoring.answers import MetricList, ScorePage, ScoreState, ScoreValidation
+
+
+def print_state(state: ScoreState) -> None:
+    """A job, its scores, and why others are missing."""
+    outcome = state.outcome or state.phase or "-"
+    output.print_line(
+        f"{state.job_id}: {state.status} ({outcome}), {state.samples} sample(s), {state.engine}"
+    )
+    if state.error:
+        output.print_line(f"error: {state.error}")
+    if state.kind == "sample":
+        _print_metrics_of_one(state)
+    elif state.statuses:
+        _print_means(state)
+    if state.weighted_score is not None:
+        coverage = f"{(state.weight_coverage or 0):.0%} of the weight"
+        output.print_line(f"weighted score {state.weighted_score:.4f}, on {coverage}")
+    if state.run_id:
+        output.print_note(
+            f"Artifacts: GET /runs/{state.run_id}; advice: {state.advice_status or 'under way'}"
+        )
+
+
+def _print_metrics_of_one(state: ScoreState) -> None:
+    rows = [
+        (
+            item.metric,
+            item.status,
+            "" if item.value is None else f"{item.value:.4f}",
+            item.usage.calls + item.usage.embedding_calls,
+            item.usage.prompt_tokens + item.usage.completion_tokens,
+            ": ".join(part for part in (item.reason_code, item.message) if part),
+        )
+        for item in state.metrics
+    ]
+    if rows:
+        output.print_table(("metric", "status", "value", "calls", "tokens", "reason"), rows)
+
+
+def _print_means(state: ScoreState) -> None:
+    rows = [
+        (
+            metric,
+            "" if score is None else f"{score:.4f}",
+            ", ".join(f"{count} {status}" for status, count in state.statuses.get(metric, {}).items()),
+            state.skipped.get(metric, ""),
+        )
+        for metric, score in state.scores.items()
+    ]
+    output.print_table(("metric", "mean", "samples", "reason"), rows)
+    if state.invalid:
+        output.print_note(f"{state.invalid} line(s) were no sample: invalid.csv tells why.")
+
+
+def print_page(page: ScorePage) -> None:
+    """Jobs, one a line."""
+    rows = [
+        (
+            state.job_id,
+            state.status,
+            state.outcome or "",
+            "" if state.weighted_score is None else f"{state.weighted_score:.4f}",
+            state.created_at[:19],
+            state.request_summary.question,
+        )
+        for state in page.scores
+    ]
+    output.print_table(("job", "status", "outcome", "weighted", "created", "question"), rows)
+
+
+def print_validation(found: ScoreValidation) -> None:
+    """What would be scored, and what not."""
+    rows = [(name, "would be scored", "") for name in found.effective]
+    rows += [(name, "skipped", reason) for name, reason in found.skipped.items()]
+    output.print_table(("metric", "", "reason"), rows)
+    output.print_line(f"at most {found.judge_calls} calls of judge {found.judge_model or '(none)'}")
+
+
+def print_metrics(found: MetricList) -> None:
+    """The metrics there are."""
+    rows = [
+        (item.name, ", ".join(item.needs), item.judge_calls, ", ".join(item.engines), item.description)
+        for item in found.metrics
+    ]
+    output.print_table(("metric", "needs", "judge calls", "engines", "what it is"), rows)
+    output.print_line(f"judges: {', '.join(found.judges) or 'none'}")
+    output.print_line(f"embedders: {', '.join(found.embedders) or 'none'}")

@@ -1,0 +1,244 @@
+"""The rules of the advice, as data. Each is judged sample by sample.
+
+A family is metrics that say the same, the most telling first: of each sample the first one that has a value
+counts. Thresholds are conventions, not laws: they tell where looking is worth the while.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from budeval.scoring.advice.finding import Area
+
+Family = tuple[str, ...]
+
+RECALL: Family = ("context_recall", "non_llm_context_recall", "id_based_context_recall")
+PRECISION: Family = (
+    "context_precision",
+    "context_utilization",
+    "non_llm_context_precision_with_reference",
+    "id_based_context_precision",
+)
+FAITHFULNESS: Family = ("faithfulness",)
+RELEVANCY: Family = ("answer_relevancy",)
+CORRECTNESS: Family = ("answer_correctness",)
+MEANING: Family = ("answer_correctness", "semantic_similarity")
+WORDING: Family = ("exact_match", "non_llm_string_similarity")
+
+GOOD = 0.8
+"""From here on recall, faithfulness and correctness are taken for good."""
+
+
+class Level(StrEnum):
+    """What a condition asks of a family."""
+
+    GOOD = "good"
+    POOR = "poor"
+    UNKNOWN = "unknown"
+    """No metric of it has a value."""
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A family below its threshold, where others are as given."""
+
+    name: str
+    family: Family
+    threshold: float
+    title: str
+    areas: tuple[Area, ...]
+    changes: tuple[str, ...]
+    given: tuple[tuple[Family, Level], ...] = ()
+    evasive: bool | None = None
+    """Of the answer by the relevancy's evidence: only evasive ones, only others, or (None) any."""
+
+
+RULES: tuple[Rule, ...] = (
+    Rule(
+        name="contexts_lack_the_answer",
+        family=RECALL,
+        threshold=GOOD,
+        title="The retrieved contexts lack part of what the right answer needs.",
+        areas=(Area.RETRIEVAL, Area.CHUNKING),
+        changes=(
+            "Retrieve more contexts (a higher top-k), and see whether the recall rises.",
+            "Search by keywords beside vectors (hybrid search): vectors miss names, numbers and codes.",
+            "Make chunks larger or let them overlap, so that a fact and its subject are not cut apart.",
+            "Check that the documents that hold the answer are in the index at all.",
+        ),
+    ),
+    Rule(
+        name="contexts_are_noisy",
+        family=PRECISION,
+        threshold=0.7,
+        title="Useless contexts come before useful ones.",
+        areas=(Area.RETRIEVAL, Area.CHUNKING),
+        changes=(
+            "Put a reranker behind the search, and keep only its first results.",
+            "Leave out contexts below a similarity, or retrieve fewer; watch that the recall stays.",
+            "Filter by what is known of the documents (product, date, language) before searching.",
+            "Make chunks smaller where they mix several subjects.",
+        ),
+    ),
+    Rule(
+        name="invents_despite_contexts",
+        family=FAITHFULNESS,
+        threshold=GOOD,
+        given=((RECALL, Level.GOOD),),
+        title="The answer states what the contexts do not, although they hold what is needed.",
+        areas=(Area.PROMPT, Area.MODEL),
+        changes=(
+            "Tell the model to answer from the contexts only, and to say so where they are silent.",
+            "Lower the temperature to 0.",
+            "Ask for the number of the context behind each statement.",
+            "Try a model that follows instructions better.",
+        ),
+    ),
+    Rule(
+        name="invents_for_lack_of_contexts",
+        family=FAITHFULNESS,
+        threshold=GOOD,
+        given=((RECALL, Level.POOR),),
+        title="The answer fills the gaps of its contexts with inventions.",
+        areas=(Area.RETRIEVAL, Area.PROMPT),
+        changes=(
+            "Mend the retrieval first: the model was not given what it needs.",
+            "Tell the model to say what it does not find in the contexts instead of filling the gap.",
+        ),
+    ),
+    Rule(
+        name="invents",
+        family=FAITHFULNESS,
+        threshold=GOOD,
+        given=((RECALL, Level.UNKNOWN),),
+        title="The answer states what the contexts do not.",
+        areas=(Area.PROMPT, Area.RETRIEVAL),
+        changes=(
+            "Tell the model to answer from the contexts only, and lower the temperature to 0.",
+            "Give a ground truth and ask for context_recall: it tells whether the retrieval is the cause.",
+        ),
+    ),
+    Rule(
+        name="evades_despite_contexts",
+        family=RELEVANCY,
+        threshold=0.6,
+        given=((RECALL, Level.GOOD),),
+        evasive=True,
+        title="The answer is evasive, although the contexts hold what is needed.",
+        areas=(Area.PROMPT, Area.MODEL),
+        changes=(
+            "Loosen what the prompt says of uncertainty: the contexts do answer the question.",
+            "Put the contexts nearer to the question, and fewer of them.",
+            "Try a model with a larger window, or one that reads long contexts better.",
+        ),
+    ),
+    Rule(
+        name="evades",
+        family=RELEVANCY,
+        threshold=0.6,
+        given=((RECALL, Level.POOR),),
+        evasive=True,
+        title="The answer is evasive, and the contexts do lack what it needs.",
+        areas=(Area.RETRIEVAL,),
+        changes=("Mend the retrieval: with these contexts an evasive answer is the honest one.",),
+    ),
+    Rule(
+        name="evades_for_unknown_reasons",
+        family=RELEVANCY,
+        threshold=0.6,
+        given=((RECALL, Level.UNKNOWN),),
+        evasive=True,
+        title="The answer is evasive.",
+        areas=(Area.PROMPT, Area.RETRIEVAL),
+        changes=(
+            "See whether the contexts hold the answer: if so the prompt is at fault, else the retrieval.",
+            "Give a ground truth and ask for context_recall: it tells which.",
+        ),
+    ),
+    Rule(
+        name="misses_the_question",
+        family=RELEVANCY,
+        threshold=0.6,
+        evasive=False,
+        title="The answer does not keep to the question.",
+        areas=(Area.PROMPT,),
+        changes=(
+            "Ask for the answer first, and for nothing that was not asked.",
+            "Take greetings, disclaimers and repetitions out of the prompt's template.",
+            "Rewrite questions that rest on a conversation so that they can be understood alone.",
+        ),
+    ),
+    Rule(
+        name="grounded_but_wrong",
+        family=CORRECTNESS,
+        threshold=0.6,
+        given=((FAITHFULNESS, Level.GOOD),),
+        title="The answer keeps to its contexts and is wrong by the ground truth.",
+        areas=(Area.CORPUS, Area.GROUND_TRUTH),
+        changes=(
+            "Compare the contexts with the ground truth: look for outdated or contradicting documents.",
+            "Check the ground truth: it may be outdated, or more detailed than the question asks for.",
+            "If both are right, ask for complete answers: something may have been left out.",
+        ),
+    ),
+    Rule(
+        name="wrong_despite_contexts",
+        family=CORRECTNESS,
+        threshold=0.6,
+        given=((RECALL, Level.GOOD), (FAITHFULNESS, Level.UNKNOWN)),
+        title="The contexts hold the right answer and the model does not give it.",
+        areas=(Area.MODEL, Area.PROMPT),
+        changes=(
+            "Ask for faithfulness too: it tells whether the model invents or leaves out.",
+            "Try a stronger model on the same contexts.",
+            "Give fewer contexts, the best first: models overlook what stands in the middle.",
+        ),
+    ),
+    Rule(
+        name="right_in_other_words",
+        family=WORDING,
+        threshold=0.5,
+        given=((MEANING, Level.GOOD),),
+        title="The answer means what the ground truth says, in other words.",
+        areas=(Area.GROUND_TRUTH, Area.PROMPT),
+        changes=(
+            "Leave the metrics of wording out, or weigh them less: they count the wording only.",
+            "Where the wording matters, show the form of the answer in the prompt.",
+        ),
+    ),
+)
+"""Judged in this order; those of equal impact keep it."""
+
+SUPPLY: dict[str, str] = {
+    "missing_answer": "Give `answer`: what the system has answered.",
+    "missing_contexts": "Give `contexts`: what was retrieved, in its order.",
+    "missing_ground_truth": "Give `ground_truth`: what should have been answered.",
+    "missing_question": "Give `question`.",
+    "missing_reference_contexts": "Give `reference_contexts`: what should have been retrieved.",
+    "missing_ids": (
+        "Give `context_ids` and `reference_context_ids`: what was, and what should have been, retrieved."
+    ),
+    "no_judge": "Name a judge in the request, or configure one.",
+    "no_embedder": "Name an embedding model in the request, or configure one.",
+}
+"""By reason code of skipped metrics, what to do."""
+
+REPAIR: dict[str, str] = {
+    "rate_limited": "The endpoint limits the rate: lower `concurrency` in its settings, or raise its limit.",
+    "judge_timeout": "The judge is too slow: raise `timeout` in its settings, or take a faster model.",
+    "embedder_timeout": "The embedder is too slow: raise `timeout` in its settings, or take a faster model.",
+    "judge_unavailable": "The judge was away: check its address, and ask for the failed metrics again.",
+    "embedder_unavailable": "The embedder was away: check its address, and ask for the failed metrics again.",
+    "judge_refused": "The judge refuses the requests: check key, model name and what the message says.",
+    "embedder_refused": "The embedder refuses the requests: check key, model name and what the message says.",
+    "judge_output_invalid": "The judge does not keep to the form of its answer: take a more capable model.",
+    "judge_truncated": "The judge's answers are cut off: raise `max_tokens` in its settings.",
+    "context_too_long": (
+        "The sample is too long: give fewer or shorter contexts, or a judge with a larger window."
+    ),
+    "embedding_invalid": "The embedder's answers cannot be used: check that the model is one for embeddings.",
+    "embedding_zero_norm": "The embedder gives vectors without a direction: take another embedding model.",
+    "no_statements": "The judge finds no statement in a text: see whether it says anything at all.",
+}
+"""By reason code of metrics without a value, what to do."""
+
+ANYTHING_ELSE = "See the message of the metric in `scores.json`."

@@ -1,0 +1,157 @@
+"""The activity that scores: one metric of one sample, whatever is cut off, and nothing paid for twice."""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any, TypeVar
+
+from budeval.domain.score_job import Engine, ScoreJob, ScoreRecord
+from budeval.domain.scoring import MetricOutcome, MetricStatus, Usage, mean_of_repeats
+from budeval.scoring.course import CANCELLED, DEADLINE
+from budeval.scoring.engines.base import Order, ScoringEngine
+from budeval.scoring.failures import EndpointBusyError
+from budeval.scoring.metrics import METRICS
+from budeval.scoring.settings import ScoringSettings
+from budeval.scoring.store import ScoreStore, StoredOutcome
+from budeval.scoring.stored_ledger import Place, StoredLedger
+
+T = TypeVar("T")
+
+_MOST_FAILURES = 6
+"""How often an endpoint may give nothing to one metric of one sample."""
+_AT_ONCE = 8
+_LATE = {DEADLINE: "Its time was up before it had a value.", CANCELLED: "The job was cancelled before."}
+
+
+class MeasuringActivities:
+    """Those of `score_sample` that score. They run in the worker's event loop, so they hold no thread."""
+
+    def __init__(
+        self, store: ScoreStore, engines: Mapping[Engine, ScoringEngine], settings: ScoringSettings
+    ) -> None:
+        self._store = store
+        self._engines = engines
+        self._settings = settings
+        self._aside = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="scoring")
+        self._running: dict[str, set[asyncio.Task[MetricOutcome]]] = {}
+
+    def stop(self, job_id: str) -> None:
+        """End what runs for a job that was cancelled; from any thread."""
+        for task in list(self._running.get(job_id, ())):
+            task.get_loop().call_soon_threadsafe(task.cancel)
+
+    async def score_metric(self, order: dict[str, Any]) -> str:
+        """{job_id, attempt, sample, metric, deadline} -> its status; the outcome is stored first."""
+        job_id, number, metric = order["job_id"], order["sample"], order["metric"]
+        stored = await self.apart(lambda: self._store.outcome(job_id, number, metric))
+        if stored is None or not stored.stands_in(order["attempt"]):
+            record = await self.apart(lambda: self._store.load(job_id))
+            outcome = await self._scored(record, order)
+            stored = await self.apart(lambda: self._keep(record, number, outcome))
+        return stored.outcome.status
+
+    def _keep(self, record: ScoreRecord, number: int, outcome: MetricOutcome) -> StoredOutcome:
+        job = record.job
+        stored = self._store.keep_outcome(job.job_id, number, outcome, job.attempt)
+        # What has failed may be scored again, and shall not pay again for what was answered.
+        if stored.outcome.status is not MetricStatus.FAILED:
+            self._store.forget_ledgers(job.job_id, number, outcome.metric, job.repeats)
+        return stored
+
+    async def _scored(self, record: ScoreRecord, order: dict[str, Any]) -> MetricOutcome:
+        """Until its deadline, and unless the job is cancelled."""
+        job, ledgers = record.job, await self._ledgers(record.job, order["sample"], order["metric"])
+        spent = partial(_spent, ledgers)
+        if record.cancelled:
+            return given_up(order["metric"], CANCELLED, spent())
+        deadline = datetime.fromisoformat(order["deadline"]).replace(tzinfo=UTC)
+        left = (deadline - datetime.now(UTC)).total_seconds()
+        task = asyncio.ensure_future(self._repeated(job, order, ledgers))
+        running = self._running.setdefault(job.job_id, set())
+        running.add(task)
+        try:
+            return await asyncio.wait_for(task, max(left, 0))
+        except TimeoutError:
+            return given_up(order["metric"], DEADLINE, spent())
+        except asyncio.CancelledError:
+            if not await self._is_cancelled(job.job_id):
+                raise  # the worker ends: the next one does it again
+            return given_up(order["metric"], CANCELLED, spent())
+        finally:
+            running.discard(task)
+            if not running:
+                self._running.pop(job.job_id, None)
+
+    async def _is_cancelled(self, job_id: str) -> bool:
+        record = await self.apart(lambda: self._store.load(job_id))
+        return record.cancelled is not None
+
+    async def _ledgers(self, job: ScoreJob, number: int, metric: str) -> list[StoredLedger]:
+        repeats = job.repeats if METRICS[metric].needs_judge else 1
+        return await self.apart(lambda: self._stored_ledgers(job, number, metric, repeats))
+
+    def _stored_ledgers(self, job: ScoreJob, number: int, metric: str, repeats: int) -> list[StoredLedger]:
+        places = [Place(job.job_id, number, metric, repeat, job.attempt) for repeat in range(1, repeats + 1)]
+        return [StoredLedger.load(self._store, place, self._aside) for place in places]
+
+    async def _repeated(
+        self, job: ScoreJob, order: dict[str, Any], ledgers: list[StoredLedger]
+    ) -> MetricOutcome:
+        (stored,) = await self.apart(lambda: self._store.samples(job.job_id, [order["sample"]]))
+        metric = METRICS[order["metric"]]
+        try:
+            judge = self._settings.judge(job.judge) if metric.needs_judge else None
+            embedder = self._settings.embedder(job.embedder) if metric.needs_embedder else None
+        except KeyError as error:  # they were changed since the request
+            text = f"The settings have no endpoint {error} any more."
+            return _failed(metric.name, "ENDPOINT_UNKNOWN", text, _spent(ledgers))
+        engine = self._engines.get(job.engine)
+        if engine is None:
+            text = f"The engine {job.engine} is not installed here any more."
+            return _failed(metric.name, "ENGINE_UNKNOWN", text, _spent(ledgers))
+        asked = Order(metric.name, stored.sample, judge, embedder)
+        outcomes = [await self._once(engine, asked, ledger) for ledger in ledgers]
+        return mean_of_repeats(outcomes) if len(outcomes) > 1 else outcomes[0]
+
+    async def _once(self, engine: ScoringEngine, asked: Order, ledger: StoredLedger) -> MetricOutcome:
+        before = ledger.failures
+        try:
+            return await engine.score(asked, ledger)
+        except EndpointBusyError as error:
+            if ledger.failures == before:  # it was not an endpoint that gave nothing, but the engine
+                await ledger.lose(error.usage)
+            if ledger.failures < _MOST_FAILURES:
+                raise
+            return _failed(asked.metric, error.reason_code, error.message, ledger.spent)
+
+    def give_up_metrics(self, order: dict[str, Any]) -> None:
+        """{job_id, given_up: [{sample, metric, code, message}]} -> failed, where nothing else is known."""
+        record = self._store.load(order["job_id"])
+        if record.cancelled:
+            self.stop(order["job_id"])
+        for item in order["given_up"]:
+            number, metric, code = item["sample"], item["metric"], item["code"]
+            ledgers = self._stored_ledgers(record.job, number, metric, record.job.repeats)
+            message = _LATE.get(code, item["message"])
+            self._keep(record, number, _failed(metric, code, message, _spent(ledgers)))
+
+    async def apart(self, call: Callable[[], T]) -> T:
+        """A call of the sidecar, which blocks, in a thread of our own."""
+        return await asyncio.get_running_loop().run_in_executor(self._aside, call)
+
+
+def given_up(metric: str, code: str, usage: Usage) -> MetricOutcome:
+    """What is said of a metric that had no value when its time was up, or its job was cancelled."""
+    return _failed(metric, code, _LATE[code], usage)
+
+
+def _spent(ledgers: list[StoredLedger]) -> Usage:
+    return sum((ledger.spent for ledger in ledgers), Usage())
+
+
+def _failed(metric: str, code: str, message: str, usage: Usage) -> MetricOutcome:
+    return MetricOutcome(
+        metric=metric, status=MetricStatus.FAILED, reason_code=code.lower(), message=message, usage=usage
+    )

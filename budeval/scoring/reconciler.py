@@ -1,0 +1,79 @@
+"""At the start and on a timer: finishes what crashes have cut off."""
+
+import logging
+from collections.abc import Callable
+
+from budeval.domain.notification import ENDED
+from budeval.domain.score_job import ScoreRecord
+from budeval.errors import SidecarError
+from budeval.runtime.logs import about
+from budeval.scoring.intake import Start
+from budeval.scoring.lifecycle import FindsWorkflows
+from budeval.scoring.store import ScoreStore
+
+_log = logging.getLogger(__name__)
+
+
+class ScoreReconciler:
+    """Settles jobs without a workflow, workflows that ended without a word, and requests without a record."""
+
+    def __init__(
+        self,
+        store: ScoreStore,
+        engine: FindsWorkflows,
+        start: Start,
+        close: Callable[[ScoreRecord, str], None],
+    ) -> None:
+        self._store = store
+        self._engine = engine
+        self._start = start
+        self._close = close
+        self._unrecorded: set[str] = set()
+
+    def look(self) -> None:
+        """Settle every job that has not ended.
+
+        Raises:
+            SidecarError: the state store or the engine does not answer.
+        """
+        active = self._store.active()
+        records = self._store.load_all(active)
+        for record in records:
+            self._try(record)
+        self._forget_unrecorded(set(active) - {record.job.job_id for record in records})
+
+    def _try(self, record: ScoreRecord) -> None:
+        """One that cannot be settled must not keep those behind it from it."""
+        try:
+            with about(job_id=record.job.job_id, workflow_id=record.job.instance_id):
+                self._settle(record)
+        except SidecarError:
+            raise  # there the next one would fail, too
+        except Exception:  # noqa: BLE001 - see above; it is looked at again in a minute
+            _log.exception("it could not be settled")
+
+    def _settle(self, record: ScoreRecord) -> None:
+        if record.ended:  # its end was cut off
+            self._store.deactivate(record.job.job_id)
+            return
+        workflow = self._engine.find(record.job.instance_id)
+        if workflow is None:
+            self._start(record)
+        elif workflow.status in ENDED and self._is_open(record.job.job_id):
+            reason = workflow.failure or f"INTERNAL: its workflow is {workflow.status.value}"
+            _log.error("its workflow has ended without a result: %s", reason)
+            self._close(record, reason)
+
+    def _is_open(self, job_id: str) -> bool:
+        """Asked again: the record may have been read before the workflow's end, which comes later."""
+        record = self._store.find(job_id)
+        return record is not None and record.ended is None
+
+    def _forget_unrecorded(self, job_ids: set[str]) -> None:
+        """A request that never got its record did not happen; a minute ago it may have been coming in."""
+        for job_id in job_ids & self._unrecorded:
+            if self._store.load_all([job_id]):
+                continue  # it has come again meanwhile
+            self._store.forget_unrecorded(job_id)
+            self._store.deactivate(job_id)
+        self._unrecorded = job_ids

@@ -1,0 +1,103 @@
+"""Contexts that come in one text are found as the original scoring manager finds them."""
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from budeval.scoring.contexts import parse_contexts
+from tests.scoring.bodies import request
+
+_ANY_TEXT = st.text(st.characters(exclude_categories=()))
+"""With controls and lone surrogates."""
+
+
+@pytest.mark.parametrize(
+    ("text", "contexts"),
+    [
+        pytest.param('["one", "two"]', ["one", "two"], id="json"),
+        pytest.param(' \n["one"]\n', ["one"], id="json-with-spaces"),
+        pytest.param('["a\\n\\nb"]', ["a\n\nb"], id="json-with-blank-lines-inside"),
+        pytest.param("[]", [], id="nothing"),
+        pytest.param("['one', 'it''s']", ["one", "its"], id="python"),
+        pytest.param("['one',\n\n 'two',]", ["one", "two"], id="python-over-lines"),
+        pytest.param("['\\d']", ["\\d"], id="python-with-an-odd-escape"),
+        pytest.param("one\n\ntwo\n \t\nthree", ["one", "two", "three"], id="blank-lines"),
+        pytest.param("one\nstill one", ["one\nstill one"], id="line-break"),
+        pytest.param("only one", ["only one"], id="text"),
+        pytest.param("第一\n\n第二", ["第一", "第二"], id="chinese"),
+    ],
+)
+def test_a_text_holds_contexts(text: str, contexts: list[str]) -> None:
+    """A JSON list, else a Python one, else what blank lines divide, else one."""
+    assert parse_contexts(text) == contexts
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[1, 2]",
+        '["one", 2]',
+        '["one", ["two"]]',
+        '{"one": 1}',
+        "('one', 'two')",
+        "['one'",
+        "[f'{1}']",
+        "[open('x')]",
+        "['a'] * 9",
+        "null",
+        "NaN",
+        "see [1] and [2]",
+    ],
+)
+def test_what_is_no_list_of_texts_is_a_text(text: str) -> None:
+    """It is somebody's context, and nothing in it is run."""
+    assert parse_contexts(text) == [text]
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["[" * 60_000, "[" + "-" * 60_000 + "1]", "[" + "1+" * 30_000 + "1]", "[" + "9" * 60_000 + "]", "[\0]"],
+    ids=["nested", "unary", "sum", "number", "nul"],
+)
+def test_a_text_that_wears_parsers_out_is_a_text(text: str) -> None:
+    """Neither recursion nor memory nor long numbers are its way through."""
+    assert parse_contexts(text) == [text]
+
+
+@given(st.lists(_ANY_TEXT))
+def test_every_list_survives_as_json(contexts: list[str]) -> None:
+    """Whatever stands in it."""
+    assert parse_contexts(json.dumps(contexts)) == contexts
+
+
+@given(st.lists(st.text()))
+def test_every_list_survives_as_python(contexts: list[str]) -> None:
+    """As `str()` of a list, which is what the original's CSV files hold."""
+    assert parse_contexts(str(contexts)) == contexts
+
+
+@given(_ANY_TEXT)
+def test_every_text_holds_contexts(text: str) -> None:
+    """No text is an error, and none warns."""
+    found = parse_contexts(text)
+
+    assert all(isinstance(context, str) for context in found)
+    assert found or text.strip().startswith("[")
+
+
+@pytest.mark.parametrize(
+    ("contexts", "kept"),
+    [
+        ("one\n\n \n\ntwo\n\n", ("one", "two")),
+        ('["", " ", "one"]', ("one",)),
+        (["", "\u200b\u00a0", "one", "\t\n"], ("one",)),
+        ("", ()),
+        (" \n\n ", ()),
+        ([], ()),
+    ],
+)
+def test_blank_contexts_are_left_out(contexts: str | list[str], kept: tuple[str, ...]) -> None:
+    """However they came: they would be paid for, and count as retrieved."""
+    assert request(contexts=contexts).sample.contexts == kept

@@ -1,0 +1,115 @@
+"""From lines to a job of many samples."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from budeval.errors import RequestError
+from budeval.scoring.schema import BatchRequest
+from tests.scoring.bodies import SAMPLE, batch, lines
+from tests.scoring.desk import Desk, unasking_desk
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Desk:
+    """Takes eight lines at most."""
+    return unasking_desk(tmp_path, max_samples=8)
+
+
+def _refused(desk: Desk, asked: BatchRequest) -> tuple[int, str, str | None]:
+    with pytest.raises(RequestError) as refused:
+        desk.intake.accept_many(asked, "default")
+    return refused.value.status, refused.value.code, refused.value.param
+
+
+def test_many_samples_are_one_job(desk: Desk) -> None:
+    """Each under its own id, else by its line; what is no sample is kept with the reason."""
+    jsonl = "\n".join(
+        [
+            json.dumps({**SAMPLE, "id": "mine"}),
+            "",
+            json.dumps(SAMPLE),
+            "no JSON",
+            json.dumps({**SAMPLE, "question": " "}),
+            json.dumps({**SAMPLE, "extra": 1}),
+            json.dumps({**SAMPLE, "id": "two\nlines"}),
+            json.dumps([SAMPLE]),
+        ]
+    )
+
+    record = desk.intake.accept_many(batch(jsonl), "default")
+
+    job_id = record.job.job_id
+    assert (record.job.kind, record.job.samples) == ("samples", 2)
+    assert [stored.sample_id for stored in desk.store.samples(job_id, [1, 2])] == ["mine", "line-3"]
+    invalid = {line.sample_id: line for line in desk.store.invalid(job_id)}
+    assert list(invalid) == ["line-4", "line-5", "line-6", "line-7", "line-8"]
+    assert [line.error.split(":")[0] for line in invalid.values()] == [
+        "line",
+        "question",
+        "extra",
+        "id",
+        "line",
+    ]
+    assert invalid["line-4"].raw == "no JSON"
+    assert record.summary.question == SAMPLE["question"]
+
+
+def test_lines_may_end_as_windows_ends_them(desk: Desk) -> None:
+    """And the last one need not end."""
+    assert desk.intake.accept_many(batch(lines(3).replace("\n", "\r\n")), "default").job.samples == 3
+
+
+@pytest.mark.parametrize(
+    ("jsonl", "said"),
+    [
+        ("\n \n", "No line is a sample."),
+        ("none\n{}", "No line is a sample. The first: line: Invalid JSON"),
+        ('{"question": ""}', "The first: question: "),
+        (
+            "\n".join(json.dumps({**SAMPLE, "id": "same"}) for _ in range(2)),
+            "The id 'same' is there twice",
+        ),
+        (f"{lines(1)}\n{json.dumps({**SAMPLE, 'id': 'line-1'})}", "The id 'line-1' is there twice"),
+    ],
+    ids=["blank", "none", "broken", "twice", "name-of-another"],
+)
+def test_lines_that_are_no_samples_are_refused(desk: Desk, jsonl: str, said: str) -> None:
+    """Where none is, or two would be one; nothing is stored then."""
+    with pytest.raises(RequestError, match=re.escape(said)) as refused:
+        desk.intake.accept_many(batch(jsonl), "default")
+
+    assert (refused.value.status, refused.value.param) == (422, "jsonl")
+    assert desk.dapr.state == {}
+
+
+def test_a_run_has_so_many_samples(desk: Desk) -> None:
+    """413 beyond them, whether the lines are samples or not; blank lines do not count."""
+    assert _refused(desk, batch(f"{lines(8)}\nnone")) == (413, "REQUEST_TOO_LARGE", "jsonl")
+    assert desk.intake.accept_many(batch(f"{lines(8)}\n\n"), "default").job.samples == 8
+
+
+def test_a_line_that_is_too_large_is_no_sample(desk: Desk) -> None:
+    """It does not take the others with it, and only its beginning is kept."""
+    large = json.dumps({**SAMPLE, "contexts": ["x" * 60_000] * 9})
+
+    record = desk.intake.accept_many(batch(f"{large}\n{lines(1)}"), "default")
+
+    (invalid,) = desk.store.invalid(record.job.job_id)
+    assert (invalid.sample_id, len(invalid.raw)) == ("line-1", 2000)
+    assert "characters" in invalid.error
+
+
+def test_many_samples_that_score_nothing_are_refused(desk: Desk) -> None:
+    """One that can be scored is enough."""
+    without = json.dumps({"question": "q"})
+
+    def ask(jsonl: str, **more: Any) -> BatchRequest:
+        return batch(jsonl, metrics=["context_recall"], **more)
+
+    assert _refused(desk, ask(without)) == (422, "NOTHING_TO_SCORE", "metrics")
+    assert desk.intake.accept_many(ask(f"{without}\n{lines(1)}"), "default").job.samples == 2
+    assert desk.intake.accept_many(ask(without, allow_empty=True), "default").job.samples == 1

@@ -1,0 +1,250 @@
+"""What callers do to jobs that are there: end, repeat and delete them, also where that is cut off."""
+
+import copy
+import itertools
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from budeval.domain.notification import WorkflowStatus
+from budeval.domain.score_job import JobOutcome
+from budeval.errors import RequestError, SidecarError
+from budeval.runtime.workflow_engine import WorkflowSnapshot
+from tests.scoring.desk import Desk
+from tests.scoring.fake_cut_dapr import FakeCutDapr
+from tests.scoring.fake_judge import YES, FakeJudge, refusal
+from tests.scoring.replies import for_context_recall
+from tests.scoring.service import ON_A_JOB, Service, refused
+
+
+@pytest.fixture
+def dapr() -> FakeCutDapr:
+    """Stays until a test has it go."""
+    return FakeCutDapr()
+
+
+@pytest.fixture
+def service(fake: FakeJudge, tmp_path: Path, dapr: FakeCutDapr) -> Service:
+    """Open to this machine, without tokens."""
+    return Service(Desk(fake, tmp_path, dapr))
+
+
+def test_a_cancelled_job_keeps_what_is_scored(service: Service, fake: FakeJudge) -> None:
+    """The order is accepted, its workflow woken, and the job ends as cancelled; again changes nothing."""
+    job_id = service.accepted()
+    service.run_first_metric(job_id)
+
+    answer = service.post(job_id, "cancel")
+    again = service.post(job_id, "cancel")
+    service.run(job_id)
+    after = service.post(job_id, "cancel")
+
+    assert [one.status_code for one in (answer, again, after)] == [202, 202, 202]
+    assert service.desk.workflows.raised == [(f"score-{job_id}", "cancel_scoring")] * 2
+    state = after.json()
+    assert (state["status"], state["outcome"], state["run_id"]) == ("failed", "cancelled", None)
+    assert [(said["status"], said["reason_code"]) for said in state["metrics"]] == [
+        ("scored", None),
+        ("failed", "cancelled"),
+    ]
+    assert fake.requests == []
+
+
+def test_a_cancellation_stands_though_nobody_could_be_woken(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The record has it, and whoever scores looks there."""
+
+    def away(*_given: object) -> None:
+        raise SidecarError("the engine is away")
+
+    monkeypatch.setattr(service.desk.workflows, "raise_event", away)
+    job_id = service.accepted()
+
+    assert service.post(job_id, "cancel").status_code == 202
+    service.run(job_id)
+    assert service.state(job_id)["outcome"] == "cancelled"
+
+
+def test_what_has_ended_cannot_be_cancelled(service: Service) -> None:
+    """409: its scores are there."""
+    job_id = service.accepted()
+    service.run(job_id)
+
+    assert refused(service.post(job_id, "cancel")) == (409, "SCORE_ENDED", "job_id")
+    assert service.state(job_id)["outcome"] == "completed"
+
+
+def test_a_retry_scores_what_has_failed(service: Service, fake: FakeJudge) -> None:
+    """As another attempt of the same job and the same run; nobody asks for the other values again."""
+    fake.will_say(*for_context_recall(YES), refusal(401, "no"))
+    job_id = service.accepted(metrics=["context_recall", "context_precision"])
+    service.run(job_id)
+    before = service.state(job_id)
+
+    answer = service.post(job_id, "retry")
+    begun = service.desk.started[-1]
+    fake.will_say(refusal(403, "no"))
+    service.run(job_id)
+
+    assert answer.status_code == 202
+    assert (answer.json()["status"], answer.json()["attempt"], answer.json()["outcome"]) == (
+        "queued",
+        2,
+        None,
+    )
+    assert (answer.json()["scores"], answer.json()["finished_at"]) == ({}, None)
+    assert (begun.job.instance_id, begun.announced) == (f"score-{job_id}-a2", 2)
+    state = service.state(job_id)
+    assert (before["outcome"], state["outcome"]) == ("completed_with_errors", "completed_with_errors")
+    assert (state["run_id"], state["scores"]) == (before["run_id"], before["scores"])
+    assert "answered 403" in state["metrics"][1]["message"]
+    assert len(fake.requests) == 3
+
+
+def test_a_cancelled_job_can_be_taken_up_again(service: Service) -> None:
+    """Also where all was scored already: it has no run yet."""
+    job_id = service.accepted(metrics=["exact_match"])
+    service.run_first_metric(job_id)
+    service.post(job_id, "cancel")
+    service.run(job_id)
+
+    answer = service.post(job_id, "retry")
+    service.run(job_id)
+
+    assert answer.status_code == 202
+    assert service.state(job_id)["outcome"] == "completed"
+    assert service.state(job_id)["scores"] == {"exact_match": 0.0}
+
+
+def test_a_retry_needs_something_to_do(service: Service) -> None:
+    """409 while it runs, and where no metric has failed."""
+    job_id = service.accepted()
+    running = service.post(job_id, "retry")
+    service.run(job_id)
+    done = service.post(job_id, "retry")
+
+    assert refused(running) == (409, "SCORE_RUNNING", "job_id")
+    assert refused(done) == (409, "NOTHING_TO_RETRY", "job_id")
+    assert len(service.desk.started) == 1
+
+
+@pytest.mark.parametrize(("method", "path"), [("POST", "/scores/{}/retry"), ("DELETE", "/scores/{}")])
+def test_a_workflow_that_still_runs_keeps_its_job(service: Service, method: str, path: str) -> None:
+    """Its last turn is not done though the record has ended: it would write into what was deleted."""
+    job_id = service.accepted()
+    service.run(job_id)
+    snapshot = WorkflowSnapshot(
+        workflow_id=f"score-{job_id}", name="score_sample", status=WorkflowStatus.RUNNING
+    )
+    service.desk.workflows.instances[f"score-{job_id}"] = snapshot
+
+    answer = service.caller.request(method, path.format(job_id))
+
+    assert refused(answer) == (409, "SCORE_RUNNING", "job_id")
+
+
+def test_what_was_deleted_is_gone(service: Service) -> None:
+    """With its run, histories and texts; 410 to whoever asks, 409 to who brings its key again."""
+    job_id = service.accepted(key="k")
+    running = service.caller.request("DELETE", f"/scores/{job_id}")
+    service.run(job_id)
+
+    done = service.caller.request("DELETE", f"/scores/{job_id}")
+
+    assert refused(running) == (409, "SCORE_RUNNING", "job_id")
+    assert (done.status_code, done.json()) == (200, {"job_id": job_id, "deleted": True})
+    for method, path in ON_A_JOB:
+        answer = service.caller.request(method, path.format(job_id))
+        assert refused(answer) == (410, "SCORE_DELETED", "job_id")
+    assert refused(service.score(key="k"))[:2] == (409, "SCORE_DELETED")
+    assert service.caller.get("/scores").json()["scores"] == []
+    assert service.desk.artifacts.sizes(f"score-{job_id}") is None
+    assert service.desk.workflows.purged == [f"score-{job_id}"]
+    left = [key for key in service.desk.dapr.state if job_id in key]
+    assert left == [f"score-{job_id}"]
+
+
+def test_of_a_job_of_several_attempts_all_histories_go(service: Service, fake: FakeJudge) -> None:
+    """Each attempt had one."""
+    fake.will_say(refusal(401, "no"), refusal(401, "no"))
+    job_id = service.accepted(metrics=["faithfulness"])
+    service.run(job_id)
+    service.post(job_id, "retry")
+    service.run(job_id)
+
+    service.caller.request("DELETE", f"/scores/{job_id}")
+
+    assert service.desk.workflows.purged == [f"score-{job_id}", f"score-{job_id}-a2"]
+
+
+@pytest.mark.parametrize("takes_the_last", [False, True], ids=["refused", "answer-lost"])
+def test_a_deletion_that_was_cut_off_goes_on(
+    service: Service, dapr: FakeCutDapr, *, takes_the_last: bool
+) -> None:
+    """With the same again, wherever it was; then nothing is left but what says that it was deleted."""
+    job_id = service.accepted(repeats=2)
+    service.run(job_id)
+    before, dapr.takes_the_last = copy.deepcopy(dapr.state), takes_the_last
+
+    for at in itertools.count():
+        dapr.state, dapr.left = copy.deepcopy(before), at
+        with suppress(SidecarError):
+            service.desk.lifecycle.delete(job_id)
+        whole, dapr.left = dapr.left >= 0, None
+        with suppress(RequestError):  # it was done, and only the answer was lost
+            service.desk.lifecycle.delete(job_id)
+        assert [key for key in dapr.state if job_id in key] == [f"score-{job_id}"]
+        assert refused(service.caller.get(f"/scores/{job_id}"))[:2] == (410, "SCORE_DELETED")
+        if whole:
+            break
+    assert at > 8
+
+
+def test_a_retry_that_was_cut_off_has_happened_or_not(
+    service: Service, fake: FakeJudge, dapr: FakeCutDapr
+) -> None:
+    """Wherever it was: the job has ended and can be retried, or the reconciler starts its attempt."""
+    fake.will_say(refusal(401, "no"))
+    job_id = service.accepted(metrics=["faithfulness"])
+    service.run(job_id)
+    before = copy.deepcopy(dapr.state)
+
+    for at in itertools.count():
+        service.desk.started.clear()
+        dapr.state, dapr.left = copy.deepcopy(before), at
+        with suppress(SidecarError):
+            service.desk.lifecycle.retry(job_id)
+        whole, dapr.left = dapr.left >= 0, None
+        record = service.desk.store.load(job_id)
+        if record.job.attempt == 1:
+            assert (record.outcome, service.desk.started) == (JobOutcome.FAILED, [])
+            assert service.desk.lifecycle.retry(job_id).job.attempt == 2
+        else:
+            assert (record.outcome, record.ended) == (None, None)
+        assert service.desk.store.active() == [job_id]
+        if whole:
+            break
+    assert at > 5
+
+
+def test_of_two_retries_one_is_begun(
+    service: Service, fake: FakeJudge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both saw the end of the first attempt; the second to write is told that it runs."""
+    fake.will_say(refusal(401, "no"))
+    job_id = service.accepted(metrics=["faithfulness"])
+    service.run(job_id)
+    activate = service.desk.store.activate
+
+    def overtaken(item_id: str) -> None:
+        monkeypatch.setattr(service.desk.store, "activate", activate)
+        service.desk.lifecycle.retry(job_id)
+        activate(item_id)
+
+    monkeypatch.setattr(service.desk.store, "activate", overtaken)
+    answer = service.post(job_id, "retry")
+
+    assert refused(answer) == (409, "SCORE_RUNNING", "job_id")
+    assert service.desk.store.load(job_id).job.attempt == 2

@@ -1,0 +1,202 @@
+"""The commands that score, against a fake of the service."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.fake_service import FakeService, only_line, refusal, run_budeval
+
+_JOB = "0123456789ab"
+_STATE = f"GET /scores/{_JOB}"
+
+
+def _state(outcome: str | None = "completed", **more: Any) -> dict[str, Any]:
+    """A ScoreState of one sample."""
+    ended = outcome is not None
+    status = {"completed": "completed", None: "running"}.get(outcome, "failed")
+    metric = {"metric": "faithfulness", "status": "scored", "value": 0.5, "usage": {"calls": 2}}
+    return {
+        "job_id": _JOB,
+        "status": status,
+        "outcome": outcome,
+        "phase": None if ended else "scoring",
+        "created_at": "2026-11-28T00:00:00.000+00:00",
+        "request_summary": {
+            "question": "Why [bold]?",
+            "answer": "",
+            "metrics": ["faithfulness"],
+            "judge_model": "j",
+            "embedding_model": "",
+            "has_contexts": True,
+            "has_ground_truth": False,
+        },
+        "kind": "sample",
+        "samples": 1,
+        "scores": {"faithfulness": 0.5} if ended else {},
+        "weighted_score": 0.5 if ended else None,
+        "weight_coverage": 1.0 if ended else None,
+        "run_id": f"score-{_JOB}" if ended else None,
+        "metrics": [metric] if ended else [],
+        "engine": "native",
+        "attempt": 1,
+        "labels": {},
+        **more,
+    }
+
+
+@pytest.fixture
+def fake() -> FakeService:
+    """Whose jobs take one look."""
+    fake = FakeService().put("POST /scores", _state(None)).put("POST /scores:batch", _state(None))
+    return fake.put(_STATE, _state(None), _state())
+
+
+def test_a_sample_is_sent_and_its_scores_are_shown(fake: FakeService, tmp_path: Path) -> None:
+    """Texts may lie in files; what is left out is not sent."""
+    contexts, answer = tmp_path / "contexts.txt", tmp_path / "answer.txt"
+    contexts.write_text("one\n\ntwo")
+    answer.write_text("Because.")
+
+    result = run_budeval(
+        fake,
+        *("score", "--question", "Why?", "--answer", f"@{answer}", "--contexts", str(contexts)),
+        *("--metrics", "faithfulness, answer_relevancy", "--weights", "faithfulness=2", "--key", "k"),
+    )
+
+    assert result.exit_code == 0
+    assert fake.body == {
+        "question": "Why?",
+        "answer": "Because.",
+        "contexts": "one\n\ntwo",
+        "metrics": ["faithfulness", "answer_relevancy"],
+        "weights": {"faithfulness": 2.0},
+        "advise": True,
+    }
+    assert fake.requests[0].headers["idempotency-key"] == "k"
+    assert "faithfulness" in result.stdout
+    assert "weighted score 0.5000, on 100% of the weight" in result.stdout
+
+
+def test_lines_are_sent_as_one_run(fake: FakeService, tmp_path: Path) -> None:
+    """As they are in the file: the service tells which are no samples."""
+    file = tmp_path / "samples.jsonl"
+    file.write_text('{"question": "a"}\nnot json\n')
+    means: dict[str, Any] = {
+        "kind": "samples",
+        "samples": 1,
+        "invalid": 1,
+        "metrics": [],
+        "statuses": {"faithfulness": {"scored": 1}},
+    }
+    fake.put(_STATE, _state(None, kind="samples", done=0), _state(**means))
+
+    result = run_budeval(fake, "score", "run", str(file), "--metrics", "faithfulness")
+
+    assert result.exit_code == 0
+    assert fake.body["jsonl"] == file.read_text()
+    assert "1 scored" in result.stdout
+    assert "1 line(s) were no sample" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("outcome", "code"),
+    [("completed", 0), ("completed_with_errors", 0), ("failed", 1), ("cancelled", 1)],
+)
+def test_the_exit_code_says_whether_there_are_scores(fake: FakeService, outcome: str, code: int) -> None:
+    """As for evaluations."""
+    fake.put(_STATE, _state(outcome, error="NOTHING_SCORED: none"))
+
+    assert run_budeval(fake, "score", "watch", _JOB).exit_code == code
+
+
+def test_a_job_need_not_be_waited_for(fake: FakeService) -> None:
+    """Then its id is told, and nothing more is asked."""
+    result = run_budeval(fake, "score", "--question", "Why?", "--metrics", "faithfulness", "--no-wait")
+
+    assert result.exit_code == 0
+    assert _JOB in result.stdout
+    assert fake.asked(_STATE) == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "field"),
+    [
+        (("--question", "Why?"), "metrics"),
+        (("--question", "@/no/such/file", "--metrics", "faithfulness"), "question"),
+        (("--question", "Why?", "--metrics", "faithfulness", "--weights", "faithfulness"), "weights"),
+        (("run", "/no/such/file", "--metrics", "faithfulness"), "FILE"),
+    ],
+)
+def test_wrong_usage_is_one_line_with_the_field(
+    fake: FakeService, arguments: tuple[str, ...], field: str
+) -> None:
+    """Before anything is sent."""
+    result = run_budeval(fake, "score", *arguments)
+
+    assert result.exit_code == 2
+    assert field in only_line(result)
+    assert fake.requests == []
+
+
+def test_what_the_service_refuses_is_told(fake: FakeService) -> None:
+    """With its code and field."""
+    fake.put("POST /scores", refusal(422, "REQUEST_INVALID", "metrics: there is no metric 'x'", "metrics"))
+
+    result = run_budeval(fake, "score", "--question", "Why?", "--metrics", "x")
+
+    assert result.exit_code == 2
+    assert "there is no metric 'x'" in only_line(result)
+
+
+def test_what_would_be_scored_is_told(fake: FakeService) -> None:
+    """And nothing is started."""
+    found = {
+        "effective": ["faithfulness"],
+        "skipped": {"context_recall": "missing_ground_truth"},
+        "judge_calls": 2,
+        "judge_model": "j",
+        "embedding_model": None,
+    }
+    fake.put("POST /scores:validate", found)
+
+    result = run_budeval(
+        fake, "score", "--question", "Why?", "--metrics", "faithfulness,context_recall", "--validate"
+    )
+
+    assert "missing_ground_truth" in result.stdout
+    assert "at most 2 calls of judge j" in result.stdout
+    assert fake.asked("POST /scores") == 0
+
+
+def test_jobs_are_listed_ended_repeated_and_deleted(fake: FakeService) -> None:
+    """Each by its route."""
+    fake.put("GET /scores", {"scores": [_state()], "cursor": None})
+    fake.put(f"POST /scores/{_JOB}/cancel", _state("cancelled"))
+    fake.put(f"POST /scores/{_JOB}/retry", _state(None))
+    fake.put(f"DELETE /scores/{_JOB}", {"job_id": _JOB, "deleted": True})
+
+    assert "Why [bold]?" in run_budeval(fake, "score", "list", "--status", "completed").stdout
+    assert fake.requests[-1].url.params["status"] == "completed"
+    assert run_budeval(fake, "score", "cancel", _JOB).exit_code == 0
+    assert run_budeval(fake, "score", "retry", _JOB).exit_code == 0
+    assert "is deleted" in run_budeval(fake, "score", "delete", _JOB).stdout
+
+
+def test_the_metrics_are_listed(fake: FakeService) -> None:
+    """With those who judge."""
+    metric = {
+        "name": "faithfulness",
+        "description": "d",
+        "needs": ["question"],
+        "needs_judge": True,
+        "needs_embedder": False,
+        "judge_calls": 2,
+        "engines": {"native": "1"},
+    }
+    fake.put("GET /score-metrics", {"metrics": [metric], "judges": ["j"], "embedders": []})
+
+    told = run_budeval(fake, "score", "metrics").stdout
+
+    assert "faithfulness" in told
+    assert "judges: j" in told
