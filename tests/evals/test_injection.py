@@ -61,11 +61,24 @@ _START: Json = {
     "notification_metadata": {"workflow_id": "w"},
 }
 _PART: Json = {"path": "a", "bytes": 1, "sha256": "0" * 64, "data": ""}
+_SAMPLE: Json = {
+    "question": "q",
+    "answer": "a",
+    "ground_truth": "g",
+    "contexts": ["c"],
+    "reference_contexts": ["c"],
+    "context_ids": ["i"],
+    "reference_context_ids": ["i"],
+    "metrics": ["exact_match"],
+}
 _BODIES: dict[tuple[str, str], Json] = {
     ("POST", "/evals/start"): _START,
     ("POST", "/evals:validate"): _START,
     ("POST", "/evals/{eval_id}/retry"): {"api_key": "sk-a-key"},
     ("POST", "/data/parts"): _PART,
+    ("POST", "/scores"): _SAMPLE,
+    ("POST", "/scores:validate"): _SAMPLE,
+    ("POST", "/scores:batch"): {"jsonl": '{"question": "q"}', "metrics": ["exact_match"], "allow_empty": True},
 }
 _INSTEAD = {
     "secret_ref": ("api_key", {"name": "a"}),
@@ -77,6 +90,7 @@ _DRESSED: dict[str, Callable[[str], str]] = {
     "prompt": lambda text: f"{text} {{question}}",
     "inline": lambda text: json.dumps({"question": text, "answer": text}),
     "endpoint": lambda text: f"http://m.test/{text}",
+    "jsonl": lambda text: json.dumps({"question": text}),
 }
 """How a text must be put so that it is not refused for its form alone."""
 _READ_BY_NOBODY = {
@@ -191,6 +205,18 @@ def _kept(fakes: ApplicationOnFakes, eval_id: str) -> set[str]:
     return set(_strings(everything))
 
 
+def _kept_of(fakes: ApplicationOnFakes, path: str) -> set[str]:
+    """See `_kept`. Of scores nothing is sealed, and nothing goes to a playbook."""
+    if path.startswith("/scores"):
+        return set(_strings([fakes.changed, fakes.engine.scheduled]))
+    return _kept(fakes, ENDED if "{eval_id}" in path else _ID)
+
+
+def _as_kept(text: str, where: Where) -> str:
+    """Lines of samples are taken apart."""
+    return str(json.loads(text)["question"]) if where == ("jsonl",) else text
+
+
 def _require_refused(fakes: ApplicationOnFakes, answer: httpx.Response, field: str) -> None:
     assert 400 <= answer.status_code < 500, answer.text
     refusal = answer.json()
@@ -214,7 +240,7 @@ def test_a_text_in_a_body_is_refused_or_kept(
     for text in _tries(path, where):
         fakes.begin_anew()
         body = copy.deepcopy(_BODIES.get((method, path), {}))
-        if where[-1] == "answer":
+        if where[-1] == "answer" and "eval_datasets" in body:
             body["eval_datasets"][0]["source"]["inline"] = json.dumps({"question": "q", text: "5"})
         _put(body, where, text)
 
@@ -223,11 +249,11 @@ def test_a_text_in_a_body_is_refused_or_kept(
         assert _EVALUATED not in answer.text
         if answer.status_code >= 400:
             _require_refused(fakes, answer, where[0])
-        elif path == "/evals:validate":
+        elif path.endswith(":validate"):
             assert fakes.changed == {}
         else:
-            kept = _kept(fakes, ENDED if "{eval_id}" in path else _ID)
-            assert (text in kept) is (where not in _READ_BY_NOBODY), text
+            kept = _kept_of(fakes, path)
+            assert (_as_kept(text, where) in kept) is (where not in _READ_BY_NOBODY), text
             assert not any(_EVALUATED in one for one in kept)
 
 
