@@ -4,11 +4,11 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query
 
-from budeval.domain.identifiers import DnsLabel
 from budeval.api.access import require_admin
+from budeval.api.error_response import ERRORS
+from budeval.domain.identifiers import DnsLabel
 from budeval.evals.answers import OrphanList, OrphanRemoval
 from budeval.evals.orphans import Orphans
-from budeval.api.error_response import ERRORS
 from budeval.evals.schema import OrphanRequest
 
 _Name = Annotated[DnsLabel | None, Query()]

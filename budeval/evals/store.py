@@ -346,4 +346,3 @@ class EvaluationStore(Listing):
             text = f"Evaluation {eval_id} has no results yet. GET /evals/{eval_id} tells how far it is."
             raise RequestError(text, status=409, code="RESULTS_NOT_READY", param="eval_id")
         return found[0]
-

@@ -8,11 +8,11 @@ from typing import Any
 
 import httpx
 
+from budeval.api.access import digest_of
 from budeval.config import ApiToken, Scope, Settings
 from budeval.domain.evaluation import EvaluationRecord, Outcome
 from budeval.domain.notification import NotificationContent, WorkflowStatus
 from budeval.engines.claim.frame import framed
-from budeval.api.access import digest_of
 from budeval.evals.announcer import announcement_of
 from budeval.main import Service
 from budeval.runtime.workflow_engine import WorkflowSnapshot

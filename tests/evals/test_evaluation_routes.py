@@ -24,8 +24,8 @@ from budeval.evals.evaluation_routes import engine_routes, evaluation_routes, li
 from budeval.evals.installation import Installation
 from budeval.evals.intake import Intake
 from budeval.evals.lifecycle import Lifecycle
-from budeval.evals.receipts import Receipts
 from budeval.evals.ownership import owned_evaluations
+from budeval.evals.receipts import Receipts
 from budeval.evals.store import EvaluationStore
 from budeval.evals.validation import Validation
 from budeval.evals.views import EvaluationViews

@@ -78,7 +78,11 @@ _BODIES: dict[tuple[str, str], Json] = {
     ("POST", "/data/parts"): _PART,
     ("POST", "/scores"): _SAMPLE,
     ("POST", "/scores:validate"): _SAMPLE,
-    ("POST", "/scores:batch"): {"jsonl": '{"question": "q"}', "metrics": ["exact_match"], "allow_empty": True},
+    ("POST", "/scores:batch"): {
+        "jsonl": '{"question": "q"}',
+        "metrics": ["exact_match"],
+        "allow_empty": True,
+    },
 }
 _INSTEAD = {
     "secret_ref": ("api_key", {"name": "a"}),

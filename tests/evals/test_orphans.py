@@ -12,10 +12,10 @@ import pytest
 
 from budeval.ansible.private_directory import PrivateDirectory
 from budeval.ansible.runner import Tell
+from budeval.api.access import digest_of
 from budeval.config import ApiToken, Scope, Settings
 from budeval.domain.evaluation import EvaluationRecord, Outcome
 from budeval.domain.identifiers import parts_name
-from budeval.api.access import digest_of
 from budeval.main import Service
 from tests.asgi import Caller
 from tests.evals import samples

@@ -10,11 +10,11 @@ import httpx
 import pytest
 from fastapi import Depends, FastAPI
 
-from budeval.domain.receipt import Fate, ReceiptItem
 from budeval.api import http_errors
 from budeval.api.access import Access, new_token
 from budeval.config import ApiToken, Scope
 from budeval.domain.evaluation import EvaluationRecord, Outcome
+from budeval.domain.receipt import Fate, ReceiptItem
 from budeval.domain.score_job import (
     AdviceStatus,
     JobOutcome,
@@ -24,8 +24,8 @@ from budeval.domain.score_job import (
     ScoreRecord,
 )
 from budeval.domain.scoring import Usage
-from budeval.evals.run_source import EvaluationRuns
 from budeval.evals.receipts import Receipts
+from budeval.evals.run_source import EvaluationRuns
 from budeval.evals.store import EvaluationStore
 from budeval.evals.views import EvaluationViews
 from budeval.runs.routes import run_routes
