@@ -18,16 +18,25 @@ class Pace:
         self._faults = faults
         self._begun = 0
         self._struck = 0
+        self._over = False
         self._moved = threading.Condition()
 
     def begin(self) -> None:
-        """Return when another evaluation may begin, and count it."""
+        """Return when another evaluation may begin, and count it; at once where all is over."""
         with self._moved:
             self._moved.wait_for(self._may_begin)
             self._begun += 1
             self._moved.notify_all()
 
+    def end(self) -> None:
+        """Let nobody wait any more."""
+        with self._moved:
+            self._over = True
+            self._moved.notify_all()
+
     def _may_begin(self) -> bool:
+        if self._over:
+            return True
         ahead = self._begun - AT_ONCE
         return self._struck == self._faults or ahead * self._faults < self._struck * self._evaluations
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dev import command, console
+from dev import command, console, lock
 from dev import stack as stacks
 from dev.chaos import observing, plan
 from dev.chaos.faults import Breaker, NoVictimError
@@ -17,7 +17,7 @@ from dev.chaos.pace import Pace
 from dev.chaos.plan import Plan, PlannedFault
 from dev.chaos.verdict import Observed, Verdict, judge
 from dev.chaos.workload import Workload
-from dev.layout import StackLayout
+from dev.layout import LOCKS, StackLayout
 from dev.network import HOST
 from dev.stack import Stack
 
@@ -75,17 +75,26 @@ def run(seed: int, evaluations: int, faults: int, *, keep: bool) -> Report:
     """
     report = Report(plan.draw(seed, evaluations, faults))
     layout = StackLayout.of_checkout(_SUFFIX)
-    stacks.down(layout)
-    with _in_stack(layout) as (stack, disk):
-        began = time.monotonic()
-        _break_and_watch(stack, disk, report)
-        report.seconds = time.monotonic() - began
-    report.verdict = judge(report.observed)
-    if keep and not report.verdict.good:
-        console.say(f"stack {layout.name} is left as it is; `make down STACK={_SUFFIX}` removes it")
-    else:
-        stacks.down(layout)
+    with lock.held(LOCKS / f"{layout.name}-run", "another run of make chaos in this checkout"):
+        _run(layout, report, keep=keep)
     return report
+
+
+def _run(layout: StackLayout, report: Report, *, keep: bool) -> None:
+    stacks.down(layout)
+    kept = keep
+    try:
+        with _in_stack(layout) as (stack, disk):
+            began = time.monotonic()
+            _break_and_watch(stack, disk, report)
+            report.seconds = time.monotonic() - began
+        report.verdict = judge(report.observed)
+        kept = keep and not report.verdict.good
+    finally:
+        if kept:
+            console.say(f"stack {layout.name} is left as it is; `make down STACK={_SUFFIX}` removes it")
+        else:
+            stacks.down(layout)
 
 
 @contextmanager
@@ -115,6 +124,11 @@ def _break_and_watch(stack: Stack, disk: Path, report: Report) -> None:
         _strike_all(pace, breaker, workload, report)
         workload.wait()
         observed.left = observing.leftovers(stack, disk / _STATE)
+    except BaseException:
+        # Otherwise their threads would go on for as long as callers are patient.
+        pace.end()
+        workload.abandon()
+        raise
     finally:
         watch.stop()
     report.watch_gaps = watch.gaps

@@ -50,6 +50,7 @@ class Workload:
         self._observed = observed
         self._hit: set[str] = set()
         self._lock = threading.Lock()
+        self._abandoned = threading.Event()
         self._pool = ThreadPoolExecutor(AT_ONCE)
         self._http = httpx.Client(timeout=60, trust_env=False)
 
@@ -68,6 +69,11 @@ class Workload:
         self._pool.shutdown()
         self._http.close()
 
+    def abandon(self) -> None:
+        """Begin no more evaluations and follow none: the run was broken off."""
+        self._abandoned.set()
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
     def hit(self, eval_id: str) -> None:
         """Its engine was killed: it may end without all of its scores, and is then to be retried."""
         with self._lock:
@@ -84,13 +90,15 @@ class Workload:
 
     def _evaluate(self, planned: PlannedEvaluation) -> None:
         self._pace.begin()
+        if self._abandoned.is_set():
+            return
         eval_id = planned.eval_id
         self._observed.accepted[eval_id] = planned
         try:
             self._request(planned, planned.deliveries)
             self._ask("GET", f"/evals/{eval_id}", awaited={200})
             if planned.fate is Fate.CANCEL:
-                time.sleep(planned.cancel_after)
+                self._abandoned.wait(planned.cancel_after)
                 self._ask("POST", f"/evals/{eval_id}/cancel", {}, awaited={202, 409})
             state = self._followed(eval_id, attempt=1)
             for attempt in range(2, _RETRIES + 2):
@@ -127,7 +135,7 @@ class Workload:
             state: Json = self._ask("GET", f"/evals/{eval_id}", awaited={200}).json()
             return state if state["attempt"] >= attempt and state["ended"] else None
 
-        return _patiently(ended, f"the end of its attempt {attempt}", pause=2)
+        return self._patiently(ended, f"the end of its attempt {attempt}", pause=2)
 
     def _request(self, planned: PlannedEvaluation, times: int) -> None:
         """Ask for it so often, at the same time, each until it is taken."""
@@ -153,7 +161,7 @@ class Workload:
                 return None
             return answer.is_success or None
 
-        _patiently(published, "the broker")
+        self._patiently(published, "the broker")
 
     def _body(self, planned: PlannedEvaluation) -> Json:
         return {
@@ -186,7 +194,17 @@ class Workload:
                 raise GivenUpError(text)
             return None
 
-        return _patiently(answered, f"{method} {path}")
+        return self._patiently(answered, f"{method} {path}")
+
+    def _patiently(self, look: Callable[[], T | None], what: str, pause: float = 1.0) -> T:
+        deadline = time.monotonic() + _PATIENCE_SECONDS
+        while time.monotonic() < deadline:
+            found = look()
+            if found is not None:
+                return found
+            if self._abandoned.wait(pause):
+                raise GivenUpError("the run was broken off")
+        raise GivenUpError(f"waited {_PATIENCE_SECONDS:.0f} s for {what}")
 
 
 def _dataset(planned: PlannedEvaluation, number: int) -> Json:
@@ -210,13 +228,3 @@ def _dataset(planned: PlannedEvaluation, number: int) -> Json:
 
 def _lines(rows: list[Json]) -> str:
     return "".join(json.dumps(row) + "\n" for row in rows)
-
-
-def _patiently(look: Callable[[], T | None], what: str, pause: float = 1.0) -> T:
-    deadline = time.monotonic() + _PATIENCE_SECONDS
-    while time.monotonic() < deadline:
-        found = look()
-        if found is not None:
-            return found
-        time.sleep(pause)
-    raise GivenUpError(f"waited {_PATIENCE_SECONDS:.0f} s for {what}")
