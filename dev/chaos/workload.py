@@ -70,9 +70,10 @@ class Workload:
         self._http.close()
 
     def abandon(self) -> None:
-        """Begin no more evaluations and follow none: the run was broken off."""
+        """Begin no more evaluations, follow none. Waits for answers that are under way, a minute at most."""
         self._abandoned.set()
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        self._pool.shutdown(cancel_futures=True)
+        self._http.close()
 
     def hit(self, eval_id: str) -> None:
         """Its engine was killed: it may end without all of its scores, and is then to be retried."""
