@@ -124,6 +124,25 @@ def test_a_pod_that_does_not_end_is_told(api: FakeApi, act: Act) -> None:
     ]
 
 
+def test_a_pod_that_goes_with_its_job_at_once_is_told(api: FakeApi, act: Act) -> None:
+    """It had ended before: whoever looks only afterwards never hears of it."""
+    act("deploy", plugins.runs("r-1"))
+    pod = plugins.pod(api, "r-1", phase="Succeeded")
+    uid = _uid(api, "pods", pod)
+
+    def collected(method: str, what: str) -> None:
+        if (method, what) == ("DELETE", "jobs/r-1"):
+            del api.objects["pods"][pod]
+
+    api.refuse = collected
+
+    receipt = act("remove", plugins.removal())["receipt"]
+
+    told = [entry for entry in receipt if entry["kind"] == "Pod"]
+    assert [(entry["name"], entry["uid"], entry["outcome"]) for entry in told] == [(pod, uid, "deleted")]
+    assert "list of Pods" in told[0]["proof"]
+
+
 def test_what_comes_meanwhile_is_told(api: FakeApi, act: Act) -> None:
     """Somebody makes a Job while the others are deleted: nothing is said to be clean then."""
     act("deploy", plugins.runs("r-1"))

@@ -182,4 +182,6 @@ def test_a_receipt_tells_of_a_playbook_that_was_killed_with_its_service(
     reading = {item["kind"]: item for item in items if item["name"].startswith("extract-results-")}
     assert sorted(reading) == ["ConfigMap", "Job"]
     assert all(item["outcome"] == "deleted" and item["uid"] for item in reading.values())
+    # The run's pod had ended by the clean-up, and went with its Job at once.
+    assert [item["outcome"] for item in items if item["kind"] == "Pod"] == ["deleted"]
     assert all(item["outcome"] in {"deleted", "gone", "kept"} for item in items)

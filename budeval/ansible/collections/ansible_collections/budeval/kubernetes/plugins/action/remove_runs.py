@@ -23,16 +23,17 @@ class ActionModule(ClusterAction):  # type: ignore[misc] # Ansible has no types
 
 def _remove(cluster: Cluster, order: Object) -> Object:
     namespace, selector = order["namespace"], order["selector"]
-    jobs, maps = (
-        removal.listed(removal.list_of(cluster, namespace, kind, selector), kind)
-        for kind in (removal.JOB, removal.CONFIG_MAP)
+    # Pods, too: one that has ended goes at once with its Job.
+    jobs, maps, pods = (
+        removal.listed(removal.list_of(cluster, namespace, kind, selector), kind) for kind in removal.LISTED
     )
     secrets = [{"kind": removal.SECRET, "name": name} for name in order["secrets"]]
     # Secrets and ConfigMaps belong to Jobs, and the garbage collector would take them with those: they come
     # first, so that it is known which Secrets there were.
     asked = removal.delete_all(cluster, namespace, [*secrets, *maps])
     asked += removal.delete_all(cluster, namespace, jobs)
-    asked += removal.pods_once_gone(cluster, namespace, selector)
+    pods += removal.pods_once_gone(cluster, namespace, selector)
+    asked += {pod["uid"]: pod for pod in pods}.values()
     look = removal.LastLook(cluster, namespace, selector)
     receipt = look.receipt(item for item in asked if not _was_never_there(item))
     absence = {**look.absence, removal.SECRET: "The API server answered its deletion with 404."}
