@@ -34,8 +34,8 @@ chaos: $(VENV) ## Evaluate while everything is killed, on a stack of its own (SE
 	$(BIN)/python -m dev chaos
 
 .PHONY: bench-scoring
-bench-scoring: $(VENV) $(RAGAS) ## Measure the scoring engines anew: cost, speed, agreement (20 minutes on a quiet machine)
-	$(BIN)/python -m benchmarks.scoring
+bench-scoring: $(VENV) $(RAGAS) ## Measure the scoring engines anew: speed, cost, agreement (half an hour; PARTS=speed)
+	$(BIN)/python -m benchmarks.scoring $(PARTS)
 
 .PHONY: status
 status: $(VENV) ## Show every part of the stack, and why one is not healthy

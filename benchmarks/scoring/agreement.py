@@ -9,10 +9,13 @@ from scipy import stats
 
 from benchmarks.scoring import running
 from benchmarks.scoring.local_model import LocalModel
-from benchmarks.scoring.samples import JUDGED, samples
+from benchmarks.scoring.running import Endpoints
+from benchmarks.scoring.samples import OF_THE_REFERENCE, samples
 from budeval.domain.scoring import MetricOutcome
+from budeval.scoring.engines.base import ScoringEngine
 
-_METRICS = (*JUDGED, "semantic_similarity")
+# context_utilization asks as context_precision does; answer_correctness would take as long as all of these.
+_METRICS = (*OF_THE_REFERENCE, "semantic_similarity")
 _SAME = 0.01
 _LEAST_FOR_RANKS = 5
 """Pairs below which a rank correlation says nothing."""
@@ -20,16 +23,22 @@ _LEAST_FOR_RANKS = 5
 
 def measure(model: LocalModel) -> dict[str, Any]:
     """The outcomes of both, and for each metric how they compare."""
-    chosen, endpoints = samples(), model.endpoints
-    _, native = running.scored(endpoints.native(), endpoints, chosen, _METRICS)
-    with endpoints.ragas() as engine:
-        _, ragas = running.scored(engine, endpoints, chosen, _METRICS)
-    columns = zip(_METRICS, zip(*native, strict=True), zip(*ragas, strict=True), strict=True)
-    return {
-        "judge": endpoints.judge.model,
-        "samples": [sample.question for sample in chosen],
-        "metrics": [_compared(metric, ours, theirs) for metric, ours, theirs in columns],
-    }
+    with model.endpoints.ragas() as ragas:
+        engines = (model.endpoints.native(), ragas)
+        return {
+            "judge": model.endpoints.judge.model,
+            "samples": [sample.question for sample in samples()],
+            "metrics": [
+                _compared(metric, *(_outcomes(engine, model.endpoints, metric) for engine in engines))
+                for metric in _METRICS
+            ],
+        }
+
+
+def _outcomes(engine: ScoringEngine, endpoints: Endpoints, metric: str) -> list[MetricOutcome]:
+    seconds, outcomes = running.scored(engine, endpoints, samples(), [metric])
+    print(f"  {metric} by {engine.version}: {seconds:.0f} s", flush=True)
+    return [outcome for (outcome,) in outcomes]
 
 
 def _compared(metric: str, native: Sequence[MetricOutcome], ragas: Sequence[MetricOutcome]) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from statistics import fmean
 from typing import Any
 
 from benchmarks.scoring import running
@@ -19,10 +20,11 @@ Count = Callable[[str], int]
 Row = dict[str, Any]
 
 
-def measure(count: Count) -> list[Row]:
+def measure(count: Count) -> dict[str, Any]:
     """A row for each length of contexts and metric; `count` tells the tokens of a text."""
+    lengths = [len(context) for sample in samples() for context in sample.contexts]
     with PlainRagas() as ragas:
-        return [
+        rows = [
             {
                 "context_chars": chars,
                 "metric": metric,
@@ -32,6 +34,7 @@ def measure(count: Count) -> list[Row]:
             for chars in CONTEXT_CHARS
             for metric in JUDGED
         ]
+    return {"samples": len(samples()), "own_context_chars": round(fmean(lengths)), "rows": rows}
 
 
 def _by_native(chosen: Sequence[Sample], metric: str, count: Count) -> Row:

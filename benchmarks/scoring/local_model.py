@@ -15,7 +15,7 @@ from dev import model
 
 _PARALLEL = 2
 """Requests at once. Each has 4,096 tokens then, which ragas' prompts with their examples need."""
-_MAX_TOKENS = 256
+_MAX_TOKENS = 160
 """Of a reply, twice as many at the second try: this model often goes on for ever."""
 _START_SECONDS = 120
 
@@ -55,7 +55,7 @@ class LocalModel:
 def local_model() -> Iterator[LocalModel]:
     """Serve it for a while."""
     with ExitStack() as servers:
-        chat = servers.enter_context(_server("--parallel", str(_PARALLEL)))
+        chat = servers.enter_context(_server("--parallel", str(_PARALLEL), "--threads", "1"))
         embeddings = servers.enter_context(_server("--embeddings"))
         yield LocalModel(chat, embeddings)
 

@@ -27,23 +27,28 @@ _SPEED_TARGETS = (
 
 def written(data: Data) -> str:
     """Markdown."""
-    made, speed = data["made"], data["speed"]
+    speed, cost, agreement = data["speed"], data["cost"], data["agreement"]
     return Template(_TEMPLATE.read_text()).substitute(
-        made,
         targets=_targets(data),
-        costs=_costs(data["cost"]),
+        samples=speed["samples"],
+        made_cost=cost["made"],
+        context_chars=cost["own_context_chars"],
+        costs=_costs(cost["rows"]),
+        made_speed=speed["made"],
         metrics=", ".join(speed["metrics"]),
         judges_ms=f"{speed['judges_in_s'] * 1000:.0f}",
         embeds_ms=f"{speed['embeds_in_s'] * 1000:.0f}",
         rounds=len(speed["samples_per_second"]),
         speeds=_speeds(speed),
-        judge=data["agreement"]["judge"],
-        agreement=_agreement(data["agreement"]),
+        made_agreement=agreement["made"],
+        judge=agreement["judge"],
+        agreement=_agreement(agreement),
     )
 
 
 def _targets(data: Data) -> str:
-    rows = [*_call_targets(data["cost"]), *_token_targets(data["cost"]), *_speed_targets(data["speed"])]
+    cost = data["cost"]["rows"]
+    rows = [*_call_targets(cost), *_token_targets(cost), *_speed_targets(data["speed"])]
     return _table(("target", "measured", "met"), rows)
 
 

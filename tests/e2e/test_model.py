@@ -49,6 +49,23 @@ def test_embeddings_tell_near_from_far(stack: Stack) -> None:
     assert _cosine(same, near) > _cosine(same, far)
 
 
+def test_an_embedding_is_that_of_its_text_alone(stack: Stack) -> None:
+    """Whatever other texts are in the request."""
+    texts = [
+        "It was completed in March 1889. It was built for the World's Fair.",
+        "It was completed in 1889.",
+    ]
+    url = f"{_endpoint(stack, model.EMBEDDINGS_PORT)}/embeddings"
+
+    def embedded(*asked: str) -> list[list[float]]:
+        answer = httpx.post(url, json={"model": model.MODEL_NAME, "input": asked}, timeout=120).json()
+        return [item["embedding"] for item in sorted(answer["data"], key=lambda item: int(item["index"]))]
+
+    together, alone = embedded(*texts), [embedded(text)[0] for text in texts]
+
+    assert [_cosine(*pair) for pair in zip(together, alone, strict=True)] == pytest.approx([1, 1], abs=1e-3)
+
+
 def _cosine(left: list[float], right: list[float]) -> float:
     product = sum(a * b for a, b in zip(left, right, strict=True))
     return product / (math.hypot(*left) * math.hypot(*right))
