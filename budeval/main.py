@@ -25,7 +25,6 @@ from budeval.api.body_limit import BodyLimit
 from budeval.config import Settings
 from budeval.domain.evaluation import EvaluationRecord
 from budeval.engines.registry import all_engines
-from budeval.errors import SidecarError
 from budeval.evals import routes, workflows
 from budeval.evals.activities import EvaluationActivities, VerificationActivities
 from budeval.evals.addresses import rules_from
@@ -182,16 +181,10 @@ class Service:
         return [*evaluating, *self.scoring.activities()]
 
     def _start_evaluation(self, record: EvaluationRecord) -> None:
-        """Schedule its workflow unless it has been: Dapr would run an ended instance again."""
-        instance = record.evaluation.instance_id
-        if record.ended is None and self.engine.find(instance) is None:
-            course = Course(evaluation=record.current, announced=record.announced)
-            try:
-                self.engine.schedule(workflows.evaluate_model, instance, course.model_dump(mode="json"))
-            except SidecarError:
-                if self.engine.find(instance) is None:
-                    raise
-                # The same request came twice at once, and the other one was faster.
+        """Schedule its workflow unless it has been."""
+        if record.ended is None:
+            course = Course(evaluation=record.current, announced=record.announced).model_dump(mode="json")
+            self.engine.schedule_once(workflows.evaluate_model, record.evaluation.instance_id, course)
 
     def _start_watcher(self, watch_id: str) -> None:
         argument = {"watch_id": watch_id, "pause": workflows.SHORTEST_PAUSE_SECONDS}

@@ -11,7 +11,7 @@ from budeval.config import Settings
 from budeval.domain.evaluation import EvaluationRecord
 from budeval.errors import SidecarError
 from budeval.main import Service, create_app
-from budeval.runtime.workflow_engine import WorkflowSnapshot
+from budeval.runtime.workflow_engine import WorkflowEngine, WorkflowSnapshot
 from tests.asgi import Caller
 from tests.evals import samples
 from tests.runtime.fake_dapr import FakeDapr
@@ -80,7 +80,7 @@ def test_errors_have_one_shape(method: str, path: str, status: int) -> None:
     assert answer.json()["object"] == "error"
 
 
-class FakeEngine:
+class FakeEngine(WorkflowEngine):
     """Refuses to schedule, as Dapr does where an instance is active; may know that instance."""
 
     def __init__(self, *, rival: bool) -> None:
@@ -103,7 +103,7 @@ class FakeEngine:
 
 def _start_with(engine: FakeEngine) -> None:
     service = Service(Settings())
-    service.engine = engine  # type: ignore[assignment]
+    service.engine = engine
     record = EvaluationRecord(evaluation=samples.evaluation("e-1"), digest="d", created="2026-01-01T00:00:00")
     service._start_evaluation(record)
 

@@ -20,6 +20,7 @@ from budeval.domain.notification import WorkflowStatus, last_status
 from budeval.domain.observation import CANCELLED, RunObservation, refused
 from budeval.errors import EvaluationError
 from budeval.evals.announcer import Announcer, failure_result
+from budeval.runtime.step_error import StepError
 
 Step = Generator[Any, Any, Any]
 
@@ -62,15 +63,6 @@ class Turn(Protocol):
 
     def say(self, status: str) -> None:
         """What Dapr's own workflow API shows as custom status."""
-
-
-class StepError(Exception):
-    """An activity has failed for good."""
-
-    def __init__(self, code: str, message: str) -> None:
-        super().__init__(f"{code}: {message}")
-        self.code = code
-        self.message = message
 
 
 class EvaluationCourse:

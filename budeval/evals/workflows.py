@@ -4,9 +4,8 @@ Dapr replays them from the top at each turn, so clock, ids, state, messages and 
 activities alone.
 """
 
-from collections.abc import Generator
 from contextlib import suppress
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 from dapr.ext import workflow as wf
@@ -21,20 +20,12 @@ from budeval.domain.notification import (
 )
 from budeval.domain.steps import VERIFY
 from budeval.errors import ClusterError, code_and_message
-from budeval.evals.evaluate import Course, EvaluationCourse, StepError
-
-Step = Generator[Any, Any, Any]
+from budeval.evals.evaluate import Course, EvaluationCourse
+from budeval.runtime.workflow_turn import SIDECAR_RETRY, DaprTurn, Step
 
 # A cluster that is down for a moment; a longer outage is told to the caller.
 _CLUSTER_RETRY = wf.RetryPolicy(
     first_retry_interval=timedelta(seconds=2), max_number_of_attempts=3, backoff_coefficient=2.0
-)
-# State store or broker away: nothing may be lost, so for days.
-_SIDECAR_RETRY = wf.RetryPolicy(
-    first_retry_interval=timedelta(seconds=1),
-    max_number_of_attempts=10_000,
-    backoff_coefficient=2.0,
-    max_retry_interval=timedelta(seconds=30),
 )
 # A look that fails is made up for by the next one, and by the evaluations' own.
 _TICK_RETRY = _CLUSTER_RETRY
@@ -60,31 +51,15 @@ def evaluate_model(ctx: wf.DaprWorkflowContext, argument: dict[str, Any]) -> Ste
     return outcome
 
 
-class _Turn:
-    """What an evaluation's course may do, on Dapr's context."""
+class _Turn(DaprTurn):
+    """What an evaluation's course may do."""
 
-    def __init__(self, ctx: wf.DaprWorkflowContext) -> None:
-        self._ctx = ctx
-
-    @property
-    def now(self) -> datetime:
-        now: datetime = self._ctx.current_utc_datetime
-        return now
-
-    def call(self, activity: str, argument: Any) -> Step:
-        retry = _CLUSTER_RETRY if activity in _OF_CLUSTER else _SIDECAR_RETRY
-        try:
-            return (yield self._ctx.call_activity(activity, input=argument, retry_policy=retry))
-        except wf.TaskFailedError as error:
-            raise StepError(*code_and_message(error.details.message)) from error
+    retries = dict.fromkeys(_OF_CLUSTER, _CLUSTER_RETRY)
 
     def wait(self, event: str, limit: timedelta) -> Step:
         with suppress(TimeoutError):
             return (yield self._ctx.wait_for_external_event(event, timeout=limit)) or {}
         return None
-
-    def say(self, status: str) -> None:
-        self._ctx.set_custom_status(status)
 
 
 def watch_cluster(ctx: wf.DaprWorkflowContext, argument: dict[str, Any]) -> Step:
@@ -122,7 +97,7 @@ def verify_cluster(ctx: wf.DaprWorkflowContext, target: dict[str, Any]) -> Step:
     verification = yield from _verify(ctx, target)
     result = verification.model_dump(mode="json")
     outcome = {"workflow_id": ctx.instance_id, "verification": result}
-    yield ctx.call_activity("save_verification", input=outcome, retry_policy=_SIDECAR_RETRY)
+    yield ctx.call_activity("save_verification", input=outcome, retry_policy=SIDECAR_RETRY)
     status = WorkflowStatus.COMPLETED if verification.ok else WorkflowStatus.FAILED
     yield announcer.announce(status, verification.message, result)
     if not verification.ok:
@@ -163,5 +138,5 @@ class _Announcer:
             notification=NotificationRequest(payload=payload),
         )
         return self._ctx.call_activity(
-            "announce", input=announcement.model_dump(mode="json"), retry_policy=_SIDECAR_RETRY
+            "announce", input=announcement.model_dump(mode="json"), retry_policy=SIDECAR_RETRY
         )

@@ -137,6 +137,21 @@ class WorkflowEngine:
         )
         _log.info("started workflow_id=%s workflow=%s", workflow_id, workflow.__name__)
 
+    def schedule_once(self, workflow: WorkflowBody, workflow_id: str, argument: Any) -> None:
+        """Start an instance unless there is, or was, one with this id: Dapr would run an ended one again.
+
+        Raises:
+            SidecarError: Dapr refused or did not answer, and there is none.
+        """
+        if self.find(workflow_id) is not None:
+            return
+        try:
+            self.schedule(workflow, workflow_id, argument)
+        except SidecarError:
+            if self.find(workflow_id) is None:
+                raise
+            # The same request came twice at once, and the other one was faster.
+
     def find(self, workflow_id: str) -> WorkflowSnapshot | None:
         """What is known of an instance, None where there is none.
 

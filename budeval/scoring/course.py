@@ -12,6 +12,7 @@ from pydantic import BaseModel
 
 from budeval.domain.score_job import JobOutcome, ScoreJob
 from budeval.errors import ScoringError
+from budeval.runtime.step_error import StepError
 
 Step = Generator[Any, Any, Any]
 
@@ -30,15 +31,6 @@ class Course(BaseModel):
     """UTC without a zone. None before the first generation has begun."""
     next: int = 1
     """Number of the sample to go on with."""
-
-
-class StepError(Exception):
-    """An activity has failed for good."""
-
-    def __init__(self, code: str, message: str) -> None:
-        super().__init__(f"{code}: {message}")
-        self.code = code
-        self.message = message
 
 
 class Turn(Protocol):

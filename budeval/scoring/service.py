@@ -6,7 +6,6 @@ from fastapi import APIRouter, Request
 
 from budeval.api.access import Owned
 from budeval.domain.score_job import ScoreRecord
-from budeval.errors import SidecarError
 from budeval.runtime.periodic import Periodic
 from budeval.runtime.retention import SWEEP_SECONDS, Retention
 from budeval.runtime.sidecar import Sidecar
@@ -97,16 +96,10 @@ class Scoring:
         return Owned(_jobs_in, self.store.tenant_of, unknown)
 
     def _start(self, record: ScoreRecord) -> None:
-        """Schedule its workflow unless it has been: Dapr would run an ended instance again."""
-        instance = record.job.instance_id
-        if record.ended is None and self._engine.find(instance) is None:
-            course = Course(job=record.job, announced=record.announced)
-            try:
-                self._engine.schedule(workflows.score_sample, instance, course.model_dump(mode="json"))
-            except SidecarError:
-                if self._engine.find(instance) is None:
-                    raise
-                # The same request came twice at once, and the other one was faster.
+        """Schedule its workflow unless it has been."""
+        if record.ended is None:
+            course = Course(job=record.job, announced=record.announced).model_dump(mode="json")
+            self._engine.schedule_once(workflows.score_sample, record.job.instance_id, course)
 
 
 def _writer(settings: ScoringSettings, limiters: Limiters) -> Writer | None:

@@ -1,15 +1,13 @@
 """The workflow of scoring as Dapr runs it. Its body only decides; `course` holds the steps."""
 
-from collections.abc import Generator
-from datetime import datetime, timedelta
-from typing import Any
+from datetime import timedelta
+from typing import Any, ClassVar
 
 from dapr.ext import workflow as wf
 
-from budeval.errors import code_and_message
-from budeval.scoring.course import CANCELLED, DEADLINE, Course, ScoringCourse, StepError
-
-Step = Generator[Any, Any, Any]
+from budeval.runtime.step_error import StepError
+from budeval.runtime.workflow_turn import DaprTurn, Step, step_error
+from budeval.scoring.course import CANCELLED, DEADLINE, Course, ScoringCourse
 
 CANCEL_EVENT = "cancel_scoring"
 
@@ -28,13 +26,6 @@ _ARTIFACT_RETRY = wf.RetryPolicy(
     backoff_coefficient=2.0,
     max_retry_interval=timedelta(seconds=30),
 )
-# State store or broker away: nothing may be lost, so for days.
-_SIDECAR_RETRY = wf.RetryPolicy(
-    first_retry_interval=timedelta(seconds=1),
-    max_number_of_attempts=10_000,
-    backoff_coefficient=2.0,
-    max_retry_interval=timedelta(seconds=30),
-)
 
 
 def score_sample(ctx: wf.DaprWorkflowContext, argument: dict[str, Any]) -> Step:
@@ -46,23 +37,10 @@ def score_sample(ctx: wf.DaprWorkflowContext, argument: dict[str, Any]) -> Step:
     return outcome
 
 
-class _Turn:
-    """What a job's course may do, on Dapr's context."""
+class _Turn(DaprTurn):
+    """What a job's course may do."""
 
-    def __init__(self, ctx: wf.DaprWorkflowContext) -> None:
-        self._ctx = ctx
-
-    @property
-    def now(self) -> datetime:
-        now: datetime = self._ctx.current_utc_datetime
-        return now
-
-    def call(self, activity: str, argument: Any) -> Step:
-        retry = _ARTIFACT_RETRY if activity == "write_artifacts" else _SIDECAR_RETRY
-        try:
-            return (yield self._ctx.call_activity(activity, input=argument, retry_policy=retry))
-        except wf.TaskFailedError as error:
-            raise _step_error(error) from error
+    retries: ClassVar = {"write_artifacts": _ARTIFACT_RETRY}
 
     def score(self, orders: list[dict[str, Any]], limit: timedelta) -> Step:
         tasks = [
@@ -75,15 +53,8 @@ class _Turn:
         late = (CANCELLED, "It was cancelled.") if cancelled.is_complete else (DEADLINE, "Its time is up.")
         return [_failure_of(task, late) for task in tasks]
 
-    def say(self, status: str) -> None:
-        self._ctx.set_custom_status(status)
-
 
 def _failure_of(task: Any, late: tuple[str, str]) -> StepError | None:
     if not task.is_complete:
         return StepError(*late)
-    return _step_error(task.get_exception()) if task.is_failed else None
-
-
-def _step_error(error: wf.TaskFailedError) -> StepError:
-    return StepError(*code_and_message(error.details.message))
+    return step_error(task.get_exception()) if task.is_failed else None

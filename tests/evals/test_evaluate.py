@@ -8,7 +8,8 @@ import pytest
 from budeval.domain.cluster import FROM_REQUEST, ClusterTarget
 from budeval.domain.evaluation import Evaluation
 from budeval.errors import EvaluationError
-from budeval.evals.evaluate import Course, EvaluationCourse, Step, StepError
+from budeval.evals.evaluate import Course, EvaluationCourse, Step
+from budeval.runtime.step_error import StepError
 from tests.evals import purity, samples
 
 _START = datetime(2026, 1, 1)  # noqa: DTZ001 - the SDK's clock is naive

@@ -10,11 +10,12 @@ from typing import Any
 from budeval.domain.score_job import AdviceStatus, Engine, ScoreRecord
 from budeval.domain.score_run import ScoreRun
 from budeval.errors import BudevalError, ScoringError, code_and_message
+from budeval.runtime.step_error import StepError
 from budeval.runtime.workflow_engine import WorkflowSnapshot
 from budeval.scoring.activities import ScoringActivities
 from budeval.scoring.artifacts import artifact_store
 from budeval.scoring.assembling import Assembly
-from budeval.scoring.course import Course, ScoringCourse, StepError
+from budeval.scoring.course import Course, ScoringCourse
 from budeval.scoring.engines.base import ScoringEngine
 from budeval.scoring.engines.native import NativeEngine
 from budeval.scoring.intake import ScoreIntake
