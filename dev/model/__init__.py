@@ -62,7 +62,8 @@ def parts(stack: StackLayout, namespace: Namespace, address: str) -> list[Part]:
 def _part(
     name: str, port: int, options: list[str], stack: StackLayout, namespace: Namespace, address: str
 ) -> Part:
-    where = ["--host", address, "--port", str(port)]
+    # One thread: everything else of the stack wants the cores, too.
+    where = ["--host", address, "--port", str(port), "--threads", "1"]
     return Part(
         name=name,
         version=f"xllamacpp {version('xllamacpp')}",
