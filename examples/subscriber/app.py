@@ -41,20 +41,27 @@ class ArrivalLog:
         self._path = Path(path)
 
     def add(self, event: dict[str, Any], *, dead: bool) -> None:
-        """{id, event, status, digest, dead}; the digest is of the event's whole data."""
-        data = event.get("data") or {}
-        payload = data.get("payload") or {} if isinstance(data, dict) else {}
+        """{id, event, status, digest, dead}; the digest is of the event's whole data.
+
+        A dead letter may be anything: what is not ours has neither event nor status.
+        """
+        payload = _object(_object(event.get("data")).get("payload"))
         line = {
             "id": event.get("id"),
             "event": payload.get("event"),
-            "status": (payload.get("content") or {}).get("status"),
-            "digest": hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest(),
+            "status": _object(payload.get("content")).get("status"),
+            "digest": hashlib.sha256(json.dumps(event.get("data"), sort_keys=True).encode()).hexdigest(),
             "dead": dead,
         }
         with self._path.open("a") as file:
             file.write(json.dumps(line) + "\n")
             file.flush()
             os.fsync(file.fileno())
+
+
+def _object(value: Any) -> dict[str, Any]:
+    """`value` where it is a JSON object, else an empty one."""
+    return value if isinstance(value, dict) else {}
 
 
 def create_app() -> FastAPI:
