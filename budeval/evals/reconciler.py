@@ -92,7 +92,8 @@ class Reconciler:
     def _forget_unrecorded(self, eval_ids: set[str]) -> None:
         """What was deleted before its end was noted. At the first look it may just have been retried."""
         for eval_id in eval_ids & self._unrecorded:
-            self._store.deactivate(eval_id)
+            if not self._store.briefs([eval_id]):  # else it has been retried meanwhile
+                self._store.deactivate(eval_id)
         self._unrecorded = eval_ids
 
     def _try(self, eval_id: str, work: Callable[[], None]) -> None:

@@ -273,3 +273,23 @@ def test_a_request_without_a_record_is_forgotten_after_two_looks() -> None:
     reconciler.look()
 
     assert store.active() == []
+
+
+def test_what_comes_in_during_the_second_look_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its record was written after the look had read the records: it would never be looked at again."""
+    store, engine = EvaluationStore(FakeDapr().client()), FakeEngine()
+    store.activate("late")
+    reconciler = _reconciler(store, engine)
+    reconciler.look()
+    read = store.load_all
+
+    def load_before_it_comes_in(eval_ids: list[str]) -> list[EvaluationRecord]:
+        records = read(eval_ids)
+        if not records:
+            _create(store, "late")
+        return records
+
+    monkeypatch.setattr(store, "load_all", load_before_it_comes_in)
+    reconciler.look()
+
+    assert store.active() == ["late"]
