@@ -28,11 +28,14 @@ _EXCERPT = 200
 _SAID = 2000
 _UNUSABLE = {"judge": "judge_output_invalid", "embedder": "embedding_invalid"}
 _TOO_LONG = re.compile(
-    r"context[ _](length|size|window)|exceed_context|too many tokens|(input|prompt) is too (long|large)"
-    r"|maximum (input|sequence|prompt) length",
+    r"context[ _](length|size|window)|exceed_context|too many tokens"
+    r"|(input|prompt)( \(\d+ tokens\))? is too (long|large)"
+    r"|maximum (input|sequence|prompt|model) length|input token count|maximum number of tokens"
+    r"|`inputs` (must have less than|tokens \+)|reduce the length",
     re.IGNORECASE,
 )
-"""As OpenAI, vLLM and llama.cpp say it, with status 400 or 500."""
+"""As OpenAI, vLLM, llama.cpp, Text Generation Inference and Gemini say it, with status 400 or 500."""
+_LAST_STATUS = 599
 _UNPAID = "insufficient_quota"
 """OpenAI's 429 that no waiting cures."""
 
@@ -85,11 +88,14 @@ class Endpoint:
         """
         async with self._limiter.slot():
             status, headers, raw = await self._exchange(path, body)
-            if status == HTTPStatus.TOO_MANY_REQUESTS:
-                self._limiter.pause(_retry_after(headers) or 0.0)
+            if status != HTTPStatus.OK:
+                self._limiter.pause(_retry_after(headers))
         if status != HTTPStatus.OK:
-            raise self._fault(status, headers, raw.decode(errors="replace"))
-        return self._document(raw)
+            raise self._fault(status, raw.decode(errors="replace"))
+        document = self._document(raw)
+        if fault := _fault_within(document):
+            raise self._fault(fault, json.dumps(document["error"], ensure_ascii=False))
+        return document
 
     def unusable(self, why: str, said: object = "") -> NoReturn:
         """Raise ReplyUnusableError: `why`, and the beginning of what the endpoint said."""
@@ -118,7 +124,8 @@ class Endpoint:
             text = f"{self._name} did not answer within {self.settings.timeout:g} s"
             raise EndpointBusyError(text, f"{self._kind}_timeout") from error
         except httpx.HTTPError as error:
-            text = f"{self._name} cannot be reached: {type(error).__name__} {error}".rstrip()
+            # With our key gone, for such errors may show what was sent.
+            text = f"{self._name} cannot be reached: {type(error).__name__} {self.excerpt(error)}".rstrip()
             raise EndpointBusyError(text, f"{self._kind}_unavailable") from error
 
     async def _bounded(self, answer: httpx.Response) -> bytes:
@@ -138,16 +145,16 @@ class Endpoint:
             self.unusable("is not a JSON object", document)
         return document
 
-    def _fault(self, status: int, headers: httpx.Headers, said: str) -> JudgeError:
+    def _fault(self, status: int, said: str) -> JudgeError:
         text = f"{self._name} answered {status}: {self.excerpt(said)}"
         if status == HTTPStatus.TOO_MANY_REQUESTS and _UNPAID not in said:
-            return EndpointBusyError(text, "rate_limited", retry_after=_retry_after(headers))
+            return EndpointBusyError(text, "rate_limited")
         if status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE or _TOO_LONG.search(said):
             return RequestRefusedError(text, "context_too_long", status=status)
         if status == HTTPStatus.REQUEST_TIMEOUT:
             return EndpointBusyError(text, f"{self._kind}_timeout")
         if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-            return EndpointBusyError(text, f"{self._kind}_unavailable", retry_after=_retry_after(headers))
+            return EndpointBusyError(text, f"{self._kind}_unavailable")
         return RequestRefusedError(text, f"{self._kind}_refused", status=status, said=said)
 
 
@@ -168,17 +175,24 @@ def _count(said: object) -> int:
     return said if isinstance(said, int) and said > 0 else 0
 
 
-def _retry_after(headers: httpx.Headers) -> float | None:
-    """Seconds, from either form that RFC 9110 (10.2.3) allows; None where there is none that makes sense."""
+def _fault_within(document: dict[str, Any]) -> int | None:
+    """The status of a fault that came with status 200, as gateways send it (OpenRouter)."""
+    error = document.get("error")
+    code = error.get("code") if isinstance(error, dict) else None
+    return code if isinstance(code, int) and HTTPStatus.BAD_REQUEST <= code <= _LAST_STATUS else None
+
+
+def _retry_after(headers: httpx.Headers) -> float:
+    """Seconds, from either form that RFC 9110 (10.2.3) allows; 0 where there is none that makes sense."""
     said = headers.get("Retry-After", "")
     try:
         seconds = float(said)
     except ValueError:
         try:
             seconds = (parsedate_to_datetime(said) - datetime.now(UTC)).total_seconds()
-        except (ValueError, TypeError):
-            return None
-    return max(seconds, 0.0) if math.isfinite(seconds) else None
+        except (ValueError, TypeError, OverflowError):
+            return 0.0
+    return max(seconds, 0.0) if math.isfinite(seconds) else 0.0
 
 
 def _no_number(text: str) -> NoReturn:

@@ -30,11 +30,6 @@ class EndpointBusyError(JudgeError):
 
     retryable = True
 
-    def __init__(self, message: str, reason_code: str, *, retry_after: float | None = None) -> None:
-        super().__init__(message, reason_code)
-        self.retry_after = retry_after
-        """Seconds that the endpoint asks to wait, None where it says nothing."""
-
 
 class EngineGoneError(EndpointBusyError):
     """The process of another engine has ended, or does not answer."""

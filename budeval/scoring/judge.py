@@ -92,10 +92,14 @@ class Judge:
             asking.widened, asking.max_tokens = True, 2 * asking.max_tokens
 
     async def _send(self, prompt: str, asking: _Asking) -> dict[str, Any]:
-        """The reply in whatever dialect the endpoint understands; which one is remembered."""
+        """The reply in whatever dialect the endpoint understands.
+
+        Which one that is is remembered once it was answered: some endpoints echo the request in whatever
+        refusal, as if all of it were at fault.
+        """
         self._endpoint.check_length(len(prompt))
+        dialect = self._dialects[self._settings.alias]
         while True:
-            dialect = self._dialects[self._settings.alias]
             body = dialect.body(self._settings.model, prompt, asking.answer_model, asking.max_tokens)
             asking.usage += Usage(calls=1)
             try:
@@ -104,16 +108,27 @@ class Judge:
                 simpler = dialect.without(refusal)
                 if simpler is None:
                     raise
-                self._dialects[self._settings.alias] = simpler
+                dialect = simpler
                 continue
+            self._dialects[self._settings.alias] = dialect
             prompt_tokens, completion_tokens = tokens(document)
             asking.usage += Usage(prompt_tokens=prompt_tokens, completion_tokens=completion_tokens)
             return document
 
     def _choice(self, document: dict[str, Any]) -> tuple[object, object]:
-        """Content and finish reason."""
+        """Content and finish reason.
+
+        Raises:
+            RequestRefusedError: judge_refused, where the model or a filter declines in its own words.
+            ReplyUnusableError: it is no chat completion.
+        """
         try:
             choice = document["choices"][0]
-            return choice["message"]["content"], choice.get("finish_reason")
+            message, finish = choice["message"], choice.get("finish_reason")
+            content, declined = message["content"], message.get("refusal")
         except (KeyError, IndexError, TypeError, AttributeError):
             self._endpoint.unusable("is no chat completion", document)
+        if finish == "content_filter" or (declined and not content):
+            text = f"the judge declines: {self._endpoint.excerpt(declined or finish)}"
+            raise RequestRefusedError(text, "judge_refused")
+        return content, finish

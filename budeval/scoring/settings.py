@@ -1,24 +1,48 @@
 """What is known of an OpenAI-compatible endpoint (llama.cpp, vLLM, OpenAI, ...) before it is asked."""
 
+import re
 from collections.abc import Iterable
-from typing import Literal, Self, TypeVar
+from typing import Annotated, Literal, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, FilePath, SecretStr, model_validator
+import httpx
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, FilePath, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 Structured = Literal["json_schema", "json_object", "none"]
+
+_PORTS = range(1, 65536)
+_HEADER_TEXT = re.compile(r"[!-~]+")
+
+
+def _one_spelling(url: str) -> str:
+    """The address as httpx understands it, so that two spellings of one are one."""
+    try:
+        parsed = httpx.URL(url)
+    except httpx.InvalidURL as error:
+        raise ValueError(f"it is no address: {error}") from error
+    if not parsed.host or (parsed.port is not None and parsed.port not in _PORTS):
+        raise ValueError("it names no host, or a port that there is not")
+    return str(parsed).rstrip("/")
+
+
+def _key_that_can_be_sent(key: SecretStr) -> SecretStr:
+    """Without the line's end that a key read from a file has. The message must not tell the key."""
+    text = key.get_secret_value().strip()
+    if not _HEADER_TEXT.fullmatch(text):
+        raise ValueError("it must be visible ASCII characters only, as it is sent in a header")
+    return SecretStr(text)
 
 
 class EndpointSettings(BaseModel):
     """An endpoint under the name by which requests choose it."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     alias: str = Field(min_length=1, max_length=63)
-    base_url: str = Field(pattern=r"^https?://[^\s?#]+$")
-    """With the version, as `http://127.0.0.1:8080/v1`."""
+    base_url: Annotated[str, Field(pattern=r"^https?://[^\s?#@]+$"), AfterValidator(_one_spelling)]
+    """With the version, as `http://127.0.0.1:8080/v1`; without user and password, as they would be shown."""
     model: str = Field(min_length=1)
-    api_key: SecretStr | None = None
+    api_key: Annotated[SecretStr, AfterValidator(_key_that_can_be_sent)] | None = None
     timeout: float = Field(60.0, gt=0)
     """Seconds for one request, from connecting to the reply's last byte, without the wait for one's turn."""
     concurrency: int = Field(4, gt=0)
@@ -46,7 +70,7 @@ EndpointT = TypeVar("EndpointT", bound=EndpointSettings)
 class ScoringSettings(BaseSettings):
     """What scoring is told from outside, as `BUDEVAL_SCORING_…`."""
 
-    model_config = SettingsConfigDict(env_prefix="BUDEVAL_SCORING_", frozen=True)
+    model_config = SettingsConfigDict(env_prefix="BUDEVAL_SCORING_", frozen=True, hide_input_in_errors=True)
 
     judges: tuple[JudgeSettings, ...] = ()
     """Models that judge (a JSON list); the first is taken where a request names none."""

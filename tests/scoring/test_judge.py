@@ -1,5 +1,6 @@
 """What a judge may do wrong, and what then becomes of a question."""
 
+import asyncio
 import json
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -10,10 +11,13 @@ import pytest
 
 from budeval.domain.scoring import MetricStatus, Usage
 from budeval.scoring import endpoint
+from budeval.scoring.dialect import Dialects
 from budeval.scoring.failures import EndpointBusyError, ReplyUnusableError, RequestRefusedError
+from budeval.scoring.judge import Judge
+from budeval.scoring.limiter import Limiter
 from budeval.scoring.replies import Answer
 from budeval.scoring.settings import JudgeSettings
-from tests.scoring.asking import FULL, asked, scored_by
+from tests.scoring.asking import FULL, asked, judge_settings, scored_by
 from tests.scoring.fake_judge import YES, FakeJudge, Reply, fake_judge, refusal, says, says_raw, verdicts
 
 KEY = "sk-very-secret"
@@ -189,33 +193,84 @@ def _busy(fake: FakeJudge, reply: Reply, **settings: Any) -> EndpointBusyError:
     return failed.value
 
 
+class _NotingLimiter(Limiter):
+    """Notes the pauses, and does not keep them."""
+
+    def __init__(self) -> None:
+        super().__init__(1)
+        self.pauses: list[float] = []
+
+    def pause(self, seconds: float) -> None:
+        """Note it."""
+        self.pauses.append(seconds)
+
+
+def _paused(fake: FakeJudge, reply: Reply) -> float:
+    """Seconds for which the endpoint is left alone after that reply."""
+    limiter = _NotingLimiter()
+
+    async def run() -> None:
+        async with Judge(judge_settings(fake), limiter) as judge:
+            await judge.ask("Judge!", _Mood)
+
+    fake.will_say(reply)
+    with pytest.raises(EndpointBusyError):
+        asyncio.run(run())
+    (seconds,) = limiter.pauses
+    return seconds
+
+
+_NOT_SAID = ["soon", "nan", "", "Sat, 28 Nov 99999999999999999999 07:00:00 GMT"]
+
+
 @pytest.mark.parametrize(
-    ("said", "seconds"), [("17", 17.0), ("0.5", 0.5), ("-3", 0.0), ("soon", None), ("nan", None)]
+    ("said", "seconds"), [("17", 17.0), ("0.5", 0.5), ("-3", 0.0), *[(said, 0.0) for said in _NOT_SAID]]
 )
-def test_a_rate_limit_says_when_to_come_back(fake: FakeJudge, said: str, seconds: float | None) -> None:
-    """In seconds, or not at all."""
-    busy = _busy(fake, refusal(429, "slow down", Retry_After=said))
-
-    assert (busy.reason_code, busy.retry_after) == ("rate_limited", seconds)
-    assert str(busy).startswith("RATE_LIMITED: ")
+@pytest.mark.parametrize("status", [429, 503])
+def test_an_endpoint_says_when_to_come_back(fake: FakeJudge, status: int, said: str, seconds: float) -> None:
+    """By a rate limit, or while it loads its model; in seconds, or not at all."""
+    assert _paused(fake, refusal(status, "slow down", Retry_After=said)) == seconds
 
 
-def test_a_rate_limit_may_name_a_time(fake: FakeJudge) -> None:
+def test_an_endpoint_may_name_a_time(fake: FakeJudge) -> None:
     """RFC 9110 allows a date."""
     then = format_datetime(datetime.now(UTC) + timedelta(hours=1), usegmt=True)
 
-    assert 3000 < (_busy(fake, refusal(429, "slow down", Retry_After=then)).retry_after or 0) <= 3600
+    assert 3000 < _paused(fake, refusal(429, "slow down", Retry_After=then)) <= 3600
+
+
+def test_a_rate_limit_is_told_by_its_name(fake: FakeJudge) -> None:
+    """Worth trying again."""
+    busy = _busy(fake, refusal(429, "slow down"))
+
+    assert busy.reason_code == "rate_limited"
+    assert str(busy).startswith("RATE_LIMITED: ")
+
+
+@pytest.mark.parametrize(("code", "reason"), [(429, "rate_limited"), (502, "judge_unavailable")])
+def test_a_fault_may_come_with_status_200(fake: FakeJudge, code: int, reason: str) -> None:
+    """As gateways send it: the status is in the document."""
+    within = Reply(body=json.dumps({"error": {"code": code, "message": "upstream"}}).encode())
+
+    assert _busy(fake, within).reason_code == reason
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        says_raw({"choices": [{"message": {"content": None, "refusal": "I cannot help with that."}}]}),
+        says_raw({"choices": [{"message": {"content": ""}, "finish_reason": "content_filter"}]}),
+    ],
+)
+def test_a_judge_that_declines_is_not_asked_again(fake: FakeJudge, reply: Reply) -> None:
+    """In the model's words, or by the endpoint's filter."""
+    assert _refused(fake, reply).reason_code == "judge_refused"
 
 
 @pytest.mark.parametrize("status", [500, 502, 503, 529])
 def test_an_endpoint_with_a_fault_is_unavailable(fake: FakeJudge, status: int) -> None:
     """Worth trying again, later."""
     assert _busy(fake, refusal(status, "oops")).reason_code == "judge_unavailable"
-
-
-def test_an_endpoint_that_loads_its_model_may_say_how_long(fake: FakeJudge) -> None:
-    """As 503 with Retry-After."""
-    assert _busy(fake, refusal(503, "loading", Retry_After="9")).retry_after == 9.0
 
 
 def test_an_endpoint_that_hangs_times_out(fake: FakeJudge) -> None:
@@ -272,10 +327,15 @@ def test_a_budget_that_is_used_up_is_no_rate_limit(fake: FakeJudge) -> None:
         refusal(500, "the request exceeds the available context size"),
         refusal(400, "exceed_context_size_error"),
         refusal(413, "Payload Too Large"),
+        refusal(500, "input (600 tokens) is too large to process. increase the physical batch size"),
+        refusal(422, "`inputs` tokens + `max_new_tokens` must be <= 4096. Given: 5000"),
+        refusal(413, "`inputs` must have less than 512 tokens. Given: 600"),
+        refusal(400, "The input token count (1200000) exceeds the maximum number of tokens allowed"),
+        refusal(400, "The prompt is longer than the maximum model length of 4096"),
     ],
 )
 def test_a_context_that_is_too_long_is_told_by_its_name(fake: FakeJudge, reply: Reply) -> None:
-    """As OpenAI, vLLM and llama.cpp say it, whatever the status."""
+    """As OpenAI, vLLM, llama.cpp, TGI and Gemini say it, whatever the status."""
     assert _refused(fake, reply).reason_code == "context_too_long"
 
 
@@ -319,6 +379,26 @@ def test_what_an_endpoint_does_not_know_is_remembered(fake: FakeJudge) -> None:
 
     assert (outcome.value, outcome.usage.calls) == (1.0, 3)
     assert _formats(fake) == ["json_schema", "json_object", "json_object"]
+
+
+def test_a_refusal_that_echoes_the_request_teaches_nothing(fake: FakeJudge) -> None:
+    """It names all that was sent, whatever is wrong; the next question is asked as fully as the first."""
+    echo = '{"input": {"temperature": 0, "response_format": {}, "max_completion_tokens": 1}}'
+    dialects: Dialects = {}
+
+    async def ask() -> None:
+        async with Judge(judge_settings(fake), Limiter(1), dialects) as judge:
+            await judge.ask("Judge!", _Mood)
+
+    fake.will_say(*[refusal(422, echo) for _ in range(5)])
+    with pytest.raises(RequestRefusedError):
+        asyncio.run(ask())
+    fake.will_say(says({"happy": True}))
+    asyncio.run(ask())
+
+    last = fake.requests[-1]["body"]
+    assert last["response_format"]["type"] == "json_schema"
+    assert (last["temperature"], "max_tokens" in last) == (0, True)
 
 
 def test_settings_say_where_to_begin(fake: FakeJudge) -> None:
