@@ -89,6 +89,8 @@ def break_and_watch(
         chaos.write(done, report)
     print(json.dumps(done.summary(), indent=1))
     print(done.verdict.line())
+    if done.missed:
+        console.say(f"{done.missed} of {len(done.plan.faults)} faults found nothing to break")
     if not done.verdict.good:
         raise typer.Exit(1)
 

@@ -13,23 +13,23 @@ from typing import Any
 import httpx
 
 from budeval.engines.manifests import ATTEMPT_LABEL, EVAL_LABEL, MANAGED_BY, RUN_LABEL
-from dev import apps
 from dev.chaos.faults import playbooks
 from dev.chaos.verdict import Delivery, Observed
 from dev.cluster import api
 from dev.errors import DevError
-from dev.layout import ClusterLayout, StackLayout
+from dev.layout import ClusterLayout
 from dev.stack import Stack
 
 _WATCH_SECONDS = 20
-_QUIET_SECONDS = 180.0
+_QUIET_SECONDS = 780.0
+"""What a request left that was cut off is removed after ten minutes."""
 _KINDS = "jobs,pods,configmaps,secrets,persistentvolumeclaims,networkpolicies"
 
 
-def deliveries(layout: StackLayout) -> tuple[list[Delivery], list[str]]:
-    """All arrivals at the subscriber, repetitions too, and the ids of dead letters."""
+def deliveries(received: Path) -> tuple[list[Delivery], list[str]]:
+    """All arrivals at the subscriber, repetitions too, and the ids of dead letters; from its log."""
     arrived, dead = [], []
-    for line in apps.received(layout).read_text().splitlines():
+    for line in received.read_text().splitlines():
         event = json.loads(line)
         subject, _, number = str(event["id"]).rpartition("/")
         if event["dead"] or not number.isdigit():
@@ -54,7 +54,11 @@ class JobWatch:
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._watch)
         self.gaps = 0
-        """How often a version was no longer kept, so that a Job that came and went may have been missed."""
+        """How often a version was no longer kept, as after each start of the API server.
+
+        Then all Jobs are listed anew; one that came and went in that moment is missed. While the server is
+        away none can be made, and they live for longer than the moment between its start and the list.
+        """
 
     def start(self) -> None:
         """In the background, in the calling thread's network namespace."""
@@ -106,7 +110,7 @@ class JobWatch:
 
     def _note_job(self, job: dict[str, Any]) -> None:
         labels, uid = job["metadata"]["labels"], job["metadata"]["uid"]
-        key = (labels[EVAL_LABEL], labels[RUN_LABEL], labels[ATTEMPT_LABEL])
+        key = (labels[EVAL_LABEL], labels[RUN_LABEL], int(labels[ATTEMPT_LABEL]))
         self._jobs.setdefault(key, set()).add(uid)
 
 
@@ -140,13 +144,15 @@ def _of_playbooks(stack: Stack) -> list[str]:
 
 
 def _in_state(path: Path) -> Iterator[str]:
-    """Secrets, and evaluations that are still listed as active."""
+    """Secrets, requests that are still coming in, and evaluations that are still listed as active."""
     with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=10)) as database:
         rows = database.execute("SELECT key, value, is_binary FROM state").fetchall()
     for key, value, is_binary in rows:
         name = str(key).rpartition("||")[2]
         if name.startswith("sealed-"):
             yield f"state {name}"
+        elif name.startswith("arriving-"):
+            yield from (f"request that comes in {arrival}" for arrival in _content(value, is_binary) or {})
         elif name.startswith("active-"):
             yield from (f"active evaluation {eval_id}" for eval_id in _content(value, is_binary) or [])
 

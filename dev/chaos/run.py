@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dev import command, console, lock
+from dev import apps, command, console, lock
 from dev import stack as stacks
 from dev.chaos import observing, plan
 from dev.chaos.faults import Breaker, NoVictimError
@@ -25,7 +25,7 @@ _SUFFIX = "chaos"
 _STATE = "budeval-state.db"
 _DISK_MIB = 256
 _LAST_EVENTS_SECONDS = 90.0
-_TRIES = 3
+_TRIES = 5
 """Of a fault that finds nothing to break."""
 
 
@@ -40,6 +40,11 @@ class Report:
     observed: Observed = field(default_factory=Observed)
     watch_gaps: int = 0
     verdict: Verdict = field(default_factory=Verdict)
+
+    @property
+    def missed(self) -> int:
+        """Faults that found nothing to break."""
+        return self.without_victim.total()
 
     def summary(self) -> dict[str, Any]:
         """As JSON; the findings in full, everything else counted."""
@@ -136,7 +141,7 @@ def _break_and_watch(stack: Stack, disk: Path, report: Report) -> None:
 
 
 def _strike_all(pace: Pace, breaker: Breaker, workload: Workload, report: Report) -> None:
-    """Every fault; one that finds nothing to break comes again after the others, so often at most."""
+    """Every fault; one that finds nothing to break comes again after the next one, so often at most."""
     waiting = deque((fault, _TRIES) for fault in report.plan.faults)
     while waiting:
         fault, tries = waiting.popleft()
@@ -145,7 +150,7 @@ def _strike_all(pace: Pace, breaker: Breaker, workload: Workload, report: Report
         if _strike(fault, breaker, workload, report):
             pace.struck()
         elif tries > 1:
-            waiting.append((fault, tries - 1))
+            waiting.insert(1, (fault, tries - 1))
         else:
             report.without_victim[fault.kind] += 1
             pace.struck()
@@ -172,7 +177,7 @@ def _read_events(layout: StackLayout, observed: Observed) -> None:
     """Once every evaluation's last word has arrived, or after a while."""
     deadline = time.monotonic() + _LAST_EVENTS_SECONDS
     while True:
-        observed.deliveries, dead = observing.deliveries(layout)
+        observed.deliveries, dead = observing.deliveries(apps.received(layout))
         if not judge(observed).lost or time.monotonic() > deadline:
             break
         time.sleep(2)

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from budeval.domain.evaluation import DEPLOYMENTS
 from dev.chaos.plan import Fate, PlannedEvaluation
 
 Json = dict[str, Any]
@@ -17,6 +18,7 @@ _FATES = {
     Fate.CANCEL: {"CANCELLED", "COMPLETED"},
     Fate.FAIL: {"FAILED"},
 }
+_FAILS_BY = "DATASET_INVALID"
 
 
 @dataclass(frozen=True)
@@ -53,8 +55,8 @@ class Observed:
     ends: dict[str, Ended] = field(default_factory=dict)
     deliveries: list[Delivery] = field(default_factory=list)
     """In the order of their arrival."""
-    jobs: dict[tuple[str, str, str], set[str]] = field(default_factory=dict)
-    """(eval_id, run_id, attempt) -> UIDs of the Jobs that were made for it."""
+    jobs: dict[tuple[str, str, int], set[str]] = field(default_factory=dict)
+    """(eval_id, run_id, deployment) -> UIDs of the Jobs that were made for it."""
     left: list[str] = field(default_factory=list)
     """What is there in the end and should not be."""
     refusals: list[str] = field(default_factory=list)
@@ -99,9 +101,11 @@ def _judge_end(eval_id: str, planned: PlannedEvaluation, end: Ended, verdict: Ve
     if end.outcome is None:
         verdict.lost.append(f"{eval_id} did not end")
         return
+    why = f" ({end.error})" if end.error else ""
     if end.outcome not in _FATES[planned.fate]:
-        why = f" ({end.error})" if end.error else ""
         verdict.wrong.append(f"{eval_id} ended {end.outcome}{why}; it should {planned.fate}")
+    elif planned.fate is Fate.FAIL and not str(end.error).startswith(_FAILS_BY):
+        verdict.wrong.append(f"{eval_id} failed{why}; it should by {_FAILS_BY}")
     if end.runs != planned.runs:
         verdict.lost.append(f"{eval_id} has results of {end.runs} of {planned.runs} runs")
     if end.outcome == "COMPLETED" and end.ratio != 1:
@@ -133,29 +137,48 @@ def _overtaken(numbers: list[int]) -> Iterator[str]:
 
 
 def _judge_story(eval_id: str, events: list[Delivery], attempts: int, verdict: Verdict) -> None:
-    """Each attempt begins once, tells each step and its results once, and ends once."""
-    told = Counter((event.event, event.status) for event in events if event.event not in _MAY_REPEAT)
-    verdict.duplicated += [
-        f"{eval_id}: {event} {status} was told {count} times in {attempts} attempts"
-        for (event, status), count in told.items()
-        if count > attempts
-    ]
-    ends = sum(count for (event, status), count in told.items() if event == _LAST and status in _ENDED)
-    results = sum(count for (event, _), count in told.items() if event == "results")
-    for what, count in (("end", ends), ("results", results)):
-        if count < attempts:
-            verdict.lost.append(f"{eval_id}: its {what} was told {count} times in {attempts} attempts")
-        if count > attempts:
-            verdict.duplicated.append(f"{eval_id}: its {what} was told {count} times in {attempts} attempts")
+    """Each attempt tells each step and its results once, and then ends; after the last one comes nothing."""
+    told = _by_attempt(events)
+    ended = sum(_is_end(attempt[-1]) for attempt in told)
+    if ended < attempts:
+        verdict.lost.append(f"{eval_id}: {ended} ends of {attempts} attempts were told")
+    if ended > attempts:
+        verdict.duplicated.append(f"{eval_id}: {ended} ends of {attempts} attempts were told")
     if events and not _is_end(events[-1]):
         verdict.wrong.append(f"{eval_id}: its last event is {events[-1].event} {events[-1].status}")
+    for number, attempt in enumerate(told, 1):
+        _judge_attempt(f"{eval_id}, attempt {number}", attempt, verdict)
+
+
+def _by_attempt(events: list[Delivery]) -> list[list[Delivery]]:
+    """In the order of their numbers, cut after each end."""
+    attempts: list[list[Delivery]] = []
+    for number, event in enumerate(events):
+        if number == 0 or _is_end(events[number - 1]):
+            attempts.append([])
+        attempts[-1].append(event)
+    return attempts
+
+
+def _judge_attempt(whose: str, events: list[Delivery], verdict: Verdict) -> None:
+    told = Counter((event.event, event.status) for event in events if event.event not in _MAY_REPEAT)
+    verdict.duplicated += [
+        f"{whose}: {event} {status} was told {count} times"
+        for (event, status), count in told.items()
+        if count > 1
+    ]
+    if _is_end(events[-1]) and not any(event.event == "results" for event in events):
+        verdict.lost.append(f"{whose}: its results were not told")
 
 
 def _is_end(event: Delivery) -> bool:
     return event.event == _LAST and event.status in _ENDED
 
 
-def _doubled_jobs(jobs: Mapping[tuple[str, str, str], set[str]]) -> Iterable[str]:
-    for (eval_id, run_id, attempt), uids in jobs.items():
+def _doubled_jobs(jobs: Mapping[tuple[str, str, int], set[str]]) -> Iterable[str]:
+    """Also those made once more because the first one was not seen any more: no fault removes a Job."""
+    for (eval_id, run_id, deployment), uids in jobs.items():
         if len(uids) > 1:
-            yield f"{eval_id}: {len(uids)} Jobs were made for run {run_id}, deployment {attempt}"
+            yield f"{eval_id}: {len(uids)} Jobs were made for run {run_id}, deployment {deployment}"
+        if deployment % DEPLOYMENTS == 0:
+            yield f"{eval_id}: run {run_id} was deployed once more, as number {deployment}"

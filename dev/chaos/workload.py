@@ -86,7 +86,10 @@ class Workload:
         if not known:
             return None
         planned = self._observed.accepted[random.choice(known)]
-        self._request(planned, 2)
+        try:
+            self._request(planned, 2)
+        except GivenUpError as error:
+            self._observed.refusals.append(f"{planned.eval_id} was requested again: {error}")
         return planned.eval_id
 
     def _evaluate(self, planned: PlannedEvaluation) -> None:

@@ -17,9 +17,22 @@ _SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - looked at, not written
 
 
 def forms(secret: str) -> list[bytes]:
-    """As it is, and as Kubernetes and others write it down."""
+    """As it is, and as it stands within what Kubernetes, Dapr's SQLite store or both write as base64."""
     raw = secret.encode()
-    return [raw, base64.b64encode(raw)]
+    once = _within_base64(raw)
+    twice = [form for inner in once for form in _within_base64(inner)]
+    return [raw, *once, *twice]
+
+
+def _within_base64(raw: bytes) -> list[bytes]:
+    """The characters that are the same whatever surrounds it, for each place where it may begin."""
+    found = []
+    for before in range(3):
+        encoded = base64.b64encode(bytes(before) + raw)
+        # Characters of six bits: those that share some with what is before or after are left out.
+        inner = encoded[-(-before * 8 // 6) : (before + len(raw)) * 8 // 6]
+        found += [inner, inner.translate(bytes.maketrans(b"+/", b"-_"))]
+    return list(dict.fromkeys(found))
 
 
 def temporary(stack: Stack) -> Path:

@@ -1,0 +1,93 @@
+"""What is seen of a run of faults: events, Jobs, and what stays."""
+
+import base64
+import json
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dev.chaos import faults, observing
+from dev.chaos.verdict import Delivery, Observed, judge
+from dev.layout import ClusterLayout
+
+_ID = "37730edf-afbd-47f9-a196-99cfe1988ad9"
+
+
+def test_arrivals_are_read_as_the_subscriber_wrote_them(tmp_path: Path) -> None:
+    """In their order, repetitions too; dead letters, and what has no number, by their ids."""
+    line = {"id": f"eval-{_ID}/2", "event": "eta", "status": "RUNNING", "digest": "d", "dead": False}
+    lines = [line, line, {**line, "id": None}, {**line, "id": f"eval-{_ID}/3", "dead": True}]
+    received = tmp_path / "received.jsonl"
+    received.write_text("".join(json.dumps(one) + "\n" for one in lines))
+
+    arrived, dead = observing.deliveries(received)
+
+    assert arrived == 2 * [Delivery(f"eval-{_ID}", 2, "eta", "RUNNING", "d")]
+    assert dead == ["None", f"eval-{_ID}/3"]
+
+
+def _job(uid: str, deployment: str = "1", version: str = "7") -> dict[str, Any]:
+    labels = {"budeval.dev/eval-id": _ID, "budeval.dev/run-id": "run", "budeval.dev/attempt": deployment}
+    return {"metadata": {"uid": uid, "labels": labels, "resourceVersion": version}}
+
+
+def test_jobs_of_one_name_are_told_apart_by_their_uids(tmp_path: Path) -> None:
+    """The same Job seen again is one; another one for the same run is a doubled one."""
+    observed = Observed()
+    watch = observing.JobWatch(ClusterLayout("s", 1, tmp_path), observed)
+
+    versions = [
+        watch._note({"type": "ADDED", "object": _job("a")}),
+        watch._note({"type": "MODIFIED", "object": _job("a", version="8")}),
+        watch._note({"type": "BOOKMARK", "object": {"metadata": {"resourceVersion": "9"}}}),
+    ]
+    assert (versions, judge(observed).duplicated) == (["7", "8", "9"], [])
+
+    assert watch._note({"type": "ERROR", "object": {}}) == ""
+    watch._note({"type": "ADDED", "object": _job("b")})
+
+    assert watch.gaps == 1
+    assert len(judge(observed).duplicated) == 1
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "left"),
+    [
+        ("budeval||sealed-x", {}, ["state sealed-x"]),
+        ("budeval||active-3", ["a", "b"], ["active evaluation a", "active evaluation b"]),
+        ("budeval||active-3", [], []),
+        ("budeval||arriving-1", {"a": {}}, ["request that comes in a"]),
+        ("budeval||arriving-1", {}, []),
+        ("budeval||brief-a", {}, []),
+    ],
+)
+@pytest.mark.parametrize("is_binary", [0, 1])
+def test_what_stays_in_the_state_store_is_found(
+    tmp_path: Path, key: str, value: Any, left: list[str], is_binary: int
+) -> None:
+    """In both forms in which Dapr keeps a value."""
+    text = json.dumps(value)
+    stored = base64.b64encode(text.encode()).decode() if is_binary else text
+    with closing(sqlite3.connect(tmp_path / "state.db")) as database, database:
+        database.execute("CREATE TABLE state (key TEXT, value TEXT, is_binary INTEGER)")
+        database.execute("INSERT INTO state VALUES (?, ?, ?)", (key, stored, is_binary))
+
+    assert list(observing._in_state(tmp_path / "state.db")) == left
+
+
+@pytest.mark.parametrize(
+    ("words", "is_one"),
+    [
+        (["/v/bin/python3", "/v/bin/ansible-playbook", "-i", "x"], True),
+        (["/v/bin/ansible-playbook"], True),
+        (["/v/bin/python3", "-m", "budeval"], False),
+        (["grep", "-r", "x", "ansible-playbook"], False),
+        ([], False),
+    ],
+)
+def test_a_playbook_is_known_by_its_arguments(words: list[str], is_one: bool) -> None:  # noqa: FBT001
+    """Whatever Python runs it."""
+    assert faults._is_playbook(words) is is_one
