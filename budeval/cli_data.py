@@ -20,6 +20,7 @@ _MIB = 1024 * 1024
 
 Cluster = Annotated[str | None, typer.Option(help="Configured cluster; the service's default if left out.")]
 Namespace = Annotated[str | None, typer.Option(help="Namespace whose claim it is.")]
+Claim = Annotated[str | None, typer.Option(help="PersistentVolumeClaim; the service's default if left out.")]
 
 data = typer.Typer(
     help="Put datasets on the cluster's claim, and list them. A request names them as `source.path`.",
@@ -33,7 +34,7 @@ def add_commands(app: typer.Typer) -> None:
 
 
 @data.command()
-def push(
+def push(  # noqa: PLR0913 - typer reads the options from here
     context: typer.Context,
     file: Annotated[Path, typer.Argument(metavar="FILE", help="JSON Lines or CSV.")],
     *,
@@ -42,23 +43,30 @@ def push(
     ] = None,
     cluster: Cluster = None,
     namespace: Namespace = None,
+    claim: Claim = None,
     replace: Annotated[bool, typer.Option("--replace", help="Take the place of another file.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Copy FILE to the claim. The same again does nothing; after an interruption it goes on."""
     local, path = measured(file), name or file.name
-    where = {key: value for key, value in (("cluster", cluster), ("namespace", namespace)) if value}
-    done = _push(client_of(context), local, path, replace=replace, **where)
+    where = {"cluster": cluster, "namespace": namespace, "claim": claim}
+    named = {key: value for key, value in where.items() if value}
+    done = _push(client_of(context), local, path, replace=replace, **named)
     show(done, _print_pushed, as_json=as_json)
 
 
 @data.command(name="list")
 def list_(
-    context: typer.Context, *, cluster: Cluster = None, namespace: Namespace = None, as_json: AsJson = False
+    context: typer.Context,
+    *,
+    cluster: Cluster = None,
+    namespace: Namespace = None,
+    claim: Claim = None,
+    as_json: AsJson = False,
 ) -> None:
     """The files on the claim, with size and SHA-256. Takes some seconds: a Job looks."""
     with output.console(sys.stderr).status("Listing: a Job looks"):
-        found = client_of(context).claim_files(cluster, namespace)
+        found = client_of(context).claim_files(cluster, namespace, claim)
     show(found, _print_files, as_json=as_json)
 
 

@@ -156,9 +156,11 @@ class BudevalClient(ScoreCalls):
         limit = max(self._timeout, _JOB_SECONDS)
         return self._post("/data/parts", part, PushedPart, timeout=limit)
 
-    def claim_files(self, cluster: str | None = None, namespace: str | None = None) -> ClaimFiles:
+    def claim_files(
+        self, cluster: str | None = None, namespace: str | None = None, claim: str | None = None
+    ) -> ClaimFiles:
         """The files on the claim that requests may name as `source.path`."""
-        named = _given(cluster=cluster, namespace=namespace)
+        named = _given(cluster=cluster, namespace=namespace, claim=claim)
         answer = self._ask("GET", "/data", params=named, timeout=max(self._timeout, _JOB_SECONDS))
         return self._understood(answer, ClaimFiles.model_validate_json)
 

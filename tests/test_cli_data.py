@@ -95,11 +95,28 @@ def test_a_file_is_pushed_under_its_name(file: Path) -> None:
 def test_the_flags_go_with_each_part(file: Path) -> None:
     """What is left out is the service's business."""
     fake = GatheringService()
-    flags = ("--name", "team/a.jsonl", "--cluster", "c", "--namespace", "n", "--replace", "--json")
+    flags = (
+        "--name",
+        "team/a.jsonl",
+        "--cluster",
+        "c",
+        "--namespace",
+        "n",
+        "--claim",
+        "k",
+        "--replace",
+        "--json",
+    )
     result = run_budeval(fake, "data", "push", str(file), *flags)
     assert json.loads(result.stdout)["state"] == "stored"
-    given = {name: fake.body[name] for name in ("path", "cluster", "namespace", "replace")}
-    assert given == {"path": "team/a.jsonl", "cluster": "c", "namespace": "n", "replace": True}
+    given = {name: fake.body[name] for name in ("path", "cluster", "namespace", "claim", "replace")}
+    assert given == {
+        "path": "team/a.jsonl",
+        "cluster": "c",
+        "namespace": "n",
+        "claim": "k",
+        "replace": True,
+    }
 
 
 def test_a_large_file_goes_in_parts(noise: Path) -> None:
@@ -211,14 +228,14 @@ def test_files_are_listed() -> None:
     files = [{**file, "sha256": "ab" * 32}, {**file, "path": "\x1b[1mb", "sha256": None}]
     found = {"cluster": "c", "namespace": "n", "claim": "k", "files": files, "truncated": True}
     fake = FakeService().put("GET /data", found)
-    result = run_budeval(fake, "data", "list", "--cluster", "c", "--namespace", "n")
+    result = run_budeval(fake, "data", "list", "--cluster", "c", "--namespace", "n", "--claim", "k")
     assert result.exit_code == 0
     first, second, third = (line.split() for line in result.stdout.splitlines())
     assert first == ["path", "bytes", "modified", "sha256"]
     assert second == ["a.jsonl", "3", "2026-01-02", "03:04:05Z", "ab" * 32]
     assert third[0] == "[1mb"
     assert "There are more than these 2." in result.stderr
-    assert dict(fake.requests[0].url.params) == {"cluster": "c", "namespace": "n"}
+    assert dict(fake.requests[0].url.params) == {"cluster": "c", "namespace": "n", "claim": "k"}
     assert json.loads(run_budeval(fake, "data", "list", "--json").stdout)["claim"] == "k"
 
 
