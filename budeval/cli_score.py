@@ -15,6 +15,7 @@ from budeval.client import BudevalClient
 from budeval.domain.score_job import Engine, JobOutcome, JobStatus
 from budeval.errors import RequestError
 from budeval.scoring.answers import ScoreState
+from budeval.scoring.contexts import BYTE_ORDER_MARK, parse_contexts
 
 score = typer.Typer(
     help="Score single RAG samples, or many as one run, by RAGAS' metrics.",
@@ -35,6 +36,16 @@ Weights = Annotated[
 Repeats = Annotated[int | None, typer.Option(min=1, max=10, help="How often each judged metric is scored.")]
 TimeoutSeconds = Annotated[int | None, typer.Option("--timeout", min=1, help="Seconds for all scoring.")]
 Advise = Annotated[bool, typer.Option(help="Write optimization_advice.md.")]
+StoreInputs = Annotated[
+    bool, typer.Option(help="Keep the texts after the end; otherwise only digests of them.")
+]
+AllowEmpty = Annotated[
+    bool, typer.Option("--allow-empty", help="Complete without a score where every metric must be skipped.")
+]
+Labels = Annotated[
+    list[str] | None,
+    typer.Option("--label", metavar="KEY=VALUE", help="What to label the job with; repeatable."),
+]
 Key = Annotated[str | None, typer.Option(help="Idempotency key: with it the same again is the same job.")]
 NoWait = Annotated[bool, typer.Option("--no-wait", help="Print the job and do not wait for its scores.")]
 
@@ -57,6 +68,17 @@ def one(  # noqa: PLR0913 - typer reads the options from here
         ),
     ] = None,
     ground_truth: Annotated[str | None, typer.Option(help="What should have been answered.")] = None,
+    reference_contexts: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="What should have been retrieved, in a file of the same form."),
+    ] = None,
+    context_id: Annotated[
+        list[str] | None,
+        typer.Option(metavar="ID", help="Of a retrieved context, in their order; repeatable."),
+    ] = None,
+    reference_context_id: Annotated[
+        list[str] | None, typer.Option(metavar="ID", help="Of one that should have been; repeatable.")
+    ] = None,
     metrics: Metrics = None,
     judge: Judge = None,
     embedder: Embedder = None,
@@ -65,6 +87,9 @@ def one(  # noqa: PLR0913 - typer reads the options from here
     repeats: Repeats = None,
     timeout: TimeoutSeconds = None,
     advise: Advise = True,
+    store_inputs: StoreInputs = True,
+    allow_empty: AllowEmpty = False,
+    label: Labels = None,
     key: Key = None,
     validate: Annotated[bool, typer.Option("--validate", help="Tell what would be scored only.")] = False,
     no_wait: NoWait = False,
@@ -78,18 +103,24 @@ def one(  # noqa: PLR0913 - typer reads the options from here
         "answer": _text(answer, "answer"),
         "contexts": _read(contexts, "contexts") if contexts else None,
         "ground_truth": _text(ground_truth, "ground-truth"),
+        "reference_contexts": _contexts(reference_contexts, "reference-contexts"),
+        "context_ids": context_id,
+        "reference_context_ids": reference_context_id,
     }
     options = _options(
         metrics,
         weights,
+        label,
         judge_model=judge,
         embedding_model=embedder,
         engine=engine.value if engine else None,
         repeats=repeats,
         timeout_s=timeout,
         advise=advise,
+        store_inputs=store_inputs,
+        allow_empty=allow_empty,
     )
-    request = {**{name: value for name, value in sample.items() if value is not None}, **options}
+    request = {**{name: value for name, value in sample.items() if value not in (None, [])}, **options}
     client = client_of(context)
     if validate:
         show(client.validate_score(request), print_validation, as_json=as_json)
@@ -110,6 +141,9 @@ def run(  # noqa: PLR0913 - typer reads the options from here
     repeats: Repeats = None,
     timeout: TimeoutSeconds = None,
     advise: Advise = True,
+    store_inputs: StoreInputs = True,
+    allow_empty: AllowEmpty = False,
+    label: Labels = None,
     key: Key = None,
     no_wait: NoWait = False,
     as_json: AsJson = False,
@@ -118,12 +152,15 @@ def run(  # noqa: PLR0913 - typer reads the options from here
     options = _options(
         metrics,
         weights,
+        label,
         judge_model=judge,
         embedding_model=embedder,
         engine=engine.value if engine else None,
         repeats=repeats,
         timeout_s=timeout,
         advise=advise,
+        store_inputs=store_inputs,
+        allow_empty=allow_empty,
     )
     client = client_of(context)
     _follow(client, client.score_many(_read(file, "FILE"), options, key), wait=not no_wait, as_json=as_json)
@@ -216,12 +253,14 @@ def _bar(started: ScoreState) -> Iterator[Any]:
         yield advance
 
 
-def _options(metrics: str | None, weights: str | None, **more: Any) -> dict[str, Any]:
+def _options(
+    metrics: str | None, weights: str | None, labels: list[str] | None, **more: Any
+) -> dict[str, Any]:
     """Of a request, without what was left out."""
     if not metrics:
         raise RequestError("Name the metrics: --metrics faithfulness,answer_relevancy", param="metrics")
     names = [name.strip() for name in metrics.split(",") if name.strip()]
-    given = {"metrics": names, "weights": _weights(weights), **more}
+    given = {"metrics": names, "weights": _weights(weights), "labels": _labels(labels), **more}
     return {name: value for name, value in given.items() if value is not None}
 
 
@@ -235,6 +274,18 @@ def _weights(text: str | None) -> dict[str, float] | None:
         raise RequestError("Weights are like faithfulness=2,answer_relevancy=1.", param="weights") from error
 
 
+def _labels(given: list[str] | None) -> dict[str, str] | None:
+    pairs = [item.partition("=") for item in given or []]
+    labels = {key: value for key, _, value in pairs}
+    if len(labels) < len(pairs) or not all(key and equals for key, equals, _ in pairs):
+        raise RequestError("Labels are like team=search, each key once.", param="label")
+    return labels or None
+
+
+def _contexts(file: Path | None, param: str) -> list[str] | None:
+    return parse_contexts(_read(file, param)) if file else None
+
+
 def _text(given: str | None, param: str) -> str | None:
     """A text, or what is in the file behind an `@`."""
     return _read(Path(given[1:]), param) if given and given.startswith("@") else given
@@ -242,7 +293,9 @@ def _text(given: str | None, param: str) -> str | None:
 
 def _read(file: Path, param: str) -> str:
     try:
-        return sys.stdin.read() if str(file) == "-" else file.read_text(encoding="utf-8")
+        # Editors of Windows put a byte order mark before the text.
+        text = sys.stdin.read() if str(file) == "-" else file.read_text(encoding="utf-8")
+        return text.removeprefix(BYTE_ORDER_MARK)
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "is not UTF-8"
         raise RequestError(f"{file} cannot be read: {reason}.", param=param) from error

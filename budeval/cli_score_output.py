@@ -1,7 +1,8 @@
 """How scores are printed for people."""
 
 from budeval import cli_output as output
-from budeval.scoring.answers import MetricList, ScorePage, ScoreState, ScoreValidation
+from budeval.domain.scoring import MetricOutcome
+from budeval.scoring.answers import MetricInfo, MetricList, ScorePage, ScoreState, ScoreValidation
 
 
 def print_state(state: ScoreState) -> None:
@@ -12,6 +13,8 @@ def print_state(state: ScoreState) -> None:
     )
     if state.error:
         output.print_line(f"error: {state.error}")
+    if blanks := state.request_summary.blanks_left_out:
+        output.print_note(f"{blanks} blank context(s) or id(s) were left out.")
     if state.kind == "sample":
         _print_metrics_of_one(state)
     elif state.statuses:
@@ -33,12 +36,18 @@ def _print_metrics_of_one(state: ScoreState) -> None:
             "" if item.value is None else f"{item.value:.4f}",
             item.usage.calls + item.usage.embedding_calls,
             item.usage.prompt_tokens + item.usage.completion_tokens,
-            ": ".join(part for part in (item.reason_code, item.message) if part),
+            _reason(item),
         )
         for item in state.metrics
     ]
     if rows:
         output.print_table(("metric", "status", "value", "calls", "tokens", "reason"), rows)
+
+
+def _reason(item: MetricOutcome) -> str:
+    if lost := item.repeats_without_value:
+        return f"{len(lost)} repeat(s) without a value: {', '.join(dict.fromkeys(lost))}"
+    return ": ".join(part for part in (item.reason_code, item.message) if part)
 
 
 def _print_means(state: ScoreState) -> None:
@@ -83,9 +92,14 @@ def print_validation(found: ScoreValidation) -> None:
 def print_metrics(found: MetricList) -> None:
     """The metrics there are."""
     rows = [
-        (item.name, ", ".join(item.needs), item.judge_calls, ", ".join(item.engines), item.description)
+        (item.name, ", ".join(item.needs), _calls(item), ", ".join(item.engines), item.description)
         for item in found.metrics
     ]
     output.print_table(("metric", "needs", "judge calls", "engines", "what it is"), rows)
     output.print_line(f"judges: {', '.join(found.judges) or 'none'}")
     output.print_line(f"embedders: {', '.join(found.embedders) or 'none'}")
+
+
+def _calls(metric: MetricInfo) -> str:
+    """Of each engine, in their order."""
+    return ", ".join("1 a context" if calls is None else str(calls) for calls in metric.judge_calls.values())

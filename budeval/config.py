@@ -103,6 +103,8 @@ class Settings(BaseSettings):
     """That have not ended; beyond them requests are refused (QUEUE_FULL), messages delivered again."""
     retention_days: int = Field(30, gt=0)
     """Days after its end for which an evaluation is kept. Its files on the claim stay."""
+    keep_scores: int | None = Field(None, gt=0)
+    """Scoring jobs of a tenant that have ended and are kept, the newest; None: all, for `retention_days`."""
 
     api_tokens: tuple[ApiToken, ...] = ()
     """Who may use the API (a JSON list; `budeval new-token` makes an entry). Without any only loopback is

@@ -22,6 +22,7 @@ from budeval.ansible.runner import PlaybookRunner
 from budeval.api import http_errors
 from budeval.api.access import Access
 from budeval.api.body_limit import BodyLimit
+from budeval.api.gate import Gate
 from budeval.config import Settings
 from budeval.domain.evaluation import EvaluationRecord
 from budeval.engines.registry import all_engines
@@ -140,6 +141,7 @@ class Service:
             self.engine,
             settings.notification_topic,
             timedelta(days=settings.retention_days),
+            settings.keep_scores,
         )
         self._periodic = [
             Periodic("reconciler", LOOK_SECONDS, reconciler.look),
@@ -198,12 +200,16 @@ class Service:
         secret = app_token.get_secret_value() if app_token else None
         access = Access(self.settings.api_tokens, secret, [owned_evaluations(self.store), self.scoring.owned])
         application.include_router(routes.health_routes(ReadinessCheck(self.sidecar, self.engine)))
-        for router in self._public_routers():
+        public = self._public_routers()
+        for router in public:
             application.include_router(router, dependencies=[Depends(access.guard)])
         messages = message_routes(self.settings, self.intake, self.sidecar)
         application.include_router(messages, dependencies=[Depends(access.guard_from_outside)])
         http_errors.install(application)
         application.add_middleware(BodyLimit, limit=self.settings.max_body_bytes)
+        guarded = [*((router.routes, access.admit) for router in public)]
+        sidecars = (messages.routes, access.guard_from_outside)
+        application.add_middleware(Gate, guarded=[*guarded, sidecars])
         return application
 
     @asynccontextmanager

@@ -22,6 +22,7 @@ SCRIPTED_JUDGE_PORT = 8082
 
 NAME = "apps"
 
+_RAGAS = CHECKOUT / ".venv-ragas"
 _PASSED_ON = ("BUDEVAL_IMAGE_", "BUDEVAL_SCORING_", "BUDEVAL_API_TOKENS", "APP_API_TOKEN")
 """What begins so in the environment of whoever starts the stack is the service's, too."""
 
@@ -89,12 +90,14 @@ def received(stack: StackLayout) -> Path:
 
 
 def _scoring(address: str) -> dict[str, str]:
-    """The local model judges and embeds; and there is room for a scripted judge."""
+    """The local model judges and embeds; there is room for a scripted judge, and ragas after `make ragas`."""
     judge = {"alias": "smollm2", "base_url": model.chat_endpoint(address), "model": model.MODEL_NAME}
     embedder = {**judge, "base_url": model.embeddings_endpoint(address)}
     scripted = {"alias": "scripted", "base_url": f"http://127.0.0.1:{SCRIPTED_JUDGE_PORT}/v1", "model": "s"}
-    endpoints = {"JUDGES": json.dumps([judge, scripted]), "EMBEDDERS": json.dumps([embedder])}
-    return {f"BUDEVAL_SCORING_{name}": value for name, value in endpoints.items()}
+    settings = {"JUDGES": json.dumps([judge, scripted]), "EMBEDDERS": json.dumps([embedder])}
+    if (_RAGAS / ".complete").exists():
+        settings["RAGAS_PYTHON"] = str(_RAGAS / "bin" / "python")
+    return {f"BUDEVAL_SCORING_{name}": value for name, value in settings.items()}
 
 
 def part(stack: StackLayout, namespace: Namespace, model_address: str, needs: tuple[str, ...]) -> Part:

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from budeval.scoring.schema import ScoreRequest
 from tests.fake_service import FakeService, only_line, refusal, run_budeval
 
 _JOB = "0123456789ab"
@@ -56,7 +57,7 @@ def test_a_sample_is_sent_and_its_scores_are_shown(fake: FakeService, tmp_path: 
     """Texts may lie in files; what is left out is not sent."""
     contexts, answer = tmp_path / "contexts.txt", tmp_path / "answer.txt"
     contexts.write_text("one\n\ntwo")
-    answer.write_text("Because.")
+    answer.write_text("\ufeffBecause.")
 
     result = run_budeval(
         fake,
@@ -72,16 +73,75 @@ def test_a_sample_is_sent_and_its_scores_are_shown(fake: FakeService, tmp_path: 
         "metrics": ["faithfulness", "answer_relevancy"],
         "weights": {"faithfulness": 2.0},
         "advise": True,
+        "store_inputs": True,
+        "allow_empty": False,
     }
     assert fake.requests[0].headers["idempotency-key"] == "k"
     assert "faithfulness" in result.stdout
     assert "weighted score 0.5000, on 100% of the weight" in result.stdout
 
 
+def test_all_of_a_sample_can_be_sent(fake: FakeService, tmp_path: Path) -> None:
+    """What should have been retrieved, too, as texts and by ids; and all that a request may ask for."""
+    references = tmp_path / "references.txt"
+    references.write_text('\ufeff["one", "two"]')
+
+    result = run_budeval(
+        fake,
+        *("score", "--question", "Why?", "--metrics", "id_based_context_recall", "--no-wait"),
+        *("--reference-contexts", str(references), "--context-id", "a,1", "--context-id", "b"),
+        *("--reference-context-id", "b", "--label", "team=search", "--label", "note=a=b"),
+        *("--allow-empty", "--no-store-inputs", "--no-advise"),
+    )
+
+    assert result.exit_code == 0
+    assert fake.body == {
+        "question": "Why?",
+        "reference_contexts": ["one", "two"],
+        "context_ids": ["a,1", "b"],
+        "reference_context_ids": ["b"],
+        "metrics": ["id_based_context_recall"],
+        "labels": {"team": "search", "note": "a=b"},
+        "advise": False,
+        "store_inputs": False,
+        "allow_empty": True,
+    }
+    assert ScoreRequest.model_validate(fake.body).context_ids == ["a,1", "b"]
+
+
+def test_many_samples_have_the_same_options(fake: FakeService, tmp_path: Path) -> None:
+    """But for those of a sample."""
+    file = tmp_path / "samples.jsonl"
+    file.write_text("{}")
+
+    result = run_budeval(
+        fake,
+        *("score", "run", str(file), "--metrics", "faithfulness", "--no-wait"),
+        *("--label", "team=search", "--allow-empty", "--no-store-inputs"),
+    )
+
+    assert result.exit_code == 0
+    told = (fake.body["labels"], fake.body["allow_empty"], fake.body["store_inputs"])
+    assert told == ({"team": "search"}, True, False)
+
+
+def test_what_was_left_out_is_told(fake: FakeService) -> None:
+    """Blank contexts, and repeats that have no value."""
+    state = _state()
+    state["request_summary"]["blanks_left_out"] = 2
+    state["metrics"][0]["repeats_without_value"] = ["judge_timeout", "judge_timeout"]
+    fake.put(_STATE, state)
+
+    result = run_budeval(fake, "score", "status", _JOB)
+
+    assert "2 blank context(s) or id(s) were left out" in result.stderr
+    assert "2 repeat(s) without a value: judge_timeout" in result.stdout
+
+
 def test_lines_are_sent_as_one_run(fake: FakeService, tmp_path: Path) -> None:
     """As they are in the file: the service tells which are no samples."""
     file = tmp_path / "samples.jsonl"
-    file.write_text('{"question": "a"}\nnot json\n')
+    file.write_text('{"question": "a"}\nnot json\n', encoding="utf-8-sig")
     means: dict[str, Any] = {
         "kind": "samples",
         "samples": 1,
@@ -94,7 +154,7 @@ def test_lines_are_sent_as_one_run(fake: FakeService, tmp_path: Path) -> None:
     result = run_budeval(fake, "score", "run", str(file), "--metrics", "faithfulness")
 
     assert result.exit_code == 0
-    assert fake.body["jsonl"] == file.read_text()
+    assert fake.body["jsonl"] == '{"question": "a"}\nnot json\n'
     assert "1 scored" in result.stdout
     assert "1 line(s) were no sample" in result.stderr
 
@@ -125,6 +185,12 @@ def test_a_job_need_not_be_waited_for(fake: FakeService) -> None:
         (("--question", "Why?"), "metrics"),
         (("--question", "@/no/such/file", "--metrics", "faithfulness"), "question"),
         (("--question", "Why?", "--metrics", "faithfulness", "--weights", "faithfulness"), "weights"),
+        (("--question", "Why?", "--metrics", "faithfulness", "--label", "team"), "label"),
+        (("--question", "Why?", "--metrics", "m", "--label", "a=b", "--label", "a=c"), "label"),
+        (
+            ("--question", "Why?", "--metrics", "m", "--reference-contexts", "/no/such/file"),
+            "reference-contexts",
+        ),
         (("run", "/no/such/file", "--metrics", "faithfulness"), "FILE"),
     ],
 )
@@ -191,12 +257,13 @@ def test_the_metrics_are_listed(fake: FakeService) -> None:
         "needs": ["question"],
         "needs_judge": True,
         "needs_embedder": False,
-        "judge_calls": 2,
-        "engines": {"native": "1"},
+        "judge_calls": {"native": 2, "ragas": None},
+        "engines": {"native": "1", "ragas": "0.4.3"},
     }
     fake.put("GET /score-metrics", {"metrics": [metric], "judges": ["j"], "embedders": []})
 
     told = run_budeval(fake, "score", "metrics").stdout
 
     assert "faithfulness" in told
+    assert "2, 1 a context" in told
     assert "judges: j" in told

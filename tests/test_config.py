@@ -49,6 +49,7 @@ def test_a_playbook_may_take_longer_than_each_of_its_modules() -> None:
         ("BUDEVAL_DEFAULT_CLUSTER", "local", "default_cluster", "local"),
         ("BUDEVAL_NAMESPACE", "team-a", "namespace", "team-a"),
         ("BUDEVAL_STATESTORE", "store", "statestore", "store"),
+        ("BUDEVAL_KEEP_SCORES", "500", "keep_scores", 500),
         ("BUDEVAL_PLAYBOOK_TIMEOUT", "1.5", "playbook_timeout", 1.5),
         ("BUDEVAL_SIDECAR_HTTP_PORT", "13500", "sidecar_http_port", 13500),
         ("DAPR_HTTP_PORT", "13500", "sidecar_http_port", 13500),

@@ -68,6 +68,14 @@ def test_the_settings_reach_the_routes(tmp_path: Path) -> None:
     assert "Configured: mine." in answer.json()["message"]
 
 
+@pytest.mark.parametrize(("keep", "capped"), [(None, False), (3, True)])
+def test_scores_are_capped_by_number_where_the_settings_say_so(keep: int | None, *, capped: bool) -> None:
+    """Beside the days for which they are kept."""
+    periodic = Service(Settings(keep_scores=keep)).scoring.periodic
+
+    assert ("score-count-cap" in [work._name for work in periodic]) is capped
+
+
 @pytest.mark.parametrize(
     ("method", "path", "status"),
     [("GET", "/nowhere", 404), ("POST", "/clusters:verify", 422), ("POST", "/healthz", 405)],

@@ -2,7 +2,7 @@
 
 Codes (retry or not): KUBECONFIG_INVALID no, AUTH_FAILED no, FORBIDDEN no, CLUSTER_UNREACHABLE yes,
 API_TIMEOUT yes, NAMESPACE_OR_PVC_MISSING no, SPEC_INVALID no, NAME_TAKEN no, QUOTA_EXCEEDED yes,
-POD_REJECTED no, ADDRESS_FORBIDDEN no, RUNNER_CRASH yes.
+POD_REJECTED no, ADDRESS_FORBIDDEN no, ANSWER_TOO_LARGE no, RUNNER_CRASH yes.
 
 Where the API server answered, its status decides: its words have names in them that callers choose.
 """
@@ -67,6 +67,12 @@ _SILENCES: list[_Silence] = [
     for row in (
         # First: libraries wrap it in words of their own.
         ("ADDRESS_FORBIDDEN", "ADDRESS_FORBIDDEN", False, "See BUDEVAL_ALLOWED_NETWORKS."),
+        (
+            "ANSWER_TOO_LARGE",
+            "ANSWER_TOO_LARGE",
+            False,
+            "Check that the server is a Kubernetes API server; if it is, take a namespace with less in it.",
+        ),
         (r"timed? ?out|Timeout", "API_TIMEOUT", True, _SLOW),
         (
             r"CERTIFICATE_VERIFY_FAILED|SSLError|certificate verify failed",

@@ -26,9 +26,10 @@ from typing import Any
 import ansible_runner
 
 from budeval.ansible.failures import classify
-from budeval.ansible.kubeconfig import rules_of
+from budeval.ansible.kubeconfig import rules_of, secrets_of
 from budeval.ansible.private_directory import PrivateDirectory, clear, kill_processes_of
 from budeval.domain.addresses import RULES_VARIABLE
+from budeval.domain.redaction import redacted
 from budeval.errors import ClusterError
 
 PLAYBOOKS = Path(__file__).parent / "playbooks"
@@ -277,7 +278,8 @@ def _run_in(private: Path, order: PlaybookRun) -> dict[str, Any]:
         raise ClusterError(text, code="API_TIMEOUT", retryable=True)
     if failed:
         # The first is the cause: what fails after it is the cleaning up in an `always`.
-        raise classify(failed[0].get("res", {}), failed[0].get("task", order.playbook))
+        said = redacted(failed[0].get("res", {}), secrets_of(order.kubeconfig))
+        raise classify(said, failed[0].get("task", order.playbook))
     if not published or not published[-1]:
         raise _crash(f"{order.playbook} ended without a result")
     return published[-1]

@@ -1,7 +1,8 @@
 """Who may do what: API tokens with scopes, each of one tenant, and the routes that only our sidecar may call.
 
 One dependency guards every route of the public API, so a new route is guarded without a word of its own: what
-changes something needs `submit`, everything else `read`, and what is a tenant's is there for it only.
+changes something needs `submit`, everything else `read`, and what is a tenant's is there for it only. It has
+its say after the framework has read the body; `gate` asks the same before.
 """
 
 import hashlib
@@ -14,6 +15,7 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from fastapi.security.utils import get_authorization_scheme_param
 
 from budeval.config import ApiToken, Scope
 from budeval.domain.identifiers import DEFAULT_TENANT
@@ -74,20 +76,28 @@ class Access:
         self._app_token = app_token
         self._owned = owned
 
-    def guard(self, request: Request, bearer: Bearer) -> None:
+    def guard(self, request: Request, _documented: Bearer) -> None:
         """Let a request of the public API pass, and note in it who asks.
 
         Raises:
-            RequestError: TOKEN_REQUIRED or TOKEN_INVALID (401), SCOPE_MISSING (403); that it is not there
-                (404) for what is another tenant's.
+            RequestError: what `admit` says; that it is not there (404) for what is another tenant's.
         """
-        principal = self._principal(request, bearer.credentials if bearer else None)
-        scope = Scope.READ if request.method in _SAFE else Scope.SUBMIT
-        if not {scope, Scope.ADMIN} & principal.scopes:
-            raise _scope_missing(principal, scope)
+        principal = self.admit(request)
         if principal.sees is not None:
             self._require_own(principal.sees, request)
         request.state.principal = principal
+
+    def admit(self, request: Request) -> Principal:
+        """Who asks, by the request's head alone; asks nobody else.
+
+        Raises:
+            RequestError: TOKEN_REQUIRED or TOKEN_INVALID (401), SCOPE_MISSING (403).
+        """
+        principal = self._principal(request, _token_of(request))
+        scope = Scope.READ if request.method in _SAFE else Scope.SUBMIT
+        if not {scope, Scope.ADMIN} & principal.scopes:
+            raise _scope_missing(principal, scope)
+        return principal
 
     def guard_from_outside(self, request: Request) -> None:
         """Let only our sidecar pass.
@@ -120,6 +130,11 @@ class Access:
         if not found:
             raise RequestError("The API token is not known.", status=401, code="TOKEN_INVALID")
         return Principal(found[0].name, found[0].tenant, found[0].scopes)
+
+
+def _token_of(request: Request) -> str | None:
+    scheme, token = get_authorization_scheme_param(request.headers.get("Authorization"))
+    return token if scheme.lower() == "bearer" else None
 
 
 def _scope_missing(principal: Principal, scope: Scope) -> RequestError:

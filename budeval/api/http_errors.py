@@ -17,18 +17,20 @@ _HOW_TO_AUTHENTICATE = {401: {"WWW-Authenticate": "Bearer"}}
 _RETRY_AFTER_SECONDS = 5
 """Before a caller tries again where there are too many: short, as what is in the way ends at any time."""
 _TOO_MANY = 429
+_LONGEST_NAME = 100
+"""Characters of a field's name in an answer: callers may send any, and get no more of it back."""
 _CODES = {404: "ROUTE_UNKNOWN", 405: "ROUTE_UNKNOWN", 413: "REQUEST_TOO_LARGE"}
 
 
 def install(application: FastAPI) -> None:
     """Answer our own failures, refused requests and unknown routes in one shape."""
-    application.add_exception_handler(BudevalError, _answer_failure)
+    application.add_exception_handler(BudevalError, answer_failure)
     application.add_exception_handler(RequestValidationError, _answer_invalid)
     application.add_exception_handler(HTTPException, _answer_http)
     application.add_exception_handler(Exception, _answer_bug)
 
 
-def _answer_failure(_request: Request, error: Exception) -> JSONResponse:
+def answer_failure(_request: Request, error: Exception) -> JSONResponse:
     """A failure with a code becomes an answer with that code."""
     if not isinstance(error, BudevalError):
         raise error
@@ -57,7 +59,7 @@ def first_problem(errors: Sequence[Any], skip: int) -> RequestError:
     """The first of pydantic's errors, with the field's path; never the value, which may be a secret."""
     first = errors[0]
     where = () if first["type"] == "json_invalid" else first["loc"][skip:]
-    param = ".".join(str(part) for part in where) or None
+    param = ".".join(str(part)[:_LONGEST_NAME] for part in where) or None
     return RequestError(f"{param or 'body'}: {first['msg']}", status=422, param=param)
 
 

@@ -26,11 +26,14 @@ ALWAYS_FORBIDDEN: tuple[Network, ...] = tuple(
             # Link-local: nearly every cloud tells there what a machine is.
             "169.254.0.0/16",
             "fe80::/10",
-            # The others: AWS and Google over IPv6, Alibaba, Azure.
-            "fd00:ec2::254/128",
+            # The others: AWS (pods' credentials, too), Google, Scaleway over IPv6; Alibaba, Azure.
+            "fd00:ec2::/32",
             "fd20:ce::254/128",
+            "fd00:42::42/128",
             "100.100.100.200/32",
             "168.63.129.16/32",
+            # IETF's own: Oracle's, and a machine's own side of a way through IPv6 (RFC 6333, RFC 7335).
+            "192.0.0.0/24",
             # Many at once.
             "224.0.0.0/4",
             "255.255.255.255/32",
@@ -41,9 +44,25 @@ ALWAYS_FORBIDDEN: tuple[Network, ...] = tuple(
 RULES_VARIABLE = "BUDEVAL_ADDRESS_RULES"
 """Environment variable with the rules as JSON, by which the guard of a playbook's processes gets them."""
 
-_NAT64 = IPv6Network("64:ff9b::/96")
-_COMPATIBLE = IPv6Network("::/96")
-_LOW_BITS = 2**32 - 1
+_IN_THE_LOW_BITS = tuple(
+    map(
+        IPv6Network,
+        (
+            "::/96",  # IPv4-compatible, RFC 4291
+            "::ffff:0:0/96",  # IPv4-mapped, RFC 4291
+            "::ffff:0:0:0/96",  # translated without state, RFC 2765
+            "64:ff9b::/96",  # NAT64, RFC 6052
+            "64:ff9b:1::/48",  # NAT64 of a network of its own, RFC 8215
+        ),
+    )
+)
+_LOCAL_NAT64 = IPv6Network("64:ff9b:1::/48")
+_LOCAL_NAT64_PREFIXES = (48, 56, 64)
+"""Bits; 96 is above. Behind the shorter ones the address goes around the bits 64 to 71 (RFC 6052, 2.2)."""
+_NO_HOST = IPv4Network("0.0.0.0/8")
+_ISATAP = {0x00005EFE, 0x02005EFE}
+"""Third quarter of an address whose last is one of IPv4, behind any prefix (RFC 5214)."""
+_QUARTER = 2**32 - 1
 
 
 @dataclass(frozen=True)
@@ -77,10 +96,21 @@ def _meant(address: Address) -> list[Address]:
     """The address, and those of IPv4 to which it may lead by way of IPv6."""
     if isinstance(address, IPv4Address):
         return [address]
-    inner = [address.ipv4_mapped, address.sixtofour, *(address.teredo or ())]
-    if address in _NAT64 or (address in _COMPATIBLE and int(address) > 1):
-        inner.append(IPv4Address(int(address) & _LOW_BITS))
-    return [address, *(found for found in inner if found)]
+    number = int(address)
+    found = [address.sixtofour, *(address.teredo or ()), *_behind_local_nat64(address)]
+    # `::1` leads nowhere else, and may be allowed without 0.0.0.1.
+    if number > 1 and (_within(address, _IN_THE_LOW_BITS) or (number >> 32) & _QUARTER in _ISATAP):
+        found.append(IPv4Address(number & _QUARTER))
+    return [address, *(inner for inner in found if inner)]
+
+
+def _behind_local_nat64(address: IPv6Address) -> list[IPv4Address]:
+    """By each of the prefixes that a network may have taken; where another is meant they read zeros."""
+    if address not in _LOCAL_NAT64:
+        return []
+    without_gap = (int(address) >> 64 << 56) | (int(address) & 2**56 - 1)
+    read = [IPv4Address(without_gap >> (88 - prefix) & _QUARTER) for prefix in _LOCAL_NAT64_PREFIXES]
+    return [found for found in read if found not in _NO_HOST]
 
 
 def _within(address: Address, networks: Iterable[Network]) -> bool:

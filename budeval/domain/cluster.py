@@ -20,6 +20,12 @@ class ClusterTarget(BaseModel):
     namespace: DnsLabel
     eval_id: str | None = Field(None, exclude_if=lambda value: value is None)
     """Whose sealed secrets hold the kubeconfig, where the cluster is `FROM_REQUEST`."""
+    server: str | None = Field(None, exclude_if=lambda value: value is None)
+    """SHA-256 of that kubeconfig's server; None in records of old."""
+
+    def is_elsewhere(self, server: str | None) -> bool:
+        """Whether a kubeconfig that comes again names another server, and so another cluster."""
+        return None not in {self.server, server} and self.server != server
 
 
 class ClusterVerification(BaseModel):

@@ -1,8 +1,8 @@
 """Tables as CSV that a spreadsheet shows as they are and runs nothing of.
 
 Quoted as in RFC 4180, every text in quotes and every number without: so a line break of any kind within a
-text stays in its cell. A text that a spreadsheet would take for a formula begins with a `'`
-(https://owasp.org/www-community/attacks/CSV_Injection).
+text stays in its cell. A text that a spreadsheet would take for a formula, also behind what it may leave
+out, begins with a `'` (https://owasp.org/www-community/attacks/CSV_Injection).
 """
 
 import csv
@@ -10,8 +10,12 @@ import io
 import math
 from collections.abc import Iterable, Mapping, Sequence
 
-_FORMULA = tuple("=+-@\t\r\uff1d\uff0b\uff0d\uff20")
+from budeval.domain.invisible import is_invisible
+
+_FORMULA = frozenset("=+-@\uff1d\uff0b\uff0d\uff20")
 """How formulas begin; the last four are the wide forms of the first four."""
+_SEPARATORS = ("\t", "\r")
+"""OWASP names them, too, whatever follows."""
 
 
 def csv_text(columns: Sequence[str], rows: Iterable[Mapping[str, object]]) -> str:
@@ -32,4 +36,9 @@ def safe_cell(value: object) -> str | int | float:
     if isinstance(value, int | float) and not isinstance(value, bool):
         return value
     text = str(value)
-    return f"'{text}" if text.startswith(_FORMULA) else text
+    return f"'{text}" if _may_be_run(text) else text
+
+
+def _may_be_run(text: str) -> bool:
+    first = next((character for character in text if not is_invisible(character)), "")
+    return first in _FORMULA or text.startswith(_SEPARATORS)

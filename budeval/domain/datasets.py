@@ -4,7 +4,7 @@ import re
 from enum import StrEnum
 from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, ConfigDict
+from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints
 
 from budeval.domain.cluster import ClusterTarget
 from budeval.domain.identifiers import DEFAULT_TENANT
@@ -17,8 +17,6 @@ _PATH = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*(/[A-Za-z0-9_][A-Za-z0-9_.-]*)*"
 
 
 def _checked_path(path: str) -> str:
-    if len(path) > LONGEST_PATH:
-        raise ValueError(f"must have at most {LONGEST_PATH} characters")
     if not _PATH.fullmatch(path):
         raise ValueError(
             "must be names of letters, digits and _-., joined by /; no name may begin with a dot or a dash"
@@ -26,7 +24,7 @@ def _checked_path(path: str) -> str:
     return path
 
 
-DatasetPath = Annotated[str, AfterValidator(_checked_path)]
+DatasetPath = Annotated[str, StringConstraints(max_length=LONGEST_PATH), AfterValidator(_checked_path)]
 """Below a tenant's directory of datasets: it leads nowhere else and is never hidden. Whatever fits here fits
 into a request's `source.path`."""
 

@@ -14,11 +14,11 @@ DEFAULT_TENANT = "default"
 
 _JOB_NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,55}[a-z0-9])?")
 
-DnsLabel = Annotated[str, StringConstraints(pattern=DNS_LABEL)]
+DnsLabel = Annotated[str, StringConstraints(max_length=63, pattern=DNS_LABEL)]
 """An RFC 1123 label: lower-case letters, digits and dashes, at most 63, no dash at the ends. Safe as a
 Kubernetes name, a file name and a part of a key."""
 
-RunId = Annotated[str, StringConstraints(pattern=LABEL_VALUE)]
+RunId = Annotated[str, StringConstraints(max_length=63, pattern=LABEL_VALUE)]
 """A run's id, chosen by the caller: what Kubernetes takes as a label's value, at most 63 characters. Safe as
 a directory name (no slash, no leading dot) and as a part of a key."""
 

@@ -8,6 +8,10 @@ _MARKUP = re.compile(r"([\\`*\[\]<>&|~$]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9]))")
 """An underscore within a word is none."""
 _BLOCK = re.compile(r"^(\d*)([-+#=.)])")
 """What makes a heading, a list or a rule where a line begins with it."""
+_LINKED_BY_ITSELF = re.compile(r"(?<=/)(?=/)|(?<=www)(?=\.)|(?<=@)(?=\S)", re.IGNORECASE)
+"""Places within addresses, mails and names that GitHub's flavour makes links of without any markup."""
+_GAP = "&#8203;"
+"""A space of no width. Escapes do not serve: mails and names are looked for when those are undone."""
 _TICKS = re.compile(r"`+")
 
 
@@ -20,11 +24,14 @@ def one_line(text: str, limit: int | None = None) -> str:
 def escaped(text: str, limit: int | None = None) -> str:
     """The text on one line, in which nothing is markup: no link, no image, no HTML, no table, no heading.
 
+    What would be a link without markup has a space of no width in it.
+
     Args:
         text: whatever it is.
         limit: characters of it that are shown at most.
     """
-    return _BLOCK.sub(r"\1\\\2", _MARKUP.sub(r"\\\1", one_line(text, limit)))
+    inline = _LINKED_BY_ITSELF.sub(_GAP, _MARKUP.sub(r"\\\1", one_line(text, limit)))
+    return _BLOCK.sub(r"\1\\\2", inline)
 
 
 def code(text: str) -> str:

@@ -137,6 +137,9 @@ class RequestSummary(_Frozen):
     embedding_model: str
     has_contexts: bool
     has_ground_truth: bool
+    blanks_left_out: int = Field(
+        0, description="Blank entries of lists of contexts and of ids, which are not scored; of all samples."
+    )
 
 
 class JobResult(_Frozen):

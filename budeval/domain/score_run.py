@@ -5,7 +5,7 @@ It is what the artifacts are written from and the advice is drawn from, whicheve
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, FiniteFloat
 
-from budeval.domain.scoring import MetricOutcome, Sample, Share
+from budeval.domain.scoring import Maker, MetricOutcome, Sample, Share
 
 
 class _Frozen(BaseModel):
@@ -18,8 +18,12 @@ class ScoredSample(_Frozen):
     sample_id: str
     """`async-score-1` for the only sample of a job; of many, the line's own id or `line-<number>`."""
     sample: Sample
+    blanks_left_out: int = 0
+    """Entries of its lists that were blank, and are not in it."""
     outcomes: tuple[MetricOutcome, ...]
     """One for each metric of the run, in the order of the request."""
+    makers: dict[str, Maker] = {}
+    """Who made them, where something was measured: of metrics that are scored or undetermined."""
     weighted_score: Share | None = None
     """4 decimals; None where nothing is scored."""
     weight_coverage: Share = 0.0
@@ -46,6 +50,7 @@ class ScoreRun(_Frozen):
     scenario_name: str
     """`async-score-<job_id>`."""
     judge_model: str | None
+    """Of several, after a retry with other settings, all: `one, other`. So in all that tells who made it."""
     embedding_model: str | None
     metrics: tuple[str, ...]
     """As requested, the skipped ones too."""
@@ -60,3 +65,11 @@ class ScoreRun(_Frozen):
     finished_at: AwareDatetime
     samples: tuple[ScoredSample, ...]
     invalid: tuple[InvalidSample, ...] = ()
+
+    @property
+    def makers(self) -> dict[str, tuple[Maker, ...]]:
+        """Who made the outcomes of each metric: several where some were kept from before a change."""
+        return {
+            metric: tuple(dict.fromkeys(s.makers[metric] for s in self.samples if metric in s.makers))
+            for metric in self.metrics
+        }

@@ -75,6 +75,19 @@ class MetricOutcome(_Frozen):
     """What the value rests on: statements, contexts, questions, each with its verdict or similarity."""
     repeats: tuple[Share, ...] = ()
     """Where it was scored several times: the values, whose mean `value` is. Evidence is that of the first."""
+    repeats_without_value: tuple[str, ...] = ()
+    """Where it was: the reason codes of the other times, which do not count in the mean."""
+
+
+class Maker(_Frozen):
+    """Who made an outcome: values of one maker can be compared."""
+
+    engine_version: str
+    metric_version: str
+    """Natively that of its definition and its prompts."""
+    judge_model: str | None = None
+    """As the endpoint calls it; None where the metric needs none."""
+    embedding_model: str | None = None
 
 
 def scored(metric: str, value: float, **rest: Any) -> MetricOutcome:
@@ -92,7 +105,8 @@ def scored(metric: str, value: float, **rest: Any) -> MetricOutcome:
 def mean_of_repeats(outcomes: Sequence[MetricOutcome]) -> MetricOutcome:
     """One outcome for several of the same metric on the same sample, with what all of them cost.
 
-    The values that are there count; where none is, the first outcome tells why.
+    The values that are there count, and it is told why others are missing; where none is, the first outcome
+    tells why.
     """
     usage = sum((outcome.usage for outcome in outcomes), Usage())
     cost = {"usage": usage, "latency_ms": sum(outcome.latency_ms for outcome in outcomes)}
@@ -100,8 +114,10 @@ def mean_of_repeats(outcomes: Sequence[MetricOutcome]) -> MetricOutcome:
     if not there:
         return outcomes[0].model_copy(update=cost)
     values = tuple(outcome.value for outcome in there if outcome.value is not None)
+    missing = tuple(outcome.reason_code or "" for outcome in outcomes if outcome.value is None)
     mean = math.fsum(values) / len(values)
-    return there[0].model_copy(update={"value": mean, "raw_value": mean, "repeats": values, **cost})
+    told = {"value": mean, "raw_value": mean, "repeats": values, "repeats_without_value": missing}
+    return there[0].model_copy(update={**told, **cost})
 
 
 def weighted_score(

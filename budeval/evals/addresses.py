@@ -1,5 +1,6 @@
 """Holds the service to the rules for addresses: where a request names a host, and where it connects."""
 
+import asyncio
 import socket
 
 import httpx
@@ -44,16 +45,18 @@ def _addresses_of(host: str, flags: int) -> list[str]:
     return list(dict.fromkeys(str(place[0]) for *_, place in found))
 
 
-class GuardedTransport(httpx.BaseTransport):
+class GuardedTransport(httpx.AsyncBaseTransport):
     """Connects to the very addresses that were looked at: a name may stand for others a moment later."""
 
-    def __init__(self, rules: AddressRules, param: str, inner: httpx.BaseTransport | None = None) -> None:
+    def __init__(
+        self, rules: AddressRules, param: str, inner: httpx.AsyncBaseTransport | None = None
+    ) -> None:
         """`param` is the field that names the hosts; `inner` is given by tests."""
         self._rules = rules
         self._param = param
-        self._inner = inner or httpx.HTTPTransport(trust_env=False)
+        self._inner = inner or httpx.AsyncHTTPTransport(trust_env=False)
 
-    def handle_request(self, request: httpx.Request) -> httpx.Response:
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send it to the first of the host's addresses that takes it.
 
         Raises:
@@ -62,16 +65,16 @@ class GuardedTransport(httpx.BaseTransport):
         """
         host = request.url.host
         refusal: httpx.TransportError = httpx.ConnectError("the name cannot be resolved", request=request)
-        for address in require_allowed(self._rules, host, self._param):
+        for address in await asyncio.to_thread(require_allowed, self._rules, host, self._param):
             request.url = request.url.copy_with(host=address)
             # The header `Host` is there already, and certificates are of the name.
             request.extensions = {**request.extensions, "sni_hostname": host}
             try:
-                return self._inner.handle_request(request)
+                return await self._inner.handle_async_request(request)
             except (httpx.ConnectError, httpx.ConnectTimeout) as error:
                 refusal = error
         raise refusal
 
-    def close(self) -> None:
+    async def aclose(self) -> None:
         """Close what is connected."""
-        self._inner.close()
+        await self._inner.aclose()

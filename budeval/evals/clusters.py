@@ -76,14 +76,19 @@ class Clusters:
         self.require_known(named)
         return ClusterTarget(cluster=named, namespace=namespace or settings.namespace)
 
-    def check(self, text: str) -> None:
+    def check(self, text: str) -> str:
         """Refuse a kubeconfig that could not be used.
+
+        Returns:
+            Which server it names, as `ClusterTarget.server` has it.
 
         Raises:
             ClusterError: KUBECONFIG_INVALID, naming the field.
             RequestError: ADDRESS_FORBIDDEN: its server is at one.
         """
-        require_allowed(self._rules, kubeconfig.server_of(kubeconfig.rebuild(text)), "kubeconfig")
+        rebuilt = kubeconfig.rebuild(text)
+        require_allowed(self._rules, kubeconfig.host_of(rebuilt), "kubeconfig")
+        return kubeconfig.server_digest(rebuilt)
 
     def credential(self, target: ClusterTarget, brought: str | None = None) -> str:
         """A kubeconfig that is safe to use: rebuilt from an allow-list, and guarded if a request brought it.

@@ -9,6 +9,7 @@ from fastapi import APIRouter, Header, Query, Response
 from budeval.api.access import AskedBy
 from budeval.api.error_response import ERRORS
 from budeval.domain.evaluation import EvaluationRecord
+from budeval.domain.json_values import LARGEST_INTEGER
 from budeval.domain.notification import WorkflowStatus
 from budeval.domain.steps import EVALUATION_STEPS
 from budeval.engines.base import Engine
@@ -87,7 +88,7 @@ def evaluation_routes(intake: Intake, validation: Validation, views: EvaluationV
         return views.results(eval_id)
 
     @router.get("/evals/{eval_id}/events")
-    def events(eval_id: str, after: Annotated[int, Query(ge=0)] = 0) -> EventPage:
+    def events(eval_id: str, after: Annotated[int, Query(ge=0, le=LARGEST_INTEGER)] = 0) -> EventPage:
         """What was announced, from the number after `after` on."""
         return views.events(eval_id, after)
 
@@ -113,8 +114,8 @@ def stream_routes(stream: EventStream) -> APIRouter:
     )
     async def events_stream(
         eval_id: str,
-        after: Annotated[int, Query(ge=0)] = 0,
-        last_event_id: Annotated[int | None, Header(ge=0)] = None,
+        after: Annotated[int, Query(ge=0, le=LARGEST_INTEGER)] = 0,
+        last_event_id: Annotated[int | None, Header(ge=0, le=LARGEST_INTEGER)] = None,
     ) -> Response:
         """What is announced, as Server-Sent Events, until the last word; `Last-Event-ID` goes on after it."""
         return await stream.open(eval_id, after if last_event_id is None else last_event_id)

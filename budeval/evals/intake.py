@@ -42,6 +42,10 @@ ENDPOINT_FIELD = "eval_model_info.endpoint"
 QUEUE_FULL = "QUEUE_FULL"
 """The code of a refusal that passes."""
 
+_CARRIED_LIMIT = 4 * 1024 * 1024
+"""Bytes of an evaluation without its rows. Its workflow carries it along, and has what else happens in its
+history beside it: Dapr stalls one that is larger than the sidecar takes (16 MiB, app.yaml)."""
+
 _log = logging.getLogger(__name__)
 
 Start = Callable[[EvaluationRecord], None]
@@ -89,7 +93,8 @@ class Intake:
         if existing is None:
             self._require_room()
             existing = self._record(request, evaluation, digest)
-        if existing.digest != digest:
+        elsewhere = existing.evaluation.target.is_elsewhere(evaluation.target.server)
+        if existing.digest != digest or elsewhere:
             text = f"Evaluation {evaluation.eval_id} exists with another request. Take another eval_id."
             raise RequestError(text, status=409, code="EVALUATION_CONFLICT", param="eval_id")
         with about(eval_id=evaluation.eval_id, workflow_id=evaluation.workflow_id):
@@ -137,7 +142,7 @@ class Intake:
         model, extra = request.eval_model_info, request.eval_model_info.extra_args
         self._check_endpoint(model.endpoint)
         given = {name: value for name, value in extra.model_dump().items() if value is not None}
-        return Evaluation(
+        evaluation = Evaluation(
             eval_id=str(request.eval_id),
             experiment_id=str(request.experiment_id),
             engine=engine.name,
@@ -151,6 +156,12 @@ class Intake:
             audience=self._audience(request),
             labels=request.labels,
         )
+        _require_portable(evaluation)
+        return evaluation
+
+    def knows(self, eval_id: str) -> bool:
+        """Whether an evaluation has this id, or had it before it was deleted."""
+        return self._store.tenant_of(eval_id) is not None
 
     def _check_endpoint(self, endpoint: str) -> None:
         """What a name stands for only pods can tell: they ask it."""
@@ -197,8 +208,10 @@ class Intake:
     def _target(self, request: EvaluationRequest) -> ClusterTarget:
         namespace = request.namespace or self._settings.namespace
         if request.kubeconfig_text:
-            self.check_kubeconfig(request.kubeconfig_text)
-            return ClusterTarget(cluster=FROM_REQUEST, namespace=namespace, eval_id=str(request.eval_id))
+            server = self.check_kubeconfig(request.kubeconfig_text)
+            return ClusterTarget(
+                cluster=FROM_REQUEST, namespace=namespace, eval_id=str(request.eval_id), server=server
+            )
         cluster = request.cluster or self._settings.default_cluster
         if cluster is None:
             raise RequestError(
@@ -209,14 +222,14 @@ class Intake:
         self._clusters.require_known(cluster)
         return ClusterTarget(cluster=cluster, namespace=namespace)
 
-    def check_kubeconfig(self, text: str) -> None:
-        """Whether it may be used here.
+    def check_kubeconfig(self, text: str) -> str:
+        """Whether it may be used here; returns which server it names, as `ClusterTarget.server` has it.
 
         Raises:
             RequestError: KUBECONFIG_INVALID, ADDRESS_FORBIDDEN.
         """
         try:
-            self._clusters.check(text)
+            return self._clusters.check(text)
         except ClusterError as error:
             raise RequestError(error.message, status=422, code=error.code, param="kubeconfig") from error
 
@@ -228,7 +241,8 @@ class Intake:
             text: what the caller has given.
 
         Raises:
-            RequestError: KUBECONFIG_REQUIRED, what `check_kubeconfig` says, or none is wanted.
+            RequestError: KUBECONFIG_REQUIRED, what `check_kubeconfig` says, none is wanted, or
+                CLUSTER_MISMATCH (409): it is of another cluster, where nothing of the evaluation is.
         """
         brought = target.cluster == FROM_REQUEST
         if brought and not text:
@@ -239,8 +253,12 @@ class Intake:
         if not brought and text:
             superfluous = f"The evaluation runs on the configured cluster {target.cluster!r}."
             raise RequestError(superfluous, param="kubeconfig")
-        if text:
-            self.check_kubeconfig(text)
+        if text and target.is_elsewhere(self.check_kubeconfig(text)):
+            other = (
+                "The kubeconfig names another server than the one that the evaluation ran on. Give one with "
+                "the same host, port and path; its credential and its authority may be new."
+            )
+            raise RequestError(other, status=409, code="CLUSTER_MISMATCH", param="kubeconfig")
         return text
 
     def _audience(self, request: EvaluationRequest) -> Audience:
@@ -265,6 +283,14 @@ def request_digest(request: EvaluationRequest, tenant: str) -> str:
     # A renewed credential is the same request; another way to choose the cluster is not.
     document["brings_kubeconfig"] = request.kubeconfig_text is not None
     return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
+
+
+def _require_portable(evaluation: Evaluation) -> None:
+    size = len(json.dumps(evaluation.model_dump(mode="json")))
+    if size > _CARRIED_LIMIT:
+        text = f"Without its rows the evaluation takes {size} bytes, {_CARRIED_LIMIT} are allowed: "
+        advice = "give it fewer datasets, or shorter prompts."
+        raise RequestError(text + advice, status=413, code="REQUEST_TOO_LARGE", param="eval_datasets")
 
 
 def _digests(evaluation: Evaluation) -> set[str]:

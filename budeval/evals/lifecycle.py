@@ -4,7 +4,7 @@ import logging
 from typing import Any, Protocol
 
 from budeval.domain.evaluation import EvaluationRecord, Outcome
-from budeval.domain.notification import ENDED
+from budeval.domain.notification import ENDED, WorkflowStatus
 from budeval.errors import RequestError, SidecarError
 from budeval.evals.arrivals import Arrivals
 from budeval.evals.evaluate import RUNS_CHANGED
@@ -14,6 +14,8 @@ from budeval.evals.store import EvaluationStore, running
 from budeval.runtime.logs import about
 from budeval.runtime.sidecar import Sidecar
 from budeval.runtime.workflow_engine import WorkflowSnapshot
+
+_SILENT = ENDED | {WorkflowStatus.UNKNOWN}
 
 _log = logging.getLogger(__name__)
 
@@ -28,11 +30,13 @@ class FindsWorkflows(Protocol):
 def require_ended(record: EvaluationRecord, engine: FindsWorkflows) -> None:
     """Refuse what can be done only when all is over: the record ends before the last word is said.
 
+    A workflow that Dapr holds still says none any more: after the record's end nobody waits for it.
+
     Raises:
         RequestError: EVALUATION_RUNNING (409).
     """
     workflow = engine.find(record.evaluation.instance_id)
-    if record.ended is None or (workflow is not None and workflow.status not in ENDED):
+    if record.ended is None or (workflow is not None and workflow.status not in _SILENT):
         raise running(record.evaluation.eval_id)
 
 

@@ -2,14 +2,17 @@
 
 Secrets come by reference only (`secret_ref`): messages are kept by brokers and seen by many. A message that
 cannot be taken in is answered by an event with number 0, if it tells whom, and is not delivered again; only
-where our own dependencies are away the broker is asked to try later.
+where our own dependencies are away the broker is asked to try later. Where its id is that of an evaluation
+that is there, whose events say how that one is, the log alone tells of the refusal.
 """
 
+import json
 import logging
 from typing import Any
 from uuid import UUID
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
+from fastapi.concurrency import run_in_threadpool
 from pydantic import ValidationError
 
 from budeval.api.http_errors import first_problem
@@ -20,7 +23,7 @@ from budeval.domain.steps import STATUS_EVENT
 from budeval.errors import BudevalError, RequestError, SidecarError
 from budeval.evals.announcer import announcement_of
 from budeval.evals.intake import QUEUE_FULL, Intake
-from budeval.evals.schema import EvaluationRequest
+from budeval.evals.schema import EvaluationRequest, NotificationMetadata
 from budeval.runtime.sidecar import Sidecar
 
 ROUTE = "/messages/evaluations"
@@ -43,24 +46,39 @@ def message_routes(settings: Settings, intake: Intake, sidecar: Sidecar) -> APIR
             }
         ]
 
-    @router.post(ROUTE)
-    def receive(event: dict[str, Any]) -> dict[str, str]:
-        message = _unnested(event.get("data"))
+    def take_in(body: bytes) -> str:
+        message = _message_in(body)
         try:
             intake.accept(_parsed(message))
         except SidecarError:
             _log.exception("a request is delivered again")
-            return {"status": "RETRY"}
+            return "RETRY"
         except BudevalError as error:
             if error.code == QUEUE_FULL:
                 _log.warning("a request is delivered again: %s", error)
-                return {"status": "RETRY"}
-            _log.warning("refused a request: %s", error)
-            _refuse(settings, sidecar, message, error)
-            return {"status": "SUCCESS"}
-        return {"status": "SUCCESS"}
+                return "RETRY"
+            eval_id = _eval_id_of(message)
+            _log.warning("refused a request eval_id=%s: %s", eval_id, error)
+            if not intake.knows(eval_id):
+                _refuse(settings, sidecar, message, error)
+        return "SUCCESS"
+
+    @router.post(ROUTE)
+    async def receive(request: Request) -> dict[str, str]:
+        # As it comes: what the framework cannot parse it would refuse, and the broker would bring it again.
+        body = await request.body()
+        return {"status": await run_in_threadpool(take_in, body)}
 
     return router
+
+
+def _message_in(body: bytes) -> Any:
+    """The request in a CloudEvent; None where there is none that could be read."""
+    try:
+        event = json.loads(body)
+    except (ValueError, RecursionError):
+        return None
+    return _unnested(event.get("data")) if isinstance(event, dict) else None
 
 
 def _unnested(message: Any) -> Any:
@@ -88,14 +106,11 @@ def _parsed(message: Any) -> EvaluationRequest:
 def _refuse(settings: Settings, sidecar: Sidecar, message: Any, error: BudevalError) -> None:
     """Tell the sender, as far as the message says who that is; always on a topic that is allowed."""
     fields = message if isinstance(message, dict) else {}
-    try:
-        eval_id = str(UUID(str(fields.get("eval_id"))))
-    except ValueError:
-        eval_id = "unknown"
+    eval_id = _eval_id_of(message)
     allowed = {settings.notification_topic, *settings.allowed_topics}
     named = fields.get("source_topic")
     names = named if isinstance(named, list) else [named]
-    topics = [topic for topic in names if isinstance(topic, str) and topic in allowed]
+    topics = list(dict.fromkeys(topic for topic in names if isinstance(topic, str) and topic in allowed))
     audience = _audience(
         fields.get("notification_metadata"), eval_id, topics or [settings.notification_topic]
     )
@@ -107,10 +122,20 @@ def _refuse(settings: Settings, sidecar: Sidecar, message: Any, error: BudevalEr
     sidecar.publish(audience.topics, announcement)
 
 
-def _audience(metadata: Any, eval_id: str, topics: list[str]) -> Audience:
+def _eval_id_of(message: Any) -> str:
     try:
-        return Audience.model_validate(
-            {"workflow_id": workflow_id(eval_id), **(metadata or {}), "topics": topics}
+        return str(UUID(str(message["eval_id"])))
+    except (ValueError, LookupError, TypeError):
+        return "unknown"
+
+
+def _audience(metadata: Any, eval_id: str, topics: list[str]) -> Audience:
+    given = metadata if isinstance(metadata, dict) else {}
+    own = {"workflow_id": workflow_id(eval_id)}
+    try:
+        echoed = NotificationMetadata.model_validate(
+            {**own, **{name: value for name, value in given.items() if name != "topics"}}
         )
-    except (ValidationError, TypeError):
-        return Audience(workflow_id=workflow_id(eval_id), topics=topics)
+    except ValidationError:
+        return Audience(**own, topics=topics)
+    return Audience(**echoed.model_dump(), topics=topics)

@@ -1,8 +1,9 @@
 """Finishes what a crash has cut, and what a workflow that broke has left behind.
 
 Before an evaluation's record and between that and the start of its workflow the service may die; and an
-operator may terminate a workflow, or a mistake of ours end it, before the record says so. Evaluations whose
-own time is up are ended. Only what is coming in or has not ended is looked at, however many there are.
+operator may terminate a workflow, a mistake of ours end it, or Dapr hold it still, before the record says so.
+Evaluations whose own time is up are ended. Only what is coming in or has not ended is looked at, however many
+there are.
 """
 
 import logging
@@ -12,15 +13,21 @@ from functools import partial
 from typing import Any, Protocol
 
 from budeval.domain.evaluation import EvaluationRecord, workflow_id
-from budeval.domain.notification import ENDED
+from budeval.domain.notification import ENDED, WorkflowStatus
 from budeval.errors import RequestError, SidecarError
 from budeval.evals.arrivals import Arrival, Arrivals
+from budeval.evals.deletion import PurgesWorkflows
 from budeval.evals.intake import Start
-from budeval.evals.lifecycle import FindsWorkflows
 from budeval.evals.store import EvaluationStore
 from budeval.runtime.logs import about
 
 LOOK_SECONDS = 60.0
+_STALLED_LOOKS = 10
+"""In a row, after which a workflow that Dapr holds still is given up: time to raise the sidecar's limit."""
+_STALLED = (
+    "WORKFLOW_STALLED: Dapr holds its workflow still: what it carries is larger than the sidecar takes. "
+    "Raise its maxBodySize (app.yaml), then retry the evaluation."
+)
 
 _log = logging.getLogger(__name__)
 
@@ -41,7 +48,7 @@ class Reconciler:
     def __init__(
         self,
         store: EvaluationStore,
-        engine: FindsWorkflows,
+        engine: PurgesWorkflows,
         start: Start,
         ends: EndsEvaluations,
         expire: Callable[[EvaluationRecord], None],
@@ -54,6 +61,8 @@ class Reconciler:
         self._expire = expire
         self._arrivals = arrivals
         self._unrecorded: set[str] = set()
+        self._stalled: dict[str, int] = {}
+        """How many looks in a row have found its workflow held still."""
 
     def look(self) -> None:
         """Settle every evaluation that has not ended, and finish every end that was cut off.
@@ -91,8 +100,10 @@ class Reconciler:
 
     def _forget_unrecorded(self, eval_ids: set[str]) -> None:
         """What was deleted before its end was noted. At the first look it may just have been retried."""
+        # Asked again: it may have been retried meanwhile. What cannot be read has a record all the same.
+        standings = self._store.standings(eval_ids & self._unrecorded)
         for eval_id in eval_ids & self._unrecorded:
-            if not self._store.briefs([eval_id]):  # else it has been retried meanwhile
+            if eval_id not in standings or standings[eval_id].deleted:
                 self._store.deactivate(eval_id)
         self._unrecorded = eval_ids
 
@@ -108,6 +119,10 @@ class Reconciler:
 
     def _settle(self, record: EvaluationRecord) -> None:
         workflow = self._engine.find(record.evaluation.instance_id)
+        if workflow is not None and workflow.status is WorkflowStatus.UNKNOWN:
+            self._settle_stalled(record)
+            return
+        self._stalled.pop(record.evaluation.eval_id, None)
         if workflow is None:
             self._start(record)
         elif workflow.status in ENDED and self._is_open(record):
@@ -116,6 +131,18 @@ class Reconciler:
             self._ends.close_broken(record, reason)
         elif record.cancellation is None and record.overdue_since(datetime.now(UTC)):
             self._expire(record)
+
+    def _settle_stalled(self, record: EvaluationRecord) -> None:
+        """It goes on only if the sidecar comes back with a larger limit; nobody waits for that for ever."""
+        eval_id = record.evaluation.eval_id
+        looks = self._stalled[eval_id] = self._stalled.get(eval_id, 0) + 1
+        _log.error("look %d of %d: %s", looks, _STALLED_LOOKS, _STALLED)
+        if looks < _STALLED_LOOKS or not self._is_open(record):
+            return
+        self._ends.close_broken(record, _STALLED)
+        # Or it would go on one day, and clean up what a retry is about to do.
+        self._engine.purge(record.evaluation.instance_id)
+        del self._stalled[eval_id]
 
     def _is_open(self, record: EvaluationRecord) -> bool:
         """Asked again: the record may have been read before the workflow's end, which comes later."""

@@ -6,31 +6,59 @@ from urllib.parse import urlsplit
 from uuid import UUID
 
 from pydantic import (
-    AfterValidator,
     Base64Bytes,
     BaseModel,
     ConfigDict,
+    Discriminator,
     Field,
     SecretStr,
     StringConstraints,
+    Tag,
     field_validator,
     model_validator,
 )
 
-from budeval.domain.datasets import DatasetPath
+from budeval.domain.datasets import PART_LIMIT, DatasetPath
 from budeval.domain.evaluation import Evaluator, Resources, Timeouts
 from budeval.domain.identifiers import DnsLabel, RunId
+from budeval.domain.json_values import LARGEST_INTEGER, FreeObject
 from budeval.evals.request_examples import EXAMPLES
 
 INLINE_LIMIT = 512 * 1024
 """Bytes of an inline dataset: with the scripts it must fit into a ConfigMap."""
 _MAX_RUNS = 1000
-_DEEPEST = 32
+_MAX_TOPICS = 20
+_MAX_RECIPIENTS = 100
+"""Of one kind. They are in every event of an evaluation, and so, many times, in its workflow's history."""
 _PLACEHOLDER = re.compile(r"\{([A-Za-z_][A-Za-z0-9_ ]*)\}")
 
 Text = Annotated[str, StringConstraints(min_length=1, max_length=500, pattern=r"^[^\x00-\x1f\x7f]*$")]
 """One line of text without control characters."""
-LabelKey = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$")]
+LabelKey = Annotated[
+    str, StringConstraints(max_length=63, pattern=r"^[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$")
+]
+Name = Annotated[str, StringConstraints(max_length=255)]
+"""Of a topic or a recipient."""
+
+
+def _kind_of(value: Any) -> str:
+    return "list" if isinstance(value, list) else "text"
+
+
+# By its kind, or who sends a list that is too long would be told to send a text.
+Recipients = Annotated[
+    Annotated[Name, Tag("text")] | Annotated[list[Name], Field(max_length=_MAX_RECIPIENTS), Tag("list")],
+    Discriminator(_kind_of),
+]
+Topics = Annotated[
+    Annotated[Name, Tag("text")] | Annotated[list[Name], Field(max_length=_MAX_TOPICS), Tag("list")],
+    Discriminator(_kind_of),
+]
+Passed = Annotated[str, StringConstraints(max_length=2000)] | None
+"""What comes along with a request and is read by nobody."""
+Secret = Annotated[SecretStr, Field(max_length=8192)]
+"""As long as a header may be."""
+Kubeconfig = Annotated[SecretStr, Field(max_length=256 * 1024)]
 
 
 class _Request(BaseModel):
@@ -62,10 +90,13 @@ class DatasetPart(_Request):
     """A part of a file that is to lie below the tenant's datasets on the claim."""
 
     path: DatasetPath = Field(description="What requests give as `source.path`.")
-    bytes: int = Field(ge=1, description="Of the whole file.")
-    sha256: str = Field(pattern=r"^[0-9a-f]{64}$", description="Of the whole file.")
-    offset: int = Field(0, ge=0, description="Where in the file the part begins.")
-    data: Base64Bytes = Field(description="The part, gzipped, in base64; 4500 KiB at most before base64.")
+    bytes: int = Field(ge=1, le=LARGEST_INTEGER, description="Of the whole file.")
+    sha256: str = Field(max_length=64, pattern=r"^[0-9a-f]{64}$", description="Of the whole file.")
+    offset: int = Field(0, ge=0, le=LARGEST_INTEGER, description="Where in the file the part begins.")
+    data: Base64Bytes = Field(
+        max_length=2 * PART_LIMIT,  # who sends more than a part may have is told so in its own words
+        description="The part, gzipped, in base64; 4500 KiB at most before base64.",
+    )
     replace: bool = Field(default=False, description="Take the place of another file with this path.")
     cluster: DnsLabel | None = Field(None, description="Name of a configured cluster.")
     namespace: DnsLabel | None = Field(None, description="Whose claim it is.")
@@ -96,21 +127,10 @@ class CancelRequest(_Request):
     extract: bool = Field(default=False, description="Read the scores that are there.")
 
 
-def _shallow(document: dict[str, Any]) -> dict[str, Any]:
-    """Refuse what is nested too deeply: whoever walks through it, as those who write JSON, would fall."""
-    level: list[Any] = [document]
-    for _ in range(_DEEPEST):
-        inner = [item.values() if isinstance(item, dict) else item for item in level]
-        level = [child for items in inner for child in items if isinstance(child, dict | list)]
-        if not level:
-            return document
-    raise ValueError(f"is nested more than {_DEEPEST} levels deep")
-
-
 class _BringsKubeconfig(_Request):
     """Says, for an evaluation that was given a kubeconfig, the same or a newer one again."""
 
-    kubeconfig: SecretStr | None = Field(
+    kubeconfig: Kubeconfig | None = Field(
         None, description="Where the evaluation brought its own: of the same cluster, JSON or YAML."
     )
 
@@ -131,7 +151,7 @@ class DeletionRequest(_BringsKubeconfig):
 class ModelKey(_Request):
     """What the model's endpoint wants to see."""
 
-    api_key: SecretStr | None = Field(None, description="Kept sealed; never in histories, logs or events.")
+    api_key: Secret | None = Field(None, description="Kept sealed; never in histories, logs or events.")
     secret_ref: SecretRef | None = Field(None, description="Instead of `api_key`.")
 
     @model_validator(mode="after")
@@ -197,8 +217,14 @@ class EvalModelInfo(ModelKey):
 class DatasetSource(_Request):
     """A dataset of the team's own: rows inline, or a file below `datasets/` of the claim."""
 
-    inline: str | None = Field(None, description=f"The rows; at most {INLINE_LIMIT // 1024} KiB.")
-    path: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_./-]{0,200}$")] | None = None
+    # `_one_source` refuses more, and says what to do.
+    inline: Annotated[str, Field(json_schema_extra={"maxLength": INLINE_LIMIT})] | None = Field(
+        None, description=f"The rows; at most {INLINE_LIMIT // 1024} KiB."
+    )
+    path: (
+        Annotated[str, StringConstraints(max_length=201, pattern=r"^[A-Za-z0-9_][A-Za-z0-9_./-]{0,200}$")]
+        | None
+    ) = None
     format: Literal["jsonl", "csv"] = "jsonl"
     prompt: Annotated[str, StringConstraints(min_length=1, max_length=20_000)] = Field(
         "{question}", description="What the model is asked; `{column}` stands for a row's value."
@@ -227,22 +253,22 @@ class EvalDataset(_Request):
     dataset_id: Text = Field(description="A stock dataset of the engine, or a name for `source`.")
     run_id: RunId
     source: DatasetSource | None = None
-    limit: int | None = Field(None, ge=1, description="Only the first rows.")
+    limit: int | None = Field(None, ge=1, le=1_000_000_000, description="Only the first rows.")
     resources: Resources = Resources()
 
 
 class EvalConfig(_Request):
     """Accepted for callers of the original service, which never used it either."""
 
-    config_name: str
-    config_value: dict[str, Any]
+    config_name: Annotated[str, StringConstraints(max_length=500)]
+    config_value: FreeObject
 
 
 class Decoding(_Request):
     """How tokens are chosen."""
 
     temperature: float = Field(0.0, ge=0, le=2)
-    seed: int | None = None
+    seed: int | None = Field(None, ge=-LARGEST_INTEGER, le=LARGEST_INTEGER)
 
 
 class NotificationMetadata(_Request):
@@ -251,9 +277,9 @@ class NotificationMetadata(_Request):
     notification_type: Literal["event", "topic", "broadcast"] = "event"
     name: Text = "bud-internal"
     workflow_id: Text
-    subscriber_ids: str | list[str] | None = None
-    actor: str | None = None
-    topic_keys: str | list[str] | None = None
+    subscriber_ids: Recipients | None = None
+    actor: Name | None = None
+    topic_keys: Recipients | None = None
     category: Literal["inapp", "internal", "email"] = "internal"
 
 
@@ -271,9 +297,9 @@ class EvaluationRequest(_Request):
     experiment_id: UUID
     eval_model_info: EvalModelInfo
     eval_datasets: Annotated[list[EvalDataset], Field(min_length=1, max_length=_MAX_RUNS)]
-    eval_configs: list[EvalConfig] = Field(default_factory=list)
+    eval_configs: Annotated[list[EvalConfig], Field(max_length=_MAX_RUNS)] = Field(default_factory=list)
     engine: Text = "opencompass"
-    kubeconfig: SecretStr | None = Field(
+    kubeconfig: Kubeconfig | None = Field(
         None, description="Of the cluster to run on, JSON or YAML; kept sealed. Empty is the same as none."
     )
     cluster: DnsLabel | None = Field(None, description="Name of a configured cluster, instead of kubeconfig.")
@@ -283,19 +309,19 @@ class EvaluationRequest(_Request):
     timeouts: Timeouts = Timeouts()
     labels: Annotated[dict[LabelKey, Text], Field(max_length=20)] = Field(default_factory=dict)
 
-    source_topic: str | list[str] | None = Field(None, description="Where notifications go; must be allowed.")
+    source_topic: Topics | None = Field(None, description="Where notifications go; must be allowed.")
     notification_metadata: NotificationMetadata | None = None
     # Of the CloudEvents base of the original service's callers; read by nobody here.
-    source: str | None = None
-    specversion: str | None = None
-    topic: str | None = None
-    pubsubname: str | None = None
-    data: Annotated[dict[str, Any], AfterValidator(_shallow)] | None = None
-    traceid: str | None = None
-    tracestate: str | None = None
-    traceparent: str | None = None
-    type: str | None = None
-    time: str | None = None
+    source: Passed = None
+    specversion: Passed = None
+    topic: Passed = None
+    pubsubname: Passed = None
+    data: FreeObject | None = None
+    traceid: Passed = None
+    tracestate: Passed = None
+    traceparent: Passed = None
+    type: Passed = None
+    time: Passed = None
     debug: bool = False
 
     @field_validator("eval_datasets")

@@ -19,7 +19,7 @@ from budeval.domain.orphans import Standing
 from budeval.domain.results import Result
 from budeval.errors import RequestError
 from budeval.evals.receipts import receipt_key
-from budeval.runtime.listing import Listing
+from budeval.runtime.listing import Listing, readable
 
 Look = Callable[[list[dict[str, Any]]], list[dict[str, Any]]]
 
@@ -132,9 +132,15 @@ class EvaluationStore(Listing):
         return {eval_id: _standing(value) for eval_id, value in zip(wanted, found, strict=True) if value}
 
     def load_all(self, eval_ids: list[str]) -> list[EvaluationRecord]:
-        """The records of evaluations that are there."""
-        found = self._sidecar.get_states([workflow_id(eval_id) for eval_id in eval_ids])
-        return [_record(value) for value in found if value and not _is_tombstone(value)]
+        """The records of evaluations that are there, and can be read."""
+        keys = [workflow_id(eval_id) for eval_id in eval_ids]
+        found = zip(keys, self._sidecar.get_states(keys), strict=True)
+        records = [
+            readable(EvaluationRecord, value, key)
+            for key, value in found
+            if value and not _is_tombstone(value)
+        ]
+        return [record for record in records if record]
 
     def briefs(self, eval_ids: list[str]) -> list[EvaluationBrief]:
         """The lines of evaluations that are there; a record that was cut off from its line gives one."""
@@ -143,7 +149,7 @@ class EvaluationStore(Listing):
         missing = [eval_id for eval_id, value in found.items() if value is None]
         records = {record.evaluation.eval_id: record.brief for record in self.load_all(missing)}
         lines = [
-            EvaluationBrief.model_validate(value) if value else records.get(eval_id)
+            readable(EvaluationBrief, value, f"brief-{eval_id}") if value else records.get(eval_id)
             for eval_id, value in found.items()
         ]
         return [line for line in lines if line]

@@ -1,5 +1,6 @@
 """`POST /evals:validate`: what can be known before an evaluation is started; nothing is started."""
 
+import asyncio
 from collections.abc import Callable, Iterator
 
 import httpx
@@ -14,6 +15,7 @@ from budeval.evals.intake import ENDPOINT_FIELD, Intake
 from budeval.evals.schema import EvaluationRequest
 
 _ENDPOINT_SECONDS = 20.0
+"""For all of it: an endpoint may send a byte now and then for ever."""
 _REFUSED = {401: "ENDPOINT_AUTH_FAILED", 403: "ENDPOINT_AUTH_FAILED"}
 _SERVER_FAULT = 500
 
@@ -26,7 +28,7 @@ class Validation:
         intake: Intake,
         orchestrator: AnsibleOrchestrator,
         rules: AddressRules,
-        transport: httpx.BaseTransport | None = None,
+        transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         """`rules` are for the endpoints that are asked; `transport` is given by tests."""
         self._intake = intake
@@ -60,24 +62,28 @@ class Validation:
     def _endpoint(self, evaluation: Evaluation, api_key: str) -> str:
         """One token, asked for from here: pods may have another way to the endpoint."""
         url = f"{evaluation.model.endpoint}/chat/completions"
-        body = {
-            "model": evaluation.model.name,
-            "messages": [{"role": "user", "content": "Hi"}],
-            "max_tokens": 1,
-        }
-        headers = {"Authorization": f"Bearer {api_key}"}
         try:
-            transport = GuardedTransport(self._rules, ENDPOINT_FIELD, self._transport)
-            with httpx.Client(timeout=_ENDPOINT_SECONDS, transport=transport, trust_env=False) as client:
-                answer = client.post(url, json=body, headers=headers)
-        except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:
+            status = asyncio.run(self._status_of(url, evaluation.model.name, api_key))
+        except (httpx.HTTPError, httpx.InvalidURL, UnicodeError, TimeoutError) as error:
             text = f"{url} does not answer the service: {type(error).__name__}."
             raise BudevalError(text, code="ENDPOINT_UNREACHABLE") from error
-        if not answer.is_success:
-            fault = "ENDPOINT_ERROR" if answer.status_code >= _SERVER_FAULT else "ENDPOINT_REFUSED"
-            text = f"{url} answers {answer.status_code}. Check model_name, endpoint and api_key."
-            raise BudevalError(text, code=_REFUSED.get(answer.status_code, fault))
+        if not httpx.codes.is_success(status):
+            fault = "ENDPOINT_ERROR" if status >= _SERVER_FAULT else "ENDPOINT_REFUSED"
+            text = f"{url} answers {status}. Check model_name, endpoint and api_key."
+            raise BudevalError(text, code=_REFUSED.get(status, fault))
         return f"{url} answers for model {evaluation.model.name}."
+
+    async def _status_of(self, url: str, model: str, api_key: str) -> int:
+        """Of the answer nothing else is read: it may have no end, or expand without one."""
+        body = {"model": model, "messages": [{"role": "user", "content": "Hi"}], "max_tokens": 1}
+        headers = {"Authorization": f"Bearer {api_key}", "Accept-Encoding": "identity"}
+        transport = GuardedTransport(self._rules, ENDPOINT_FIELD, self._transport)
+        async with (
+            asyncio.timeout(_ENDPOINT_SECONDS),
+            httpx.AsyncClient(timeout=_ENDPOINT_SECONDS, transport=transport, trust_env=False) as client,
+            client.stream("POST", url, json=body, headers=headers) as answer,
+        ):
+            return answer.status_code
 
 
 def _checked(name: str, check: Callable[[], str]) -> Check:

@@ -145,11 +145,14 @@ class WatchActivities:
         return {"closed": False, "changed": changed, "trouble": trouble}
 
     def _present(self, members: dict[str, Any]) -> dict[str, EvaluationRecord]:
-        """The members that have not ended; the others did not come to leave, and are taken off."""
+        """The members that have not ended; the others did not come to leave, and are taken off.
+
+        One whose record cannot be read is taken off, too: it looks for itself, as far as it can.
+        """
         records = {record.evaluation.eval_id: record for record in self._store.load_all(list(members))}
         present = {eval_id: record for eval_id, record in records.items() if record.ended is None}
         for eval_id in members.keys() - present.keys():
-            _log.warning("taken off the watcher: eval_id=%s has ended", eval_id)
+            _log.warning("taken off the watcher: eval_id=%s has ended, or cannot be read", eval_id)
             self.leave_watcher({"eval_id": eval_id})
         return present
 

@@ -5,16 +5,33 @@ Keys: `index-days` the days there are, `index-<day>-<n>` pages of ids in the ord
 """
 
 import hashlib
+import logging
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
 
 from budeval.runtime.sidecar import Sidecar
+
+KeptT = TypeVar("KeptT", bound=BaseModel)
 
 INDEX_PAGE = 200
 Cursor = tuple[str, int, int]
 """(day, page, offset from the page's start) of an entry; below it the next ones follow."""
 _ACTIVE_PAGES = 16
 """So that what begins or ends at the same time seldom writes the same one."""
+
+_log = logging.getLogger(__name__)
+
+
+def readable(kind: type[KeptT], stored: Any, key: str) -> KeptT | None:
+    """One of many: what cannot be read must not keep the others from being read."""
+    try:
+        return kind.model_validate(stored)
+    except ValidationError as error:
+        where = [".".join(map(str, problem["loc"])) for problem in error.errors(include_input=False)]
+        _log.error("%s cannot be read, and is passed over: %s", key, where)
+        return None
 
 
 class Listing:

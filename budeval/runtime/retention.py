@@ -5,7 +5,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Generic, Protocol, TypeVar
 
-from budeval.errors import RequestError
+from budeval.errors import RequestError, SidecarError
 
 SWEEP_SECONDS = 3600.0
 
@@ -59,9 +59,19 @@ class Retention(Generic[KeptT]):
         for day in self._store.days():
             if day >= limit.date().isoformat():
                 return
-            gone = [self._is_gone(item_id, limit) for item_id in self._store.of_day(day)]
+            gone = [self._try(item_id, limit) for item_id in self._store.of_day(day)]
             if all(gone):
                 self._store.forget_day(day)
+
+    def _try(self, item_id: str, limit: datetime) -> bool:
+        """One that cannot be read or forgotten must not keep those behind it from being forgotten."""
+        try:
+            return self._is_gone(item_id, limit)
+        except SidecarError:
+            raise  # there the next one would fail, too
+        except Exception:  # noqa: BLE001 - see above; the next sweep tries again
+            _log.exception("%s could not be forgotten", item_id)
+            return False
 
     def _is_gone(self, item_id: str, limit: datetime) -> bool:
         """Whether nothing is left to be forgotten later."""

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 import grpc
 from dapr.ext import workflow as wf
+from dapr.ext.workflow._durabletask.internal import orchestrator_service_pb2 as hub
 from dapr.ext.workflow.logger import LoggerOptions
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -196,15 +197,23 @@ class WorkflowEngine:
         )
 
     def purge(self, workflow_id: str) -> None:
-        """Forget an instance that has ended, with its history. May be repeated.
+        """Forget an instance that has ended or is stalled, with its history. May be repeated.
 
         Raises:
             SidecarError: Dapr did not answer.
         """
-        if self.find(workflow_id) is not None:
-            self._limited(
-                lambda: self._client.purge_workflow(workflow_id), "the workflow's history could not be purged"
-            )
+        found = self.find(workflow_id)
+        if found is None:
+            return
+        purge = (
+            self._purge_by_force if found.status is WorkflowStatus.UNKNOWN else self._client.purge_workflow
+        )
+        self._limited(lambda: purge(workflow_id), "the workflow's history could not be purged")
+
+    def _purge_by_force(self, workflow_id: str) -> None:
+        """Dapr neither terminates nor purges a stalled instance otherwise, and the SDK has no word for it."""
+        request = hub.PurgeInstancesRequest(instanceId=workflow_id, recursive=True, force=True)
+        self._client._DaprWorkflowClient__obj._stub.PurgeInstances(request)  # noqa: SLF001
 
     def _limited(self, call: Callable[[], T], failed: str) -> T:
         """Make a call of the SDK's client, which has no time limits, and don't wait for it for ever."""
@@ -267,7 +276,7 @@ def _ids(context: wf.WorkflowActivityContext, argument: Any) -> dict[str, str]:
 
 
 def _status_of(name: str) -> WorkflowStatus:
-    """Dapr knows more states than our callers do, as STALLED."""
+    """Dapr knows more states than our callers do, as STALLED: what it holds still, and does not go on."""
     return WorkflowStatus(name) if name in WorkflowStatus.__members__ else WorkflowStatus.UNKNOWN
 
 

@@ -74,7 +74,10 @@ class MetricInfo(BaseModel):
     needs: list[str]
     needs_judge: bool
     needs_embedder: bool
-    judge_calls: int
+    judge_calls: dict[Engine, int | None] = Field(
+        description="Requests to the judge for one sample at most, by engine, where nothing has to be "
+        "repeated; null where it is one for each context."
+    )
     engines: dict[Engine, str] = Field(description="Engines that have it, with its version there.")
 
 

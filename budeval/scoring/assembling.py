@@ -1,21 +1,23 @@
 """From stored outcomes to the run that artifacts are written from, and to what the record says of it."""
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from datetime import datetime
 
 from budeval.domain.score_job import Engine, JobOutcome, JobResult, ScoreRecord
 from budeval.domain.score_run import ScoredSample, ScoreRun
 from budeval.domain.score_summary import summary_of
-from budeval.domain.scoring import MetricOutcome, MetricStatus, Sample, Usage, weighted_score
+from budeval.domain.scoring import Maker, MetricOutcome, MetricStatus, Sample, Usage, weighted_score
 from budeval.errors import ScoringError
 from budeval.scoring.course import DEADLINE
 from budeval.scoring.engines.base import ScoringEngine
 from budeval.scoring.measuring import given_up
-from budeval.scoring.settings import EndpointSettings, ScoringSettings
+from budeval.scoring.provenance import made_by
+from budeval.scoring.settings import ScoringSettings
 from budeval.scoring.store import ScoreStore, StoredOutcome, StoredSample
 
 _PER_READ = 50
+_MEASURED = {MetricStatus.SCORED, MetricStatus.UNDETERMINED}
 
 
 class Assembly:
@@ -42,19 +44,17 @@ class Assembly:
         if engine is None:
             text = f"The engine {job.engine} is not installed here any more."
             raise ScoringError(text, code="ENGINE_UNKNOWN")
+        samples = tuple(self._samples(record, late=late))
         return ScoreRun(
             run_id=job.run_id,
             scenario_name=job.scenario_name,
-            judge_model=_model_of(self._settings.judges, job.judge),
-            embedding_model=_model_of(self._settings.embedders, job.embedder),
             metrics=job.metrics,
             weights=job.weights,
             engine=job.engine,
-            engine_version=engine.version,
-            metric_versions={name: engine.metrics[name] for name in job.metrics},
+            **made_by(samples, job, engine, self._settings),
             started_at=datetime.fromisoformat(record.started or record.created),
             finished_at=datetime.fromisoformat(record.finished or record.started or record.created),
-            samples=tuple(self._samples(record, late=late)),
+            samples=samples,
             invalid=tuple(self._store.invalid(job.job_id)),
         )
 
@@ -72,7 +72,8 @@ class Assembly:
             found = self._store.outcomes(job.job_id, numbers, job.metrics)
             for number, stored in zip(numbers, self._texts(record, numbers), strict=True):
                 outcomes = [_outcome_of(found, number, metric, late=late) for metric in job.metrics]
-                scored.append(_scored(stored, outcomes, record))
+                makers = {metric: _maker_of(found.get((number, metric))) for metric in job.metrics}
+                scored.append(_scored(stored, outcomes, makers, record))
         return scored
 
     def _texts(self, record: ScoreRecord, numbers: range) -> list[StoredSample]:
@@ -82,9 +83,9 @@ class Assembly:
             raise ScoringError(f"The sample is lost: {error}.", code="SAMPLE_LOST") from error
 
 
-def _model_of(endpoints: Iterable[EndpointSettings], alias: str | None) -> str | None:
-    """Its name; the alias where the settings were changed since the request."""
-    return next((endpoint.model for endpoint in endpoints if endpoint.alias == alias), alias)
+def _maker_of(stored: StoredOutcome | None) -> Maker | None:
+    """Who measured; None where nothing was."""
+    return stored.maker if stored and stored.outcome.status in _MEASURED else None
 
 
 def _outcome_of(
@@ -97,13 +98,20 @@ def _outcome_of(
     raise ScoringError(f"Sample {number} has no outcome of {metric}.", code="OUTCOME_LOST")
 
 
-def _scored(stored: StoredSample, outcomes: list[MetricOutcome], record: ScoreRecord) -> ScoredSample:
+def _scored(
+    stored: StoredSample,
+    outcomes: list[MetricOutcome],
+    makers: Mapping[str, Maker | None],
+    record: ScoreRecord,
+) -> ScoredSample:
     values = {outcome.metric: outcome.value for outcome in outcomes}
     weighted, coverage = weighted_score(values, record.job.weights)
     return ScoredSample(
         sample_id=stored.sample_id,
         sample=stored.sample,
+        blanks_left_out=stored.blanks_left_out,
         outcomes=tuple(outcomes),
+        makers={metric: maker for metric, maker in makers.items() if maker},
         weighted_score=weighted,
         weight_coverage=coverage,
         latency_ms=sum(outcome.latency_ms for outcome in outcomes),

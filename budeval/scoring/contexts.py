@@ -5,17 +5,25 @@ import json
 import re
 import warnings
 
-_BLANK_LINES = re.compile(r"\n\s*\n")
+BYTE_ORDER_MARK = "\ufeff"
+"""What some programs of Windows put before a text in UTF-8; it is no part of it."""
+_BLANK_LINES = re.compile(r"\r?\n\s*\n")
 _LONGEST_LITERAL = 65_536
 """Characters. Python's parser takes a hundred times the memory of what it reads."""
 
 
 def parse_contexts(text: str) -> list[str]:
-    """The contexts in a text: a JSON list, else a Python one, else what blank lines divide, else itself."""
+    """The contexts in a text: a JSON list, else a Python one, else what blank lines divide, else itself.
+
+    A list is given as it is; nothing but spaces between blank lines is no context.
+    """
+    text = text.removeprefix(BYTE_ORDER_MARK)
     listed = _json_list(text)
     if listed is None:
         listed = _python_list(text)
-    return _BLANK_LINES.split(text) if listed is None else listed
+    if listed is None:
+        listed = [part for part in _BLANK_LINES.split(text) if part.strip()]
+    return listed
 
 
 def _json_list(text: str) -> list[str] | None:

@@ -50,7 +50,7 @@ class Embedder:
             by_index = {item["index"]: item["embedding"] for item in document["data"]}
             if len(document["data"]) != count or by_index.keys() != set(range(count)):
                 self._endpoint.unusable(f"has not one embedding for each of {count} texts")
-            vectors = [tuple(float(number) for number in by_index[index]) for index in range(count)]
+            vectors = [_numbers(by_index[index]) for index in range(count)]
         except (KeyError, TypeError, ValueError, OverflowError):
             self._endpoint.unusable("has no embeddings", document)
         if not all(math.isfinite(number) for vector in vectors for number in vector):
@@ -58,6 +58,13 @@ class Embedder:
         if len({len(vector) for vector in vectors}) != 1:
             self._endpoint.unusable("has embeddings of different dimensions")
         return vectors
+
+
+def _numbers(said: object) -> Vector:
+    """Raises TypeError for whatever is no list of numbers: a text of digits, or truth values, would pass."""
+    if not isinstance(said, list) or not all(type(number) in {int, float} for number in said):
+        raise TypeError("no list of numbers")
+    return tuple(map(float, said))
 
 
 def _unit(vector: Vector) -> Vector:

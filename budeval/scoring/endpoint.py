@@ -19,6 +19,7 @@ import httpx
 from budeval.domain.redaction import redacted
 from budeval.scoring.failures import EndpointBusyError, JudgeError, ReplyUnusableError, RequestRefusedError
 from budeval.scoring.limiter import Limiter
+from budeval.scoring.replies import well_formed
 from budeval.scoring.settings import EndpointSettings
 
 MAX_REPLY = 4 * 1024 * 1024
@@ -104,7 +105,7 @@ class Endpoint:
 
     def excerpt(self, said: object) -> str:
         """The beginning of what an endpoint said, on one line and without our key."""
-        text: str = redacted(str(said), self._secrets)
+        text: str = redacted(well_formed(str(said)), self._secrets)
         return " ".join(text[:_SAID].split())[:_EXCERPT]
 
     @property

@@ -16,12 +16,13 @@ from budeval.domain.score_job import SAMPLE_ID, Engine, RequestSummary, ScoreJob
 from budeval.domain.score_run import InvalidSample
 from budeval.domain.scoring import Sample
 from budeval.errors import RequestError
+from budeval.scoring.contexts import BYTE_ORDER_MARK
 from budeval.scoring.engines.base import ScoringEngine
-from budeval.scoring.metrics import METRICS
 from budeval.scoring.requirements import applicable
 from budeval.scoring.schema import (
     MAX_SAMPLE,
     BatchRequest,
+    SampleFields,
     SampleLine,
     ScoreRequest,
     ScoringOptions,
@@ -68,7 +69,7 @@ class ScoreIntake:
                 QUEUE_FULL (429).
             SidecarError: it could not be stored or started; with a key the same again is safe.
         """
-        samples = [StoredSample(sample_id=SAMPLE_ID, sample=request.sample)]
+        samples = [_stored(SAMPLE_ID, request)]
         job = self.check(request).model_copy(update={"tenant": tenant, "job_id": _job_id(tenant, key)})
         return self._accept(job, samples, [], _digest_of(request, tenant))
 
@@ -99,6 +100,12 @@ class ScoreIntake:
         """Metrics that a sample cannot be scored by, with the reason code."""
         there = {"has_judge": job.judge is not None, "has_embedder": job.embedder is not None}
         return applicable(job.metrics, sample, **there)[1]
+
+    def judge_calls(self, job: ScoreJob, sample: Sample) -> int:
+        """Requests to the judge for a sample at most, where nothing has to be repeated."""
+        engine, skipped = self._engines[job.engine], self.skipped(job, sample)
+        effective = [name for name in job.metrics if name not in skipped]
+        return job.repeats * sum(engine.judge_calls(name, len(sample.contexts)) for name in effective)
 
     def _resolved(self, request: ScoringOptions, samples: list[Sample]) -> ScoreJob:
         engine = self._engine(request)
@@ -165,7 +172,7 @@ class ScoreIntake:
         # Two requests with one key may come at once: samples must be those of the one that gets the record.
         _require_same(self._store.claim(job.job_id, digest), digest)
         self._store.save_samples(job.job_id, samples, invalid)
-        summary = _summary(job, samples[0].sample)
+        summary = _summary(job, samples)
         return self._store.create(ScoreRecord(job=job, digest=digest, summary=summary, created=created))
 
     def _require_room(self, job_id: str) -> None:
@@ -192,6 +199,7 @@ def read_lines(text: str, limit: int) -> tuple[list[StoredSample], list[InvalidS
     """
     samples: list[StoredSample] = []
     invalid: list[InvalidSample] = []
+    text = text.removeprefix(BYTE_ORDER_MARK)
     lines = [(number, line) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
     if len(lines) > limit:
         text = f"{len(lines)} lines are more than {limit} (BUDEVAL_SCORING_MAX_SAMPLES). Divide them."
@@ -219,10 +227,25 @@ def _read_line(number: int, line: str) -> StoredSample | InvalidSample:
         return InvalidSample(
             sample_id=name, error=f"{where or 'line'}: {problem['msg']}", raw=_printable(line[:_RAW])
         )
+    wrong = _wrong_as_a_whole(line, parsed)
+    if wrong:
+        return InvalidSample(sample_id=name, error=f"line: {wrong}", raw=line[:_RAW])
+    return _stored(parsed.id or name, parsed)
+
+
+def _wrong_as_a_whole(line: str, parsed: SampleLine) -> str | None:
+    # Whichever of two values were taken, somebody may have meant the other.
+    keys = [key for key, _ in json.loads(line, object_pairs_hook=list)]
+    twice = next((key for key in keys if keys.count(key) > 1), None)
+    if twice:
+        return f"the key {twice!r} is there twice"
     if parsed.chars > MAX_SAMPLE:
-        text = f"line: all texts together have more than {MAX_SAMPLE} characters"
-        return InvalidSample(sample_id=name, error=text, raw=line[:_RAW])
-    return StoredSample(sample_id=parsed.id or name, sample=parsed.sample)
+        return f"all texts together have more than {MAX_SAMPLE} characters"
+    return None
+
+
+def _stored(sample_id: str, sent: SampleFields) -> StoredSample:
+    return StoredSample(sample_id=sample_id, sample=sent.sample, blanks_left_out=sent.blanks)
 
 
 def _printable(text: str) -> str:
@@ -237,11 +260,6 @@ def _require_distinct(ids: Iterable[str]) -> None:
             text = f"The id {sample_id!r} is there twice; each sample needs its own."
             raise RequestError(text, status=422, param="jsonl")
         seen.add(sample_id)
-
-
-def estimated_calls(job: ScoreJob, effective: Iterable[str]) -> int:
-    """Requests to the judge at most, where nothing is repeated."""
-    return sum(len(METRICS[name].tasks) for name in effective) * job.repeats * job.samples
 
 
 def _alias(named: str | None, endpoints: tuple[EndpointSettings, ...], param: str) -> str | None:
@@ -267,8 +285,8 @@ def _digest_of(request: ScoreRequest | BatchRequest, tenant: str) -> str:
     return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
 
 
-def _summary(job: ScoreJob, sample: Sample) -> RequestSummary:
-    shown = _SHOWN if job.store_inputs else 0
+def _summary(job: ScoreJob, samples: list[StoredSample]) -> RequestSummary:
+    shown, sample = _SHOWN if job.store_inputs else 0, samples[0].sample
     return RequestSummary(
         question=sample.question[:shown],
         answer=(sample.answer or "")[:shown],
@@ -277,4 +295,5 @@ def _summary(job: ScoreJob, sample: Sample) -> RequestSummary:
         embedding_model=job.embedder or "",
         has_contexts=bool(sample.contexts),
         has_ground_truth=bool(sample.ground_truth),
+        blanks_left_out=sum(stored.blanks_left_out for stored in samples),
     )

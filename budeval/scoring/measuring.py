@@ -1,26 +1,33 @@
 """The activity that scores: one metric of one sample, whatever is cut off, and nothing paid for twice."""
 
 import asyncio
+import logging
+import traceback
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any, TypeVar
+from weakref import WeakValueDictionary
 
 from budeval.domain.score_job import Engine, ScoreJob, ScoreRecord
 from budeval.domain.scoring import MetricOutcome, MetricStatus, Usage, mean_of_repeats
+from budeval.errors import BudevalError, SidecarError
 from budeval.scoring.course import CANCELLED, DEADLINE
 from budeval.scoring.engines.base import Order, ScoringEngine
 from budeval.scoring.failures import EndpointBusyError
 from budeval.scoring.metrics import METRICS
+from budeval.scoring.provenance import maker_of
 from budeval.scoring.settings import ScoringSettings
 from budeval.scoring.store import ScoreStore, StoredOutcome
 from budeval.scoring.stored_ledger import Place, StoredLedger
 
 T = TypeVar("T")
 
+_log = logging.getLogger(__name__)
+
 _MOST_FAILURES = 6
-"""How often an endpoint may give nothing to one metric of one sample."""
+"""How often one metric of one sample may come to nothing: by its endpoints, or by a mistake of ours."""
 _AT_ONCE = 8
 _LATE = {DEADLINE: "Its time was up before it had a value.", CANCELLED: "The job was cancelled before."}
 
@@ -36,6 +43,7 @@ class MeasuringActivities:
         self._settings = settings
         self._aside = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="scoring")
         self._running: dict[str, set[asyncio.Task[MetricOutcome]]] = {}
+        self._turns: WeakValueDictionary[tuple[str, int, str], asyncio.Lock] = WeakValueDictionary()
 
     def stop(self, job_id: str) -> None:
         """End what runs for a job that was cancelled; from any thread."""
@@ -44,17 +52,25 @@ class MeasuringActivities:
 
     async def score_metric(self, order: dict[str, Any]) -> str:
         """{job_id, attempt, sample, metric, deadline} -> its status; the outcome is stored first."""
-        job_id, number, metric = order["job_id"], order["sample"], order["metric"]
-        stored = await self.apart(lambda: self._store.outcome(job_id, number, metric))
-        if stored is None or not stored.stands_in(order["attempt"]):
-            record = await self.apart(lambda: self._store.load(job_id))
-            outcome = await self._scored(record, order)
-            stored = await self.apart(lambda: self._keep(record, number, outcome))
+        place = order["job_id"], order["sample"], order["metric"]
+        # A sidecar that comes back gives out again what still runs here, and would have it paid for twice.
+        turn = self._turns.setdefault(place, asyncio.Lock())
+        async with turn:
+            stored = await self.apart(lambda: self._store.outcome(*place))
+            if stored is None or not stored.stands_in(order["attempt"]):
+                stored = await self._measured(order)
         return stored.outcome.status
 
+    async def _measured(self, order: dict[str, Any]) -> StoredOutcome:
+        record = await self.apart(lambda: self._store.load(order["job_id"]))
+        outcome = await self._scored(record, order)
+        return await self.apart(lambda: self._keep(record, order["sample"], outcome))
+
     def _keep(self, record: ScoreRecord, number: int, outcome: MetricOutcome) -> StoredOutcome:
-        job = record.job
-        stored = self._store.keep_outcome(job.job_id, number, outcome, job.attempt)
+        job, engine = record.job, self._engines.get(record.job.engine)
+        maker = maker_of(job, outcome.metric, engine, self._settings) if engine else None
+        fresh = StoredOutcome(attempt=job.attempt, outcome=outcome, maker=maker)
+        stored = self._store.keep_outcome(job.job_id, number, fresh)
         # What has failed may be scored again, and shall not pay again for what was answered.
         if stored.outcome.status is not MetricStatus.FAILED:
             self._store.forget_ledgers(job.job_id, number, outcome.metric, job.repeats)
@@ -117,14 +133,21 @@ class MeasuringActivities:
 
     async def _once(self, engine: ScoringEngine, asked: Order, ledger: StoredLedger) -> MetricOutcome:
         before = ledger.failures
+        fault: BudevalError
+        usage = Usage()
         try:
             return await engine.score(asked, ledger)
+        except SidecarError:
+            raise  # the state store is away, which is nobody's failure
         except EndpointBusyError as error:
-            if ledger.failures == before:  # it was not an endpoint that gave nothing, but the engine
-                await ledger.lose(error.usage)
-            if ledger.failures < _MOST_FAILURES:
-                raise
-            return _failed(asked.metric, error.reason_code, error.message, ledger.spent)
+            fault, usage = error, error.usage
+        except Exception as error:  # noqa: BLE001 - uncounted it would be tried, and paid for, to the deadline
+            fault = _unforeseen(error, asked.metric)
+        if ledger.failures == before:  # it was not an endpoint that gave nothing, but the engine
+            await ledger.lose(usage)
+        if ledger.failures < _MOST_FAILURES:
+            raise fault
+        return _failed(asked.metric, fault.code, fault.message, ledger.spent)
 
     def give_up_metrics(self, order: dict[str, Any]) -> None:
         """{job_id, given_up: [{sample, metric, code, message}]} -> failed, where nothing else is known."""
@@ -145,6 +168,13 @@ class MeasuringActivities:
 def given_up(metric: str, code: str, usage: Usage) -> MetricOutcome:
     """What is said of a metric that had no value when its time was up, or its job was cancelled."""
     return _failed(metric, code, _LATE[code], usage)
+
+
+def _unforeseen(error: Exception, metric: str) -> BudevalError:
+    """A mistake of ours, by its name and place alone: its words may quote keys and texts."""
+    kind, places = type(error).__name__, "".join(traceback.format_tb(error.__traceback__))
+    _log.error("an internal error metric=%s error=%s\n%s", metric, kind, places.rstrip())
+    return BudevalError(f"An internal error ({kind}). The service's log has where it was.")
 
 
 def _spent(ledgers: list[StoredLedger]) -> Usage:

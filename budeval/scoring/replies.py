@@ -1,10 +1,12 @@
 """Reading what a judge wrote, also where it was not held to JSON.
 
 Local models think aloud first, put a fence or prose around the object, or break lines within strings. What is
-none of that, as single quotes or a bare list, is not guessed at: the judge is asked again.
+none of that, as single quotes or a bare list, is not guessed at: the judge is asked again. What was read
+can be kept: no text in it has half a character.
 """
 
 import json
+import re
 from collections.abc import Iterator
 from typing import Any, NoReturn, TypeVar
 
@@ -16,6 +18,10 @@ MAX_CONTENT = 256 * 1024
 _MAX_TRIES = 1000
 """Opening braces that lead nowhere: the search must not become quadratic in a long reply."""
 _THOUGHT = "</think>"
+_LONE_SURROGATE = re.compile("[\ud800-\udfff]")
+
+_Pairs = tuple[tuple[str, Any], ...]
+"""An object with all that was written, also where a name comes again."""
 
 
 class Answer(BaseModel):
@@ -52,22 +58,54 @@ def read(content: object, answer_model: type[AnswerT]) -> AnswerT:
     why = "it holds no JSON object"
     for candidate in _said(content)[::-1]:
         try:
-            return answer_model.model_validate(candidate)
+            return answer_model.model_validate(_document(candidate))
         except ValidationError as error:
             why = _first_problem(error)
     raise UnreadableError(why)
 
 
-def _said(text: str) -> list[dict[str, Any]]:
+def well_formed(text: str) -> str:
+    """The text with a replacement for each half of a character: no UTF-8 has one, JSON can name it."""
+    return _LONE_SURROGATE.sub("\ufffd", text)
+
+
+def _document(said: Any) -> Any:
+    """A JSON value as it may be kept.
+
+    Raises:
+        UnreadableError: an object says two things under one name. Which of them is meant is not guessed at.
+    """
+    try:
+        return _plain(said)
+    except RecursionError:
+        raise UnreadableError("it is nested too deeply") from None
+
+
+def _plain(said: Any) -> Any:
+    if isinstance(said, str):
+        return well_formed(said)
+    if isinstance(said, list):
+        return [_plain(item) for item in said]
+    if not isinstance(said, tuple):
+        return said
+    found: dict[str, Any] = {}
+    for name, value in said:
+        key, plain = well_formed(name), _plain(value)
+        if found.setdefault(key, plain) != plain:
+            raise UnreadableError("a field is there twice, with different values")
+    return found
+
+
+def _said(text: str) -> list[_Pairs]:
     """The objects that are not merely thought: they end behind the thoughts, though one may quote the tag."""
     thought = text.rfind(_THOUGHT)
     return [found for found, end in _objects(text) if end > thought]
 
 
-def _objects(text: str) -> Iterator[tuple[dict[str, Any], int]]:
+def _objects(text: str) -> Iterator[tuple[_Pairs, int]]:
     """The outermost JSON objects in a text, in their order, and where they end."""
     # Not strict: line breaks within strings are what small models write.
-    decoder = json.JSONDecoder(strict=False, parse_constant=_no_number)
+    decoder = json.JSONDecoder(strict=False, parse_constant=_no_number, object_pairs_hook=tuple)
     at, tries = text.find("{"), 0
     while at >= 0 and tries < _MAX_TRIES:
         try:

@@ -1,8 +1,8 @@
 """Which metrics a sample can be scored by."""
 
-import unicodedata
 from collections.abc import Iterable
 
+from budeval.domain.invisible import is_invisible
 from budeval.domain.scoring import Sample
 from budeval.scoring.metrics import METRICS, Metric, Need
 
@@ -63,5 +63,5 @@ def _parts(sample: Sample) -> set[Need]:
 
 
 def is_blank(text: str | None) -> bool:
-    """Whether nothing is to be seen: only spaces, controls and formatting, as zero-width ones."""
-    return all(unicodedata.category(letter)[0] in "ZC" for letter in text or "")
+    """Whether nothing is to be seen."""
+    return all(map(is_invisible, text or ""))

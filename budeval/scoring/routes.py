@@ -20,10 +20,10 @@ from budeval.scoring.answers import (
     ScoreValidation,
 )
 from budeval.scoring.engines.base import ScoringEngine
-from budeval.scoring.intake import ScoreIntake, estimated_calls
+from budeval.scoring.intake import ScoreIntake
 from budeval.scoring.lifecycle import ScoreLifecycle
 from budeval.scoring.metrics import METRICS
-from budeval.scoring.schema import BatchRequest, ScoreRequest
+from budeval.scoring.schema import MAX_CONTEXTS, BatchRequest, ScoreRequest
 from budeval.scoring.settings import ScoringSettings
 from budeval.scoring.views import ScoreViews
 
@@ -73,11 +73,10 @@ def score_routes(intake: ScoreIntake, views: ScoreViews) -> APIRouter:
         """Tell what would be scored, and start nothing."""
         job = intake.check(request)
         skipped = intake.skipped(job, request.sample)
-        effective = [name for name in job.metrics if name not in skipped]
         return ScoreValidation(
-            effective=effective,
+            effective=[name for name in job.metrics if name not in skipped],
             skipped=skipped,
-            judge_calls=estimated_calls(job, effective),
+            judge_calls=intake.judge_calls(job, request.sample),
             judge_model=job.judge,
             embedding_model=job.embedder,
         )
@@ -143,15 +142,22 @@ def metric_routes(engines: Mapping[Engine, ScoringEngine], settings: ScoringSett
 
 def _info(name: str, engines: Mapping[Engine, ScoringEngine]) -> MetricInfo:
     metric = METRICS[name]
+    there = {key: engine for key, engine in engines.items() if name in engine.metrics}
     return MetricInfo(
         name=name,
         description=metric.description,
         needs=[str(need) for need in metric.needs],
         needs_judge=metric.needs_judge,
         needs_embedder=metric.needs_embedder,
-        judge_calls=len(metric.tasks),
-        engines={key: engine.metrics[name] for key, engine in engines.items() if name in engine.metrics},
+        judge_calls={key: _judge_calls(name, engine) for key, engine in there.items()},
+        engines={key: engine.metrics[name] for key, engine in there.items()},
     )
+
+
+def _judge_calls(name: str, engine: ScoringEngine) -> int | None:
+    """For every sample; None where that depends on its contexts."""
+    fewest, most = engine.judge_calls(name, 1), engine.judge_calls(name, MAX_CONTEXTS)
+    return most if fewest == most else None
 
 
 async def _waited(views: ScoreViews, job_id: str, wait: int) -> ScoreState:

@@ -46,12 +46,21 @@ def _not_blank(text: str) -> str:
 
 
 def _listed(value: Any) -> Any:
-    return parse_contexts(value) if isinstance(value, str) and len(value) <= MAX_SAMPLE else value
+    return parse_contexts(value) if isinstance(value, str) and len(value) <= MAX_SAMPLE else _there(value)
+
+
+def _there(value: Any) -> Any:
+    """Tables export what a row lacks as null."""
+    return [] if value is None else value
 
 
 Text = Annotated[str, StringConstraints(max_length=MAX_TEXT), AfterValidator(_printable)]
 Texts = Annotated[list[Text], Field(max_length=MAX_CONTEXTS)]
 Id = Annotated[str, StringConstraints(min_length=1, max_length=256), AfterValidator(_printable)]
+Ids = Annotated[list[Id], Field(max_length=MAX_CONTEXTS)]
+TextsInAnyForm = Texts | Annotated[str, StringConstraints(max_length=MAX_SAMPLE)] | None
+TextsOrNull = Annotated[Texts, BeforeValidator(_there, json_schema_input_type=Texts | None)]
+IdsOrNull = Annotated[Ids, BeforeValidator(_there, json_schema_input_type=Ids | None)]
 LabelKey = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$")]
 LabelText = Annotated[str, StringConstraints(min_length=1, max_length=500, pattern=r"^[^\x00-\x1f\x7f]*$")]
 Alias = Annotated[str, StringConstraints(min_length=1, max_length=63)]
@@ -66,22 +75,22 @@ class SampleFields(_Request):
 
     question: Annotated[Text, AfterValidator(_not_blank)]
     answer: Text | None = None
-    contexts: Annotated[Texts, BeforeValidator(_listed)] = Field(
+    contexts: Annotated[Texts, BeforeValidator(_listed, json_schema_input_type=TextsInAnyForm)] = Field(
         default_factory=list,
         description="What was retrieved, in that order. One text may hold several: as a JSON or Python list, "
         "or with blank lines between.",
     )
     ground_truth: Text | None = Field(None, description="What should have been answered.")
-    reference_contexts: Texts = Field(default_factory=list, description="What should have been retrieved.")
-    context_ids: Annotated[list[Id], Field(max_length=MAX_CONTEXTS)] = Field(default_factory=list)
-    reference_context_ids: Annotated[list[Id], Field(max_length=MAX_CONTEXTS)] = Field(default_factory=list)
+    reference_contexts: TextsOrNull = Field(
+        default_factory=list, description="What should have been retrieved."
+    )
+    context_ids: IdsOrNull = Field(default_factory=list)
+    reference_context_ids: IdsOrNull = Field(default_factory=list)
 
     @property
     def chars(self) -> int:
         """Of all texts together."""
-        lists = (self.contexts, self.reference_contexts, self.context_ids, self.reference_context_ids)
-        texts: list[str] = [self.question, self.answer or "", self.ground_truth or ""]
-        return sum(len(text) for text in (*texts, *(text for texts_ in lists for text in texts_)))
+        return sum(map(len, [self.question, self.answer or "", self.ground_truth or "", *self._entries]))
 
     @property
     def sample(self) -> Sample:
@@ -90,6 +99,16 @@ class SampleFields(_Request):
         return without_blanks(
             Sample(**{name: tuple(v) if isinstance(v, list) else v for name, v in fields.items()})
         )
+
+    @property
+    def blanks(self) -> int:
+        """How many entries of its lists `sample` is without."""
+        return sum(map(is_blank, self._entries))
+
+    @property
+    def _entries(self) -> list[str]:
+        """Of all its lists."""
+        return [*self.contexts, *self.reference_contexts, *self.context_ids, *self.reference_context_ids]
 
 
 class ScoringOptions(_Request):

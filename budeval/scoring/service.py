@@ -15,6 +15,7 @@ from budeval.scoring.activities import ScoringActivities
 from budeval.scoring.advice import Adviser, Writer
 from budeval.scoring.artifacts import artifact_store
 from budeval.scoring.assembling import Assembly
+from budeval.scoring.count_cap import CountCap
 from budeval.scoring.course import Course
 from budeval.scoring.engines.registry import scoring_engines
 from budeval.scoring.intake import ScoreIntake
@@ -41,8 +42,9 @@ class Scoring:
         engine: WorkflowEngine,
         topic: str,
         keep: timedelta,
+        most: int | None,
     ) -> None:
-        """`topic` is where scores are announced, `keep` how long after its end a job is kept."""
+        """Scores are announced to `topic`; jobs stay for `keep` after their end, `most` of each tenant."""
         self.settings = settings
         self._engine = engine
         self.store = ScoreStore(sidecar)
@@ -67,6 +69,9 @@ class Scoring:
             Periodic("score-reconciler", _LOOK_SECONDS, reconciler.look),
             Periodic("score-retention", SWEEP_SECONDS, retention.sweep),
         ]
+        if most is not None:
+            cap = CountCap(self.store, self.lifecycle.delete, most)
+            self.periodic.append(Periodic("score-count-cap", SWEEP_SECONDS, cap.sweep))
 
     def close(self) -> None:
         """End what the engines run beside the service."""

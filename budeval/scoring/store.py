@@ -16,9 +16,9 @@ from pydantic import BaseModel, ConfigDict
 
 from budeval.domain.score_job import JOB_ID, ScoreRecord, ScoreTombstone, workflow_id
 from budeval.domain.score_run import InvalidSample
-from budeval.domain.scoring import MetricOutcome, MetricStatus, Sample
+from budeval.domain.scoring import Maker, MetricOutcome, MetricStatus, Sample
 from budeval.errors import RequestError
-from budeval.runtime.listing import Listing
+from budeval.runtime.listing import Listing, readable
 
 _ID = re.compile(JOB_ID)
 _PER_READ = 200
@@ -33,15 +33,19 @@ class StoredSample(BaseModel):
 
     sample_id: str
     sample: Sample
+    blanks_left_out: int = 0
+    """Entries of its lists that were blank, and are not in it."""
 
 
 class StoredOutcome(BaseModel):
-    """What a metric says of a sample, and in which attempt it did."""
+    """What a metric says of a sample, in which attempt it did, and who made it."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     attempt: int
     outcome: MetricOutcome
+    maker: Maker | None = None
+    """None where nobody could: its engine is not there any more."""
 
     def stands_in(self, attempt: int) -> bool:
         """Whether it counts in an attempt: what has failed in an earlier one is scored again."""
@@ -110,9 +114,18 @@ class ScoreStore(Listing):
         return record
 
     def load_all(self, job_ids: list[str]) -> list[ScoreRecord]:
-        """The records of jobs that are there, in their order."""
-        found = self._sidecar.get_states([workflow_id(job_id) for job_id in job_ids])
-        return [_record(value) for value in found if value and not _is_tombstone(value)]
+        """The records of jobs that are there, and can be read, in their order."""
+        keys = [workflow_id(job_id) for job_id in job_ids]
+        found = zip(keys, self._sidecar.get_states(keys), strict=True)
+        records = [
+            readable(ScoreRecord, value, key) for key, value in found if value and not _is_tombstone(value)
+        ]
+        return [record for record in records if record]
+
+    def is_there(self, job_id: str) -> bool:
+        """Whether it has a record, be it one that cannot be read."""
+        stored = self._stored(job_id)
+        return stored is not None and not _is_tombstone(stored)
 
     def tenant_of(self, job_id: str) -> str | None:
         """Whose job it is, or was before it was deleted; None where there is none."""
@@ -177,16 +190,15 @@ class ScoreStore(Listing):
         pairs = zip(places, found, strict=True)
         return {place: StoredOutcome.model_validate(value) for place, value in pairs if value}
 
-    def keep_outcome(self, job_id: str, number: int, outcome: MetricOutcome, attempt: int) -> StoredOutcome:
+    def keep_outcome(self, job_id: str, number: int, fresh: StoredOutcome) -> StoredOutcome:
         """Keep an outcome unless one is there that stands; returns the one that is there now."""
-        fresh = StoredOutcome(attempt=attempt, outcome=outcome)
 
         def kept(stored: Any) -> Any:
-            if stored and StoredOutcome.model_validate(stored).stands_in(attempt):
+            if stored and StoredOutcome.model_validate(stored).stands_in(fresh.attempt):
                 return stored
             return fresh.model_dump(mode="json")
 
-        key = _outcome_key(job_id, number, outcome.metric)
+        key = _outcome_key(job_id, number, fresh.outcome.metric)
         return StoredOutcome.model_validate(self._sidecar.update_state(key, kept))
 
     def ledger(self, job_id: str, number: int, metric: str, repeat: int) -> dict[str, Any]:

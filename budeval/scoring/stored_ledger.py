@@ -1,8 +1,9 @@
 """The ledger of a metric in the state store: it outlives our own end."""
 
 import asyncio
+from collections.abc import Mapping
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -23,19 +24,32 @@ class Place:
     """Answers outlive it; failures count anew in each."""
 
 
+@dataclass(frozen=True)
+class _Books:
+    """What stands in a ledger."""
+
+    paid: Mapping[str, Paid]
+    lost: Usage
+    failures: int
+
+
 class StoredLedger:
-    """A `Ledger`, written at each change. One process at a time scores a metric of a sample."""
+    """A `Ledger`, written at each change. Whoever scores a metric of a sample does so alone.
+
+    What cannot be written is not in it either, so that what comes after it can be.
+    """
 
     def __init__(self, store: ScoreStore, place: Place, stored: dict[str, Any], aside: Executor) -> None:
         """Go on from what is stored; `aside` has threads for calls of the sidecar."""
         self._store = store
         self._place = place
         self._aside = aside
-        self._paid = {key: Paid.model_validate(value) for key, value in stored.get("paid", {}).items()}
-        self.lost = Usage.model_validate(stored.get("lost", {}))
         same_attempt = stored.get("attempt") == place.attempt
-        self.failures: int = stored["failures"] if same_attempt else 0
-        """How often in this attempt an endpoint, or an engine, gave nothing."""
+        self._books = _Books(
+            paid={key: Paid.model_validate(value) for key, value in stored.get("paid", {}).items()},
+            lost=Usage.model_validate(stored.get("lost", {})),
+            failures=stored["failures"] if same_attempt else 0,
+        )
 
     @classmethod
     def load(cls, store: ScoreStore, place: Place, aside: Executor) -> "StoredLedger":
@@ -44,35 +58,48 @@ class StoredLedger:
         return cls(store, place, stored, aside)
 
     @property
+    def lost(self) -> Usage:
+        """See `Ledger`."""
+        return self._books.lost
+
+    @property
+    def failures(self) -> int:
+        """How often in this attempt an endpoint, or an engine, gave nothing."""
+        return self._books.failures
+
+    @property
     def spent(self) -> Usage:
         """All that was spent."""
-        return sum((paid.usage for paid in self._paid.values()), self.lost)
+        return sum((paid.usage for paid in self._books.paid.values()), self.lost)
 
     def find(self, question: str) -> Paid | None:
         """See `Ledger`."""
-        return self._paid.get(question)
+        return self._books.paid.get(question)
 
     async def keep(self, question: str, paid: Paid) -> None:
         """See `Ledger`."""
-        self._paid[question] = paid
-        await self._save()
+        await self._write(replace(self._books, paid={**self._books.paid, question: paid}))
 
     async def lose(self, usage: Usage) -> None:
         """See `Ledger`."""
-        self.lost += usage
-        self.failures += 1
-        await self._save()
+        await self._write(replace(self._books, lost=self.lost + usage, failures=self.failures + 1))
 
-    async def _save(self) -> None:
+    async def _write(self, books: _Books) -> None:
+        # In force at once: who is cut off while it is written has spent it.
+        before, self._books = self._books, books
+        try:
+            await asyncio.get_running_loop().run_in_executor(self._aside, partial(self._save, books))
+        except Exception:
+            self._books = before
+            raise
+
+    def _save(self, books: _Books) -> None:
         document = {
             "schema": 1,
-            "paid": {key: paid.model_dump(mode="json") for key, paid in self._paid.items()},
-            "lost": self.lost.model_dump(mode="json"),
+            "paid": {key: paid.model_dump(mode="json") for key, paid in books.paid.items()},
+            "lost": books.lost.model_dump(mode="json"),
             "attempt": self._place.attempt,
-            "failures": self.failures,
+            "failures": books.failures,
         }
         place = self._place
-        save = partial(
-            self._store.save_ledger, place.job_id, place.sample, place.metric, place.repeat, document
-        )
-        await asyncio.get_running_loop().run_in_executor(self._aside, save)
+        self._store.save_ledger(place.job_id, place.sample, place.metric, place.repeat, document)

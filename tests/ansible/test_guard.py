@@ -136,4 +136,4 @@ def test_a_kubeconfig_carries_its_rules() -> None:
     assert kubeconfig.rules_of(plain) is None
     assert AddressRules.from_json(kubeconfig.rules_of(guarded) or "") == _ONLY_FIRST
     assert yaml.safe_load(guarded).items() >= yaml.safe_load(plain).items()
-    assert kubeconfig.server_of(guarded) == "10.0.0.1"
+    assert kubeconfig.host_of(guarded) == "10.0.0.1"

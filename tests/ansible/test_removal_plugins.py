@@ -65,6 +65,15 @@ def test_each_entry_has_its_uid_and_what_was_seen(api: FakeApi, act: Act) -> Non
     assert api.asked.count(("DELETE", f"secrets/{plugins.parts('r-1')}")) == 2
 
 
+def test_what_is_in_the_objects_is_not_asked_for(api: FakeApi, act: Act) -> None:
+    """All rows of a namespace's ConfigMaps would be more than is read of an answer."""
+    act("deploy", plugins.runs("r-1"))
+    name = plugins.parts("r-1")
+    api.objects["configmaps"][name]["data"] = {"rows": "x" * (plugins.CLUSTER._LARGEST_ANSWER + 1)}
+
+    assert {item["name"] for item in _list(act)["objects"]} == {"r-1", name}
+
+
 def test_removing_again_finds_nothing(act: Act) -> None:
     """And tells by what that is known; the receipt of the first try is kept by the service."""
     act("deploy", plugins.runs("r-1"))

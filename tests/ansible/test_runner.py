@@ -1,5 +1,6 @@
 """The real ansible-runner in real worker processes, on small playbooks."""
 
+import base64
 import json
 import os
 import signal
@@ -13,9 +14,11 @@ from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias
+from urllib.parse import quote
 
 import pytest
 
+from budeval.ansible import kubeconfig
 from budeval.ansible.private_directory import PrivateDirectory, left_behind, sweep
 from budeval.ansible.runner import PlaybookRun, PlaybookRunner, _Outcome
 from budeval.errors import ClusterError
@@ -211,6 +214,35 @@ def test_a_failed_task_is_named(runner: PlaybookRunner) -> None:
         runner.run("refuse.yml", {"text": "403 Forbidden: not you"}, _KUBECONFIG)
 
     assert (failed.value.code, failed.value.retryable) == ("FORBIDDEN", False)
+
+
+@pytest.mark.parametrize(
+    "spelled",
+    [
+        str,
+        repr,
+        json.dumps,
+        lambda token: repr(f"Bearer {token}\n".encode()),
+        lambda token: quote(token, safe=""),
+        lambda token: base64.b64encode(f"Bearer {token}".encode()).decode(),
+        lambda token: "x" * 1990 + token,
+    ],
+    ids=["plain", "repr", "json", "header", "url", "base64", "where-it-is-cut"],
+)
+def test_a_failure_does_not_tell_the_credential(
+    runner: PlaybookRunner, spelled: Callable[[str], str]
+) -> None:
+    """Whoever says it, and however: it would be in histories, events, results and logs."""
+    token = "CANARY-TOKEN-'1\"2\\3+4/5"
+    credential = kubeconfig.document("https://10.0.0.1", b"", {"token": token})
+
+    with pytest.raises(ClusterError) as failed:
+        runner.run("refuse.yml", {"text": f"no header {spelled(token)}"}, json.dumps(credential))
+
+    assert "no header" in failed.value.message
+    assert "***" in failed.value.message or "xx" in failed.value.message
+    assert "CANARY" not in failed.value.message
+    assert base64.b64encode(b"Bearer CANARY").decode()[:16] not in failed.value.message
 
 
 def test_the_first_failure_is_the_cause(runner: PlaybookRunner) -> None:

@@ -4,6 +4,7 @@ import pytest
 from fastapi import FastAPI
 
 from budeval.api import http_errors
+from budeval.api.http_errors import first_problem
 from budeval.errors import ArtifactError, ClusterError, RequestError, SidecarError
 from tests.asgi import Caller
 
@@ -58,3 +59,10 @@ def test_unknown_routes_have_the_same_shape(method: str, path: str, status: int)
     assert answer.status_code == status
     assert answer.json()["code"] == "ROUTE_UNKNOWN"
     assert answer.headers.get("Allow") == ("GET, POST" if status == 405 else None)
+
+
+def test_a_fields_name_is_not_given_back_at_length() -> None:
+    """Callers may send any."""
+    problem = first_problem([{"type": "extra_forbidden", "loc": ("a", "x" * 10**6), "msg": "no"}], skip=0)
+
+    assert (problem.param, problem.message) == (f"a.{'x' * 100}", f"a.{'x' * 100}: no")

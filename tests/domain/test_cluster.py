@@ -25,6 +25,17 @@ def test_a_target_does_not_change() -> None:
         target.namespace = "other"  # type: ignore[misc]
 
 
+@pytest.mark.parametrize(
+    ("server", "again", "elsewhere"),
+    [("a", "a", False), ("a", "b", True), (None, "b", False), ("a", None, False), (None, None, False)],
+)
+def test_another_server_is_another_cluster(server: str | None, again: str | None, *, elsewhere: bool) -> None:
+    """Where it is known of both."""
+    target = ClusterTarget.model_validate(_TARGET | {"server": server})
+
+    assert target.is_elsewhere(again) is elsewhere
+
+
 def test_a_verification_survives_json() -> None:
     """It passes through histories, the state store and messages, and is the same afterwards."""
     verification = ClusterVerification(

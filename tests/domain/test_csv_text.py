@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 
 from budeval.domain.csv_text import csv_text
 
-_TEXTS = st.text(max_size=30) | st.sampled_from(["=1+1", "\r\n", '"', '","', "a\rb", "\x00", "x\u2028y"])
+_TEXTS = st.text(max_size=30) | st.sampled_from(
+    ["=1+1", " =1", "\ufeff=1", "\r\n", '"', '","', "a\rb", "\x00", "x\u2028y"]
+)
 
 
 def _read(text: str) -> list[list[str]]:
@@ -40,14 +42,22 @@ def _only(value: object) -> str:
         "\uff0b1",
         "\uff0d1",
         "\uff20x",
+        " =1",
+        "\n=1",
+        "\r\n =1",
+        "\u00a0=1",
+        "\ufeff=1",
+        "\u200b\u2060@x",
+        "\x00=1",
+        "\tplain",
     ],
 )
 def test_a_formula_is_only_a_text(text: str) -> None:
-    """It begins with a quote, which spreadsheets do not show."""
+    """It begins with a quote, which spreadsheets do not show; also behind what they may not show either."""
     assert _only(text) == f"'{text}"
 
 
-@pytest.mark.parametrize("text", ["", "a=1", "1-2", "'=1", " =1", "\n=1", "北京", "a@b.c"])
+@pytest.mark.parametrize("text", ["", "a=1", "1-2", "'=1", " 1", "\n'=1", "北京", "a@b.c"])
 def test_any_other_text_is_as_it_was(text: str) -> None:
     """Whatever it holds further on."""
     assert _only(text) == text
@@ -81,4 +91,4 @@ def test_every_text_comes_back_from_its_own_cell(rows: list[list[str]]) -> None:
     assert len(found) == len(rows)
     for row, cells in zip(rows, found, strict=True):
         assert [cell.removeprefix("'") for cell in cells] == [text.removeprefix("'") for text in row]
-        assert not any(cell.startswith(tuple("=+-@\t\r")) for cell in cells)
+        assert not any(cell.lstrip("\ufeff\u200b\0").lstrip().startswith(tuple("=+-@")) for cell in cells)

@@ -1,5 +1,7 @@
 """Foreign text in Markdown, as a parser of CommonMark with GitHub's tables reads it."""
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,9 +12,11 @@ from budeval.domain.markdown import code, escaped, fenced, one_line
 
 _PARSER = MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"])
 _PIECES = st.sampled_from(
-    [*"\\`*_[]()<>#+-.!|~&=$:{}'\"\n\r\t 1a\u00e9\u5317\x00\x1b", "://x.y", "&amp;", "]("]
+    [*"\\`*_[]()<>#+-.!|~&=$:{}'\"\n\r\t 1a\u00e9\u5317\x00\x1b", "://x.y", "www.", "@", "&amp;", "]("]
 )
 _TEXTS = st.lists(_PIECES, max_size=25).map("".join) | st.text(max_size=25)
+_LINK_BY_ITSELF = re.compile(r"://|www\.|@[^\s&]", re.IGNORECASE)
+"""What GitHub's flavour looks for where there is no markup; and the site, for names."""
 _ATTACKS = [
     "<script>alert(1)</script>",
     "![x](http://tracker/pixel.png)",
@@ -44,10 +48,14 @@ def _leaves(markdown: str) -> list[Token]:
 
 
 def _shown(markdown: str) -> str:
-    """The text of a paragraph that has nothing but text."""
+    """The text of a paragraph that has nothing but text, without what takes no room in it."""
     leaves = _leaves(markdown)
     assert {leaf.type for leaf in leaves} <= {"text", "text_special"}
-    return "".join(leaf.content for leaf in leaves)
+    return _seen("".join(leaf.content for leaf in leaves))
+
+
+def _seen(text: str) -> str:
+    return text.replace("\u200b", "")
 
 
 @pytest.mark.parametrize("text", _ATTACKS)
@@ -62,8 +70,36 @@ def test_every_text_is_shown_as_it_is(text: str) -> None:
     """On one line, and without its control characters."""
     line = one_line(text)
 
-    assert not line or _shown(escaped(text)) == line
-    assert _shown(f"label: {escaped(text)}") == f"label: {line}".rstrip()
+    assert not line or _shown(escaped(text)) == _seen(line)
+    assert _shown(f"label: {escaped(text)}") == _seen(f"label: {line}".rstrip())
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "see https://evil.example/x",
+        "HTTP://evil.example",
+        "ftp://a.b/c",
+        "www.evil.example",
+        "WWW.evil.example",
+        "mail a_b@evil.example",
+        "mailto:a@b.cc",
+        "@user, look",
+        "@*user*",
+    ],
+)
+def test_no_text_becomes_a_link_by_itself(text: str) -> None:
+    """As GitHub makes them of addresses, mails and names; the text looks the same."""
+    assert _LINK_BY_ITSELF.search(text)
+
+    assert not _LINK_BY_ITSELF.search(escaped(text))
+    assert _shown(escaped(text)) == text
+
+
+@given(_TEXTS)
+def test_every_text_is_free_of_links(text: str) -> None:
+    """Whatever stands around them."""
+    assert not _LINK_BY_ITSELF.search(escaped(text))
 
 
 @given(_TEXTS)

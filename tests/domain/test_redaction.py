@@ -1,10 +1,15 @@
 """Secrets are taken out of whatever comes from pods."""
 
+import base64
+import json
 from typing import Any
+from urllib.parse import quote
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from budeval.domain.redaction import SHORTEST_SECRET, redacted
+from budeval.domain.redaction import SHORTEST_SECRET, redacted, spellings
 
 _KEY = "sk-very-secret"
 
@@ -56,3 +61,19 @@ def test_what_is_given_stays_as_it_is() -> None:
 def test_each_of_several_secrets_is_hidden() -> None:
     """As a key and a token."""
     assert redacted("key-number-1 and key-number-2", ["key-number-2", "key-number-1"]) == "*** and ***"
+
+
+def test_of_a_secret_around_another_nothing_is_left() -> None:
+    """Whichever is given first."""
+    assert redacted("of key-number-12", ["key-number-1", "key-number-12"]) == "of ***"
+
+
+@given(st.text(min_size=12), st.binary(max_size=5), st.binary(max_size=5))
+def test_a_secret_is_found_however_it_is_spelled(secret: str, before: bytes, after: bytes) -> None:
+    """Quoted, or anywhere within base64; of that the characters at its ends may have a part of it."""
+    hidden = spellings(secret)
+    inside = base64.b64encode(before + secret.encode(errors="replace") + after).decode()
+
+    for text in (secret, repr(secret)[1:-1], json.dumps(secret)[1:-1], quote(secret, safe="")):
+        assert redacted(f"<{text}>", hidden) == "<***>"
+    assert "***" in redacted(inside, hidden)

@@ -16,14 +16,11 @@ STATEMENTS = ["It was in 1969.", "It was far away."]
 
 @dataclass(frozen=True)
 class Asked:
-    """A question that was answered."""
+    """A question that came."""
 
     at: float
+    """Seconds, by the machine's clock."""
     prompt: str
-
-    def is_about(self, text: str) -> bool:
-        """Whether a text stands in it."""
-        return text in self.prompt
 
 
 class ScriptedJudge:
@@ -38,7 +35,7 @@ class ScriptedJudge:
     def answer(self, body: dict[str, Any]) -> dict[str, Any]:
         """A chat completion."""
         with self._lock:
-            self.asked.append(Asked(time.monotonic(), body["messages"][-1]["content"]))
+            self.asked.append(Asked(time.time(), body["messages"][-1]["content"]))
         time.sleep(self.thinks)
         content = json.dumps(_filled(body["response_format"]["json_schema"]["schema"]))
         message = {"role": "assistant", "content": content}

@@ -56,6 +56,8 @@ class Desk:
     ) -> Any:
         """By whom, and from where."""
         headers = {"authorization": f"Bearer {token}"} if token else {}
+        if "content" in more:
+            headers["content-type"] = "application/json"
         return Caller(self._application, client).request(method, path, headers=headers, **more)
 
 
@@ -80,6 +82,47 @@ def test_without_a_token_nothing_is_told() -> None:
     assert _said(refused) == (401, "TOKEN_INVALID")
     assert refused.headers["WWW-Authenticate"] == "Bearer"
     assert _said(desk.ask("GET", "/evals", digest_of("reader"))) == (401, "TOKEN_INVALID")
+
+
+def test_who_may_not_ask_is_told_so_before_the_body_is_read() -> None:
+    """On each route that takes a body, whatever is in it; nothing of it is waited for."""
+    desk = Desk()
+    paths = desk.service.application().openapi()["paths"]
+    with_bodies = [
+        (method.upper(), path.replace("{eval_id}", _OURS).replace("{", "").replace("}", ""))
+        for path, methods in paths.items()
+        for method, operation in methods.items()
+        if method == "post" or "requestBody" in operation
+    ]
+    assert len(with_bodies) > 8
+    read = []
+
+    async def body() -> Any:
+        read.append(1)
+        yield b"{ this is no JSON"
+
+    for method, path in with_bodies:
+        assert _said(desk.ask(method, path, content=body())) == (401, "TOKEN_REQUIRED"), path
+        assert _said(desk.ask(method, path, "wrong", content=body())) == (401, "TOKEN_INVALID"), path
+        assert _said(desk.ask(method, path, "reader", content=body())) == (403, "SCOPE_MISSING"), path
+    assert read == []
+    assert desk.ask("POST", "/evals/start", "both", content=body()).status_code == 422
+    assert read == [1]
+
+
+def test_nor_is_what_is_not_from_the_sidecar() -> None:
+    """Of the routes that Dapr calls."""
+    answer = Desk(app_token="secret").ask("POST", ROUTE, content=b"{ this is no JSON")
+
+    assert _said(answer) == (403, "SIDECAR_ONLY")
+
+
+@pytest.mark.parametrize("header", ["Basic both", "both", "bearer", ""])
+def test_a_token_is_shown_as_a_bearers(header: str) -> None:
+    """In no other way."""
+    answer = Caller(Desk()._application).request("GET", "/evals", headers={"authorization": header})
+
+    assert _said(answer) == (401, "TOKEN_REQUIRED")
 
 
 @pytest.mark.parametrize(

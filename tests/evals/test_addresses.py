@@ -1,5 +1,6 @@
 """The rules for addresses, where a request names a host and where the service connects."""
 
+import asyncio
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -110,9 +111,12 @@ def _served(status: int, **headers: str) -> Iterator[tuple[int, list[str | None]
 
 
 def _get(rules: AddressRules, url: str, *, follow: bool = False) -> httpx.Response:
-    transport = GuardedTransport(rules, "endpoint")
-    with httpx.Client(transport=transport, trust_env=False, follow_redirects=follow) as client:
-        return client.get(url)
+    async def get() -> httpx.Response:
+        transport = GuardedTransport(rules, "endpoint")
+        async with httpx.AsyncClient(transport=transport, trust_env=False, follow_redirects=follow) as client:
+            return await client.get(url)
+
+    return asyncio.run(get())
 
 
 def test_the_server_is_told_the_name_and_reached_at_the_address() -> None:

@@ -34,6 +34,10 @@ class FakeEngine:
         running = WorkflowStatus.RUNNING
         return WorkflowSnapshot(workflow_id=workflow_id, name="evaluate_model", status=running)
 
+    def purge(self, workflow_id: str) -> None:
+        """Nothing is purged here."""
+        raise AssertionError(workflow_id)
+
     def close_broken(self, record: EvaluationRecord, reason: str) -> None:
         """Nothing breaks here."""
         raise AssertionError((record, reason))

@@ -44,6 +44,10 @@ def _with(name: str, json_text: str) -> str:
     return f"{json.dumps(request_body())[:-1]}, {json.dumps(name)}: {json_text}}}"
 
 
+def _config(json_text: str) -> str:
+    return f'[{{"config_name": "any", "config_value": {json_text}}}]'
+
+
 def _nested(depth: int) -> str:
     return '{"a":' * depth + "1" + "}" * depth
 
@@ -57,6 +61,15 @@ def _nested(depth: int) -> str:
         (_with("data", _nested(300)), 422, "data"),
         (_with("data", _nested(900)), 422, "data"),
         (_with("data", _nested(5000)), 400, None),
+        (_with("eval_configs", _config(_nested(40))), 422, "eval_configs.0.config_value"),
+        (_with("eval_configs", _config(_nested(300))), 422, "eval_configs.0.config_value"),
+        (_with("eval_configs", _config(_nested(900))), 422, "eval_configs.0.config_value"),
+        (_with("labels", _nested(300)), 422, "labels.a"),
+        (_with("notification_metadata", _nested(900)), 422, "notification_metadata.workflow_id"),
+        (_with("decoding", f'{{"seed": {10**22}}}'), 422, "decoding.seed"),
+        (_with("data", f'{{"a": [{10**22}]}}'), 422, "data"),
+        (_with("notification_metadata", f'{{"workflow_id": "w", "actor": "{"x" * 7_000_000}"}}'), 422, None),
+        (_with("x" * 1_000_000, "1"), 422, "x" * 100),
         (_with("data", '{"a": ' + "9" * 5000 + "}"), 400, None),
         (_with("timeouts", '{"run": 1e999}'), 422, "timeouts.run"),
         (_with("timeouts", '{"run": NaN}'), 422, "timeouts.run"),
@@ -77,6 +90,7 @@ def test_a_body_that_would_break_its_readers_is_refused(
     told = _send(service, text)
 
     assert told[:2] == (status, "REQUEST_INVALID")
+    assert len(str(told)) < 300
     assert param is None or told[2] == param
     assert service.started == []
 
@@ -200,6 +214,20 @@ def test_nor_does_one_that_is_given_again(service: Service) -> None:
     assert service.store.load(_ID).evaluation.attempt == 1
 
 
+def test_nor_does_it_lead_to_another_cluster(service: Service) -> None:
+    """Where nothing of the evaluation is: what is gone there would prove nothing."""
+    assert service.start(kubeconfig=_at("10.0.0.1")).status_code == 200
+    service.store.end(_ID, Outcome.FAILED)
+
+    for method, path, body in (("POST", "/retry", {"api_key": "k"}), ("DELETE", "", {})):
+        again = {**body, "kubeconfig": _at("10.0.0.2")}
+        answer = service.caller.request(method, f"/evals/{_ID}{path}", json=again)
+        told = answer.json()
+        assert (answer.status_code, told["code"], told["param"]) == (409, "CLUSTER_MISMATCH", "kubeconfig")
+    record = service.store.load(_ID)
+    assert (record.evaluation.attempt, record.deletion) == (1, None)
+
+
 @pytest.mark.parametrize("host", [host for host in _FORBIDDEN if host != "localhost"])
 def test_an_endpoint_is_no_forbidden_address(service: Service, host: str) -> None:
     """What a name stands for only pods can tell; a validation, which asks it from here, looks at that too."""
@@ -210,15 +238,32 @@ def test_an_endpoint_is_no_forbidden_address(service: Service, host: str) -> Non
     assert service.dapr.state == {}
 
 
+_MERGED = "m0: &m0 {a: b}\n" + "\n".join(
+    f"m{n}: &m{n} {{<<: [{','.join([f'*m{n - 1}'] * 10)}]}}" for n in range(1, 20)
+)
 _BOMB = "\n".join(f"a{n}: &a{n} [{','.join([f'*a{n - 1}'] * 9) if n else 'x'}]" for n in range(12))
 
 
-@pytest.mark.parametrize("text", [_BOMB, "[" * 20_000, "a: !!python/object/apply:os.system [id]", "&a [*a]"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        _BOMB,
+        _MERGED,
+        "[" * 20_000,
+        "a: b\n" * 40_000,
+        f"? 0x{'f' * 6000}\n: 1",
+        "a: 0x" + "f" * 6000,
+        "a: !!python/object/apply:os.system [id]",
+        "&a [*a]",
+        _KUBECONFIG % ("", 'token: "a\\nCANARY"'),
+    ],
+    ids=lambda text: text[:20],
+)
 def test_a_kubeconfig_that_would_break_its_reader_is_refused(service: Service, text: str) -> None:
-    """References upon references, nesting, objects."""
-    status, code, _ = _send(service, json.dumps(request_body(kubeconfig=text)))
+    """References upon references, nesting, many entries, numbers, objects, a token that no header carries."""
+    told = _send(service, json.dumps(request_body(kubeconfig=text)))
 
-    assert (status, code) == (422, "KUBECONFIG_INVALID")
+    assert told == (422, "KUBECONFIG_INVALID", "kubeconfig")
 
 
 @pytest.mark.parametrize(

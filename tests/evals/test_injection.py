@@ -113,7 +113,7 @@ def _texts_of(schema: Json, where: Where = ()) -> Iterator[Where]:
     """Every place of a text in what a schema describes."""
     if "$ref" in schema:
         schema = _DOCUMENT["components"]["schemas"][schema["$ref"].rpartition("/")[2]]
-    for choice in schema.get("anyOf", []):
+    for choice in (*schema.get("anyOf", []), *schema.get("oneOf", [])):
         yield from _texts_of(choice, where)
     for name, inner in schema.get("properties", {}).items():
         yield from _texts_of(inner, (*where, name))

@@ -150,7 +150,39 @@ def test_no_secret_is_stored_in_the_clear(desk: Desk) -> None:
     assert KEY not in everything
     assert TOKEN not in everything
     assert desk.opened() == {"api_key": KEY, "kubeconfig": kubeconfig()}
-    assert record.evaluation.target == ClusterTarget(cluster=FROM_REQUEST, namespace="budeval", eval_id=ID)
+    target = record.evaluation.target
+    assert target == ClusterTarget(
+        cluster=FROM_REQUEST, namespace="budeval", eval_id=ID, server=target.server
+    )
+    assert "10.0.0.1" not in target.model_dump_json()
+
+
+def _elsewhere(server: str) -> str:
+    return kubeconfig(clusters=[{"name": "c", "cluster": {"server": server}}])
+
+
+def test_another_cluster_is_another_request(desk: Desk) -> None:
+    """A renewed credential is not; who asks again with another server would be told that it runs there."""
+    first = desk.accept(kubeconfig=kubeconfig())
+    renewed = kubeconfig(users=[{"name": "u", "user": {"token": "renewed"}}])
+
+    assert desk.accept(kubeconfig=renewed) == first
+    assert desk.accept(kubeconfig=_elsewhere("https://10.0.0.1:6443/")) == first
+    refusal = _refused(lambda: desk.accept(kubeconfig=_elsewhere("https://10.0.0.2:6443")))
+    assert refusal == (409, "EVALUATION_CONFLICT", "eval_id")
+
+
+@pytest.mark.parametrize("server", ["https://10.0.0.2:6443", "https://10.0.0.1", "https://10.0.0.1:6443/k8s"])
+def test_a_kubeconfig_that_comes_again_is_of_the_same_cluster(desk: Desk, server: str) -> None:
+    """On another there is nothing of the evaluation: nothing could be proved to be deleted."""
+    target = desk.accept(kubeconfig=kubeconfig()).evaluation.target
+    intake, other = desk.intake(), _elsewhere(server)
+    renewed = kubeconfig(users=[{"name": "u", "user": {"token": "renewed"}}])
+
+    assert _refused(lambda: intake.kubeconfig_again(target, other)) == (409, "CLUSTER_MISMATCH", "kubeconfig")
+    assert intake.kubeconfig_again(target, renewed) == renewed
+    of_old = target.model_copy(update={"server": None})
+    assert intake.kubeconfig_again(of_old, other) == other
 
 
 def test_inline_rows_are_stored_by_what_they_are(desk: Desk) -> None:
@@ -293,3 +325,29 @@ def test_only_the_rows_that_are_used_are_looked_at(desk: Desk) -> None:
     own = {"dataset_id": "own", "run_id": "own-1", "limit": 1, "source": {"inline": rows}}
 
     assert desk.accept(eval_datasets=[own]).evaluation.runs[0].limit == 1
+
+
+def test_an_evaluation_that_no_workflow_could_carry_is_refused(desk: Desk) -> None:
+    """As its history has it: what is no ASCII takes twelve bytes of JSON there. Its rows do not count."""
+    prompts = [f"{{question}} {'😀' * 18_000}" for _ in range(20)]
+    datasets = [
+        {"dataset_id": "d", "run_id": f"r-{at}", "source": {"inline": ROWS, "prompt": prompt}}
+        for at, prompt in enumerate(prompts)
+    ]
+
+    refused = (413, "REQUEST_TOO_LARGE", "eval_datasets")
+    assert _refused(lambda: desk.accept(eval_datasets=datasets)) == refused
+    assert desk.dapr.state == {}
+    assert desk.accept(eval_datasets=datasets[:18]).evaluation.runs
+
+
+@pytest.mark.parametrize("by", ["value", "reference"])
+def test_a_key_from_a_file_is_sealed_without_the_end_of_its_line(desk: Desk, by: str) -> None:
+    """As it goes into the header, and as it is looked for in whatever echoes it."""
+    key = f" {KEY}\r\n"
+    desk.secrets["mine"] = {"key": key}
+    given: Json = {"api_key": key} if by == "value" else {"api_key": None, "secret_ref": {"name": "mine"}}
+
+    desk.accept(**model(**given))
+
+    assert desk.opened()["api_key"] == KEY

@@ -195,6 +195,16 @@ def test_what_has_not_said_its_last_word_cannot_be_retried(desk: Desk, workflow:
     assert (desk.refused().code, desk.refused().status) == ("EVALUATION_RUNNING", 409)
 
 
+def test_what_dapr_holds_still_after_its_end_can_be_retried(desk: Desk) -> None:
+    """Nobody waits for a last word that will not come."""
+    desk.ended("COMPLETED", "FAILED")
+    desk.workflow = WorkflowStatus.UNKNOWN
+
+    desk.lifecycle.retry("e-1", _KEY)
+
+    assert [record.evaluation.attempt for record in desk.started] == [2]
+
+
 def test_what_runs_cannot_be_retried(desk: Desk) -> None:
     """Nor can it be retried twice at once."""
     assert desk.refused().code == "EVALUATION_RUNNING"

@@ -10,7 +10,7 @@ from fastapi import FastAPI
 
 from budeval.api import http_errors
 from budeval.config import Settings, StorageConfig
-from budeval.domain.evaluation import EvaluationRecord
+from budeval.domain.evaluation import EvaluationRecord, Outcome
 from budeval.engines.opencompass.jobs import OpenCompass
 from budeval.evals.arrivals import Arrivals
 from budeval.evals.clusters import Clusters
@@ -265,3 +265,107 @@ def test_a_request_for_which_there_is_no_room_is_delivered_again(inbox: Inbox) -
     assert inbox.deliver(_body(eval_id="323e4567-e89b-12d3-a456-426614174020")) == _AGAIN
     assert inbox.deliver(_body()) == _DONE
     assert inbox.dapr.messages == []
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"engine": "lm-eval-2"},
+        {"eval_datasets": []},
+        {"labels": {"another": "request"}},
+        {"kubeconfig": _KEY},
+        {"topic": "t", "pubsubname": "p", "data": {"engine": "none"}},
+    ],
+    ids=["unknown-engine", "invalid", "conflict", "secret", "nested"],
+)
+@pytest.mark.parametrize("fate", ["runs", "deleted"])
+def test_a_refusal_says_nothing_in_the_name_of_an_evaluation_that_is_there(
+    inbox: Inbox, changes: Json, fate: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whoever sends its id would have all believe that it has failed."""
+    inbox.deliver(_body())
+    if fate == "deleted":
+        store = EvaluationStore(inbox.dapr.client())
+        store.end(_ID, Outcome.COMPLETED)
+        store.bury(store.load(_ID))
+    inbox.started.clear()
+
+    assert inbox.deliver(_body(**changes)) == _DONE
+
+    assert inbox.told() == []
+    assert f"refused a request eval_id={_ID}" in caplog.text
+    assert inbox.started == []
+
+
+def test_whether_an_evaluation_is_there_must_be_known_before_a_refusal_is_told(inbox: Inbox) -> None:
+    """Without the state store the message comes again."""
+    inbox.deliver(_body())
+    inbox.dapr.refused["/v1.0/state"] = 500
+
+    status, _ = inbox.deliver(_body(engine="none"))
+
+    assert (status, inbox.told()) == (503, [])
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"{ this is no JSON",
+        b"[]",
+        b"",
+        b'{"data": "\xff"}',
+        b'{"data": ' + b"[" * 100_000 + b"]" * 100_000 + b"}",
+        b'{"data": ' + b"9" * 5000 + b"}",
+    ],
+    ids=["no-json", "no-object", "nothing", "no-text", "deep", "long-number"],
+)
+def test_what_nobody_can_read_is_not_delivered_again(inbox: Inbox, body: bytes) -> None:
+    """It would be unreadable each time."""
+    answer = inbox.caller().post(ROUTE, content=body, headers={"content-type": "application/json"})
+
+    assert (answer.status_code, answer.json()) == _DONE
+    assert [event_id for _, event_id, _ in inbox.told()] == ["eval-unknown/0"]
+
+
+def _nested(depth: int) -> Json:
+    value: Json = {}
+    for _ in range(depth):
+        value = {"a": value}
+    return value
+
+
+@pytest.mark.parametrize(
+    ("changes", "param"),
+    [
+        (
+            {"eval_configs": [{"config_name": "a", "config_value": _nested(300)}]},
+            "eval_configs.0.config_value",
+        ),
+        ({"data": {"a": 10**400}}, "data"),
+        ({"decoding": {"seed": 10**400}}, "decoding.seed"),
+        ({"x" * 10**6: 1}, "x" * 100),
+    ],
+    ids=["deep", "integer", "seed", "name"],
+)
+def test_what_would_break_its_readers_is_refused_once(inbox: Inbox, changes: Json, param: str) -> None:
+    """And told in few words."""
+    assert inbox.deliver(_body(**changes)) == _DONE
+
+    ((_, _, payload),) = inbox.told()
+    assert payload["content"]["result"]["param"] == param
+    assert len(inbox.dapr.messages[0].content) < 2000
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{"actor": "x" * 10**6}, {"topic_keys": ["x"] * 10**5}, {"subscriber_ids": "x" * 10**6}],
+    ids=["actor", "topics", "subscribers"],
+)
+def test_a_refusal_echoes_nothing_at_length(inbox: Inbox, fields: Json) -> None:
+    """What a request may not say is not said in its refusal; and it goes to each topic once."""
+    metadata = {"workflow_id": "theirs", **fields}
+    inbox.deliver(_body(notification_metadata=metadata, source_topic=["news"] * 1000))
+
+    ((topic, _, payload),) = inbox.told()
+    assert (topic, payload["workflow_id"]) == ("news", f"eval-{_ID}")
+    assert len(inbox.dapr.messages[0].content) < 2000

@@ -28,6 +28,7 @@ class FakeEngine:
         self.closed: list[tuple[str, str]] = []
         self.ended: list[tuple[str, Any]] = []
         self.expired: list[str] = []
+        self.purged: list[str] = []
         self.workflows: dict[str, WorkflowSnapshot] = {}
         self.away = False
 
@@ -43,6 +44,10 @@ class FakeEngine:
     def find(self, workflow_id: str) -> WorkflowSnapshot | None:
         """One of them."""
         return self.workflows.get(workflow_id)
+
+    def purge(self, workflow_id: str) -> None:
+        """Forget one of them."""
+        self.purged.append(workflow_id)
 
     def close_broken(self, record: EvaluationRecord, reason: str) -> None:
         """End it."""
@@ -293,3 +298,75 @@ def test_what_comes_in_during_the_second_look_is_kept(monkeypatch: pytest.Monkey
     reconciler.look()
 
     assert store.active() == ["late"]
+
+
+def test_a_record_that_cannot_be_read_stops_nobody() -> None:
+    """It is neither settled nor forgotten, with its line or without: nobody knows what it is."""
+    dapr, engine = FakeDapr(), FakeEngine()
+    store = EvaluationStore(dapr.client())
+    for eval_id in ("cut", "poisoned", "without-a-line"):
+        _create(store, eval_id)
+    for eval_id in ("poisoned", "without-a-line"):
+        dapr.state[f"eval-{eval_id}"]["evaluation"]["runs"][0]["limit"] = 1e22
+    del dapr.state["brief-without-a-line"]
+    reconciler = _reconciler(store, engine)
+
+    for _ in range(3):
+        reconciler.look()
+
+    assert set(engine.started) == {"cut"}
+    assert sorted(store.active()) == ["cut", "poisoned", "without-a-line"]
+
+
+def test_a_workflow_that_is_held_still_is_given_up_in_time(caplog: pytest.LogCaptureFixture) -> None:
+    """Dapr says so where a history is too large; until then the sidecar may come back with a larger limit."""
+    store, engine = EvaluationStore(FakeDapr().client()), FakeEngine()
+    _create(store, "stalled")
+    engine.has("stalled", "UNKNOWN")
+    reconciler = _reconciler(store, engine)
+
+    for _ in range(9):
+        reconciler.look()
+    assert (engine.closed, engine.purged) == ([], [])
+    assert "WORKFLOW_STALLED" in caplog.text
+    reconciler.look()
+
+    ((closed, reason),) = engine.closed
+    assert (closed, engine.purged) == ("stalled", ["eval-stalled"])
+    assert reason.startswith("WORKFLOW_STALLED: ")
+    assert engine.started == []
+
+
+def test_a_workflow_that_goes_on_again_is_left_alone() -> None:
+    """The looks that found it held still count no more."""
+    store, engine = EvaluationStore(FakeDapr().client()), FakeEngine()
+    _create(store, "resumed")
+    reconciler = _reconciler(store, engine)
+
+    for status in [*["UNKNOWN"] * 9, "RUNNING", *["UNKNOWN"] * 9]:
+        engine.has("resumed", status)
+        reconciler.look()
+
+    assert (engine.closed, engine.purged) == ([], [])
+
+
+def test_a_stalled_workflow_whose_evaluation_ends_meanwhile_is_left_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The record was read before its end."""
+    store, engine = EvaluationStore(FakeDapr().client()), FakeEngine()
+    _create(store, "ending")
+    engine.has("ending", "UNKNOWN")
+    reconciler = _reconciler(store, engine)
+    for _ in range(9):
+        reconciler.look()
+    find = engine.find
+
+    def ends(workflow_id: str) -> WorkflowSnapshot | None:
+        store.end("ending", Outcome.COMPLETED)
+        return find(workflow_id)
+
+    monkeypatch.setattr(engine, "find", ends)
+    reconciler.look()
+
+    assert (engine.closed, engine.purged) == ([], [])

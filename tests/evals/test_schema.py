@@ -44,6 +44,16 @@ def _parsed(**changes: Any) -> EvaluationRequest:
     return EvaluationRequest.model_validate(_body(**changes))
 
 
+def _audience(**fields: Any) -> Json:
+    return {"notification_metadata": {"workflow_id": "theirs", **fields}}
+
+
+def _config(value: Json) -> Json:
+    return {"config_name": "any", "config_value": value}
+
+
+_AUDIENCE = "notification_metadata"
+_CONFIG = "eval_configs.0.config_value"
 _ENDPOINT = "eval_model_info.endpoint"
 _SOURCE = "eval_datasets.0.source"
 
@@ -76,7 +86,7 @@ _SOURCE = "eval_datasets.0.source"
         pytest.param(
             {"eval_datasets": [_dataset("a"), _dataset("b" * 64)]},
             "eval_datasets.1.run_id",
-            "pattern",
+            "at most 63",
             id="run-id-long",
         ),
         pytest.param(
@@ -111,6 +121,26 @@ _SOURCE = "eval_datasets.0.source"
         pytest.param({"labels": {"a b": "c"}}, "labels.a b.[key]", "pattern", id="label"),
         pytest.param({"decoding": {"temperature": 3}}, "decoding.temperature", "less than", id="temperature"),
         pytest.param({"eval_datset": []}, "eval_datset", "not permitted", id="misspelt"),
+        pytest.param(
+            {"eval_datasets": [_dataset(limit=10**22)]},
+            "eval_datasets.0.limit",
+            "or equal",
+            id="limit-that-floats-lose",
+        ),
+        pytest.param({"decoding": {"seed": 2**53}}, "decoding.seed", "or equal", id="seed-beyond-floats"),
+        pytest.param({"decoding": {"seed": -(2**53)}}, "decoding.seed", "or equal", id="seed-below-floats"),
+        pytest.param({"decoding": {"seed": 10**400}}, "decoding.seed", "or equal", id="seed-beyond-all"),
+        pytest.param(_audience(actor="x" * 256), f"{_AUDIENCE}.actor", "at most 255", id="long-actor"),
+        pytest.param(
+            _audience(topic_keys=["x"] * 101), f"{_AUDIENCE}.topic_keys.list", "at most 100", id="many-keys"
+        ),
+        pytest.param({"eval_configs": [_config({"a": 2**53})]}, _CONFIG, "as text", id="integer-in-config"),
+        pytest.param({"data": {"a": [-(2**53)]}}, "data", "as text", id="integer-in-data"),
+        pytest.param({"data": {"a": float("nan")}}, "data", "not finite", id="no-number-in-data"),
+        pytest.param(_model(api_key="x" * 8193), "eval_model_info.api_key", "at most 8192", id="long-key"),
+        pytest.param({"kubeconfig": "x" * 262145}, "kubeconfig", "at most 262144", id="long-kubeconfig"),
+        pytest.param({"source_topic": "x" * 256}, "source_topic.text", "at most 255", id="long-topic"),
+        pytest.param({"x" * 1000: 1}, "x" * 100, "not permitted", id="long-name"),
         pytest.param(
             {"eval_datasets": [_dataset(dataset="x")]}, "eval_datasets.0.dataset", "not permitted", id="deep"
         ),

@@ -340,3 +340,22 @@ def test_what_comes_during_a_walk_is_not_in_it() -> None:
     rest, _ = store.newest(cursor, 10)
 
     assert first + rest == ids
+
+
+def test_what_cannot_be_read_does_not_keep_others_from_being_read(
+    dapr: FakeDapr, store: EvaluationStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A record or a line that an older version has let in; the log names its field, not its value."""
+    for eval_id in ("a", "b", "c"):
+        store.create(_record(eval_id))
+    dapr.state["eval-a"]["evaluation"]["runs"][0]["limit"] = 1e22
+    dapr.state["brief-b"]["runs"] = "sk-secret"
+
+    records, briefs = store.load_all(["a", "b", "c"]), store.briefs(["a", "b", "c"])
+
+    assert [record.evaluation.eval_id for record in records] == ["b", "c"]
+    assert [brief.eval_id for brief in briefs] == ["a", "c"]
+    assert "eval-a cannot be read" in caplog.text
+    assert "evaluation.runs.0.limit" in caplog.text
+    assert "brief-b cannot be read" in caplog.text
+    assert "sk-secret" not in caplog.text

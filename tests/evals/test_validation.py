@@ -1,8 +1,13 @@
 """What can be known before an evaluation is started."""
 
 import json
-from collections.abc import Callable
+import socketserver
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +17,11 @@ import yaml
 
 from budeval.ansible.runner import Tell
 from budeval.config import EngineConfig, Settings, StorageConfig
-from budeval.domain.addresses import AddressRules
 from budeval.domain.evaluation import EvaluationRecord
 from budeval.engines.opencompass.jobs import OpenCompass
 from budeval.errors import ClusterError
+from budeval.evals import validation
+from budeval.evals.addresses import rules_from
 from budeval.evals.ansible_orchestrator import AnsibleOrchestrator
 from budeval.evals.answers import ValidationReport
 from budeval.evals.arrivals import Arrivals
@@ -78,10 +84,13 @@ class Case:
     started: list[EvaluationRecord] = field(default_factory=list)
     asked: list[httpx.Request] = field(default_factory=list)
     endpoint: Callable[[httpx.Request], httpx.Response] = lambda _request: httpx.Response(200, json={})
+    at_the_wire: bool = False
+    """The endpoint is a server of its own, on this machine."""
 
     def report(self, **changes: Any) -> ValidationReport:
         """Of a request."""
-        settings = Settings(default_cluster="first", clusters_dir=self.clusters_dir)
+        here = (ip_network("127.0.0.1"),) if self.at_the_wire else ()
+        settings = Settings(default_cluster="first", clusters_dir=self.clusters_dir, allowed_networks=here)
         sidecar = self.dapr.client()
         clusters = Clusters(settings.clusters_dir, lambda _eval_id: None, Path("/nowhere"))
         engines = {"opencompass": OpenCompass("an-image", settings.storage)}
@@ -104,8 +113,9 @@ class Case:
             Receipts(sidecar, {}),
             Installation(sidecar),
         )
-        validation = Validation(intake, orchestrator, AddressRules(), httpx.MockTransport(self._answer))
-        return validation.report(EvaluationRequest.model_validate(_body(**changes)))
+        transport = None if self.at_the_wire else httpx.MockTransport(self._answer)
+        checker = Validation(intake, orchestrator, rules_from(settings), transport)
+        return checker.report(EvaluationRequest.model_validate(_body(**changes)))
 
     def codes(self, **changes: Any) -> Json:
         """By check, the code of what failed."""
@@ -160,6 +170,7 @@ def test_the_endpoint_is_asked_for_one_token(case: Case) -> None:
     assert request.headers["Authorization"] == f"Bearer {_KEY}"
     body = json.loads(request.content)
     assert (body["model"], body["max_tokens"]) == ("m", 1)
+    assert request.headers["Accept-Encoding"] == "identity"
 
 
 @pytest.mark.parametrize(
@@ -288,3 +299,68 @@ def test_every_check_is_made_whatever_fails(case: Case) -> None:
     case.endpoint = lambda _request: httpx.Response(401)
 
     assert case.codes() == {**_FINE, "cluster": "FORBIDDEN", "endpoint": "ENDPOINT_AUTH_FAILED"}
+
+
+@dataclass
+class Wordy:
+    """A server that says its piece to whoever connects, as long as it is listened to."""
+
+    address: str = ""
+    heard_out: bool = False
+    """Whether anybody has waited for the end of it."""
+
+
+@contextmanager
+def _saying(beginning: bytes, then: bytes, times: int, pause: float) -> Iterator[Wordy]:
+    told = Wordy()
+
+    class Handler(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            """One request."""
+            self.request.recv(65536)
+            try:
+                self.request.sendall(beginning)
+                for _ in range(times):
+                    self.request.sendall(then)
+                    time.sleep(pause)
+                told.heard_out = True
+            except OSError:
+                """Nobody listens any more."""
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        told.address = f"http://127.0.0.1:{server.server_address[1]}/v1"
+        yield told
+        server.shutdown()
+        thread.join()
+
+
+def _ask(case: Case, wordy: Wordy) -> Json:
+    case.at_the_wire = True
+    model = {"model_name": "m", "endpoint": wordy.address, "api_key": _KEY}
+    return case.codes(eval_model_info=model)
+
+
+@pytest.mark.parametrize(("status", "code"), [(200, None), (500, "ENDPOINT_ERROR")])
+def test_of_an_answer_only_the_status_is_read(case: Case, status: int, code: str | None) -> None:
+    """Its body may be endless, or expand without an end."""
+    head = f"HTTP/1.1 {status} X\r\nContent-Encoding: gzip\r\nContent-Length: 999999999\r\n\r\n"
+    with _saying(head.encode(), bytes(1024 * 1024), times=64, pause=0) as wordy:
+        codes = _ask(case, wordy)
+
+    assert codes == {**_FINE, "endpoint": code}
+    assert not wordy.heard_out
+
+
+def test_an_endpoint_that_sends_a_byte_now_and_then_is_not_waited_for(
+    case: Case, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There is one time limit for all of it, not one for each byte."""
+    monkeypatch.setattr(validation, "_ENDPOINT_SECONDS", 0.5)
+
+    with _saying(b"HTTP/1.1 200 OK\r\n", b"X-More: x\r\n", times=100, pause=0.05) as wordy:
+        codes = _ask(case, wordy)
+
+    assert codes == {**_FINE, "endpoint": "ENDPOINT_UNREACHABLE"}
+    assert not wordy.heard_out

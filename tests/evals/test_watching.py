@@ -368,6 +368,19 @@ def test_a_member_that_did_not_come_to_leave_is_taken_off(watch: Watch, fate: st
     assert watch.woken() == [("eval-e-1", {"check": False})]
 
 
+def test_a_member_that_cannot_be_read_disturbs_nobody(watch: Watch) -> None:
+    """It is taken off; the others are looked at."""
+    watch_id = watch.register("a")
+    watch.register("b")
+    watch.dapr.state["eval-a"]["evaluation"]["runs"][0]["limit"] = 1e22
+    watch.runner.jobs = [_job("a"), _job("b")]
+
+    assert watch.tick(watch_id)["changed"]
+
+    assert watch.members(watch_id) == ["b"]
+    assert [run["run_id"] for run in watch.runs("b")] == ["r-1"]
+
+
 def test_a_watcher_whose_members_have_all_ended_ends(watch: Watch) -> None:
     """With the next tick."""
     watch_id = watch.register("e-1")

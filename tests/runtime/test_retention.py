@@ -75,3 +75,18 @@ def test_requests_that_never_happened_hold_no_day(store: EvaluationStore) -> Non
     Retention(store, store.bury, _KEEP).sweep()
 
     assert _ago(45)[:10] not in store.days()
+
+
+def test_one_that_cannot_be_forgotten_stops_nobody() -> None:
+    """It stays on the list, and the next sweep tries again: the oldest would be met first each time."""
+    dapr = FakeDapr()
+    store = EvaluationStore(dapr.client())
+    for eval_id in ("poisoned", "old"):
+        _create(store, eval_id, _ago(50), _ago(49))
+    dapr.state["eval-poisoned"]["evaluation"]["runs"][0]["limit"] = 1e22
+
+    Retention(store, store.bury, _KEEP).sweep()
+
+    assert store.days() == [_ago(50)[:10]]
+    with pytest.raises(RequestError, match="was deleted"):
+        store.load("old")

@@ -7,6 +7,9 @@ from typing import Any
 
 import grpc
 import pytest
+from dapr.ext.workflow import DaprWorkflowClient
+from dapr.ext.workflow._durabletask.internal import orchestrator_service_pb2 as hub
+from dapr.ext.workflow._durabletask.internal.orchestration_pb2 import ORCHESTRATION_STATUS_STALLED
 from pydantic import BaseModel, ValidationError
 
 from budeval.domain.notification import WorkflowStatus
@@ -279,3 +282,36 @@ def test_a_purge_may_be_repeated(engine: WorkflowEngine, monkeypatch: pytest.Mon
     client.away = True
     with pytest.raises(SidecarError):
         engine.purge("w-1")
+
+
+class FakeHub:
+    """Dapr behind the SDK's own client: one instance, which it holds still."""
+
+    def __init__(self) -> None:
+        self.purged: list[hub.PurgeInstancesRequest] = []
+
+    def GetInstance(self, request: hub.GetInstanceRequest) -> hub.GetInstanceResponse:  # noqa: N802 - gRPC's
+        """The instance."""
+        answer = hub.GetInstanceResponse(exists=True)
+        answer.workflowState.instanceId = request.instanceId
+        answer.workflowState.workflowStatus = ORCHESTRATION_STATUS_STALLED
+        return answer
+
+    def PurgeInstances(self, request: hub.PurgeInstancesRequest) -> None:  # noqa: N802 - gRPC's
+        """Remember it."""
+        self.purged.append(request)
+
+
+def test_what_is_held_still_is_purged_by_force(engine: WorkflowEngine) -> None:
+    """Dapr purges it in no other way; through the SDK's client as it is, since its inside is used."""
+    client, dapr = DaprWorkflowClient(host="127.0.0.1", port="1"), FakeHub()
+    client._DaprWorkflowClient__obj._stub = dapr
+    engine._client = client
+
+    found = engine.find("w-1")
+    engine.purge("w-1")
+
+    assert found is not None
+    assert found.status is WorkflowStatus.UNKNOWN
+    (request,) = dapr.purged
+    assert (request.instanceId, request.recursive, request.force) == ("w-1", True, True)

@@ -55,7 +55,7 @@ def refusal(status: int, message: str, **headers: str) -> Reply:
     return Reply(status, json.dumps({"error": {"message": message}}).encode(), named)
 
 
-def embeddings(*vectors: list[Any]) -> Reply:
+def embeddings(*vectors: Any) -> Reply:
     """Embeddings in their order."""
     data = [{"index": at, "embedding": vector} for at, vector in enumerate(vectors)]
     usage = {"prompt_tokens": EMBEDDING_TOKENS, "total_tokens": EMBEDDING_TOKENS}

@@ -42,6 +42,16 @@ def _verdicts(number: int) -> None:
     _say(id=number, value=float(len(reply["statements"])))
 
 
+def _attribute(number: int) -> None:
+    reply = _asked(number, "Attribute!", "ContextRecallOutput")
+    _say(id=number, value=float(len(reply["classifications"])))
+
+
+def _compare(number: int) -> None:
+    reply = _asked(number, "Compare!", "ClassificationWithReason")
+    _say(id=number, value=float(len(reply["TP"])))
+
+
 def _three_times(number: int) -> None:
     replies = [_asked(number, "Ask back!", "AnswerRelevanceOutput") for _ in range(3)]
     _say(id=number, value=len({reply["question"] for reply in replies}) / 10)
@@ -60,6 +70,8 @@ _DEEDS: dict[str, Callable[[int], None]] = {
     "embed": _embed,
     "split": _split,
     "verdicts": _verdicts,
+    "attribute": _attribute,
+    "compare": _compare,
     "three times": _three_times,
     "babble": _babble,
     "hang": lambda _: time.sleep(3600),

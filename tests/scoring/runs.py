@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from budeval.domain.score_run import InvalidSample, ScoredSample, ScoreRun
-from budeval.domain.scoring import MetricOutcome, MetricStatus, Sample, Usage, scored, weighted_score
+from budeval.domain.scoring import Maker, MetricOutcome, MetricStatus, Sample, Usage, scored, weighted_score
 
 NOON = datetime(2026, 1, 2, 12, 0, 0, tzinfo=UTC)
 LATER = datetime(2026, 1, 2, 12, 0, 1, 500_000, tzinfo=UTC)
@@ -17,6 +17,10 @@ QUESTION = Sample(
     answer="In July 1969, by Apollo 11.",
     ground_truth="On 20 July 1969.",
 )
+
+
+MAKER = Maker(engine_version="0.1.0", metric_version="1-abc", judge_model="judge-7b")
+_MEASURED = {MetricStatus.SCORED, MetricStatus.UNDETERMINED}
 
 
 def value(metric: str, number: float, *evidence: dict[str, Any]) -> MetricOutcome:
@@ -48,10 +52,12 @@ def sample_of(
 ) -> ScoredSample:
     """A sample with these outcomes, equally weighted."""
     score, coverage = weighted_score({outcome.metric: outcome.value for outcome in outcomes}, {})
+    measured = [outcome.metric for outcome in outcomes if outcome.status in _MEASURED]
     return ScoredSample(
         sample_id=sample_id,
         sample=sample,
         outcomes=outcomes,
+        makers=dict.fromkeys(measured, MAKER),
         weighted_score=score,
         weight_coverage=coverage,
         latency_ms=1400,

@@ -113,6 +113,7 @@ def test_the_model_gets_findings_and_samples_as_data(store: ArtifactStore, fake:
         (refusal(401, "who are you"), "judge_refused"),
         (Reply(body=b"{"), "judge_output_invalid"),
         (says({"assessment": " ", "steps": []}), "judge_output_invalid"),
+        (says({"assessment": "...", "steps": ["..."]}), "judge_output_invalid"),
     ],
 )
 def test_a_model_that_fails_leaves_the_rules(

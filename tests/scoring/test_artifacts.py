@@ -144,6 +144,30 @@ def test_the_metadata_say_what_a_number_rests_on() -> None:
     }
 
 
+def test_blanks_that_were_left_out_are_counted() -> None:
+    """With each sample, and over all of them."""
+    samples = [
+        sample_of(value("faithfulness", 0.5), sample_id=f"line-{blanks}").model_copy(
+            update={"blanks_left_out": blanks}
+        )
+        for blanks in (2, 0, 1)
+    ]
+    files = files_of(run_of(*samples))
+
+    assert _json(files[Artifact.METADATA])["blanks_left_out"] == 3
+    assert [sample["blanks_left_out"] for sample in _json(files[Artifact.SCORES])["samples"]] == [2, 0, 1]
+
+
+def test_repeats_without_a_value_are_told() -> None:
+    """A value that rests on fewer than were asked for says so."""
+    outcome = value("faithfulness", 0.5).model_copy(
+        update={"repeats": (0.5,), "repeats_without_value": ("no_statements",)}
+    )
+    (sample,) = _json(files_of(single(outcome))[Artifact.SCORES])["samples"]
+
+    assert sample["outcomes"]["faithfulness"]["repeats_without_value"] == ["no_statements"]
+
+
 def test_scores_and_evidence_are_there_for_programs() -> None:
     """With status, reason and cost of each metric, and what it rests on."""
     files = files_of(MIXED)
@@ -157,7 +181,7 @@ def test_scores_and_evidence_are_there_for_programs() -> None:
 
 
 def test_the_samples_can_be_read_back() -> None:
-    """`dataset.jsonl` has them as they came."""
+    """`dataset.jsonl` has them as they were scored."""
     (line,) = files_of(MIXED)[Artifact.DATASET].splitlines()
     row = _json(line)
 
@@ -218,7 +242,7 @@ def test_whatever_a_sample_says_the_files_keep_their_form(
     for name in (Artifact.SCORES_CSV, Artifact.INVALID_CSV):
         (row,) = _rows(files[name])
         assert None not in row
-        assert not any(cell.startswith(tuple("=+-@\t\r")) for cell in row.values())
+        assert not any(cell.lstrip().startswith(tuple("=+-@")) for cell in row.values())
     tokens = MarkdownIt("commonmark").parse(files[Artifact.SUMMARY])
     headings = [after.content for token, after in itertools.pairwise(tokens) if token.type == "heading_open"]
     assert headings == [f"async-score-{RUN_ID.removeprefix('score-')}", "Metric Means", "Per-sample Scores"]

@@ -24,6 +24,11 @@ _ANY_TEXT = st.text(st.characters(exclude_categories=()))
         pytest.param("['one',\n\n 'two',]", ["one", "two"], id="python-over-lines"),
         pytest.param("['\\d']", ["\\d"], id="python-with-an-odd-escape"),
         pytest.param("one\n\ntwo\n \t\nthree", ["one", "two", "three"], id="blank-lines"),
+        pytest.param("one\r\n\r\ntwo\r\n \r\nthree\r\n", ["one", "two", "three\r\n"], id="windows"),
+        pytest.param("\n\none\n\n\n\ntwo\n\n", ["one", "two"], id="blank-lines-around"),
+        pytest.param('\ufeff["one", "two"]', ["one", "two"], id="json-behind-a-mark"),
+        pytest.param("\ufeff['one']", ["one"], id="python-behind-a-mark"),
+        pytest.param("\ufeffone\n\ntwo", ["one", "two"], id="texts-behind-a-mark"),
         pytest.param("one\nstill one", ["one\nstill one"], id="line-break"),
         pytest.param("only one", ["only one"], id="text"),
         pytest.param("第一\n\n第二", ["第一", "第二"], id="chinese"),
@@ -84,7 +89,7 @@ def test_every_text_holds_contexts(text: str) -> None:
     found = parse_contexts(text)
 
     assert all(isinstance(context, str) for context in found)
-    assert found or text.strip().startswith("[")
+    assert found or not text.removeprefix("\ufeff").strip() or text.strip("\ufeff \t\r\n").startswith("[")
 
 
 @pytest.mark.parametrize(

@@ -368,8 +368,8 @@ def test_an_outcome_that_is_lost_is_a_fault_of_ours(desk: Desk) -> None:
     record = _accepted(desk)
     forget = desk.store.keep_outcome
 
-    def without(job_id: str, number: int, outcome: Any, attempt: int) -> Any:
-        kept = forget(job_id, number, outcome, attempt)
+    def without(job_id: str, number: int, fresh: Any) -> Any:
+        kept = forget(job_id, number, fresh)
         desk.dapr.state.pop(f"score-outcome-{job_id}-{number}-exact_match", None)
         return kept
 

@@ -41,6 +41,10 @@ _BAD: list[Any] = [
     Reply(body=b'{"data": [{"index": 0, "embedding": [NaN]}, {"index": 1, "embedding": [1]}]}'),
     Reply(body=b'{"data": [{"index": 0, "embedding": [1]}, {"index": 0, "embedding": [1]}]}'),
     Reply(body=b'{"data": [{"index": 0, "embedding": "AACAPw=="}, {"index": 1, "embedding": "AACAPw=="}]}'),
+    embeddings("1234", "5678"),
+    embeddings(["1", "2"], ["3", "4"]),
+    embeddings([True, False], [False, True]),
+    embeddings({"0": 1}, {"0": 1}),
     Reply(body=b'{"data": null}'),
     Reply(body=b'{"data": [[], []]}'),
     Reply(body=b"{}"),
@@ -50,7 +54,7 @@ _BAD: list[Any] = [
 
 @pytest.mark.parametrize("reply", _BAD)
 def test_what_are_no_embeddings_is_refused(fake: FakeJudge, reply: Reply) -> None:
-    """One for each text, all of one dimension, all numbers finite."""
+    """One for each text, all of one dimension, all finite numbers: digits in a text are none."""
     fake.embeddings.append(reply)
 
     with pytest.raises(JudgeError) as failed:

@@ -55,6 +55,11 @@ class Engines:
         """The outcomes, native first."""
         return self.native(fake, metric, sample), self.ragas(fake, metric, sample)
 
+    def judge_calls(self, metric: str, contexts: int) -> tuple[int, int]:
+        """What each says that it asks at most, native first."""
+        native = NativeEngine(Limiters([]))
+        return native.judge_calls(metric, contexts), self._ragas.judge_calls(metric, contexts)
+
     def native(self, fake: FakeJudge, metric: str, sample: Sample) -> MetricOutcome:
         """Of the native engine."""
         return _scored(NativeEngine(_limiters(fake)), fake, metric, sample)
@@ -127,6 +132,19 @@ def test_ragas_as_its_users_run_it_gives_them_too(judge: FakeOpinionatedJudge) -
     for metric, name in _CLASSES.items():
         values = [max(item[name], 0.0) for item in found["values"]]
         assert values == pytest.approx(list(VALUES[metric]), abs=EPSILON)
+
+
+@pytest.mark.parametrize("metric", VALUES)
+def test_calls_are_estimated_as_the_engine_makes_them(
+    engines: Engines, judge: FakeOpinionatedJudge, metric: str
+) -> None:
+    """At most so many where nothing is repeated, and exactly so many for the last sample."""
+    for plan in PLANS:
+        outcomes = engines.both(judge, metric, plan.sample)
+        estimates = engines.judge_calls(metric, len(plan.sample.contexts))
+        calls = tuple(outcome.usage.calls for outcome in outcomes)
+        assert all(made <= estimate for made, estimate in zip(calls, estimates, strict=True))
+    assert calls == estimates
 
 
 @pytest.mark.parametrize("metric", _CLASSES)

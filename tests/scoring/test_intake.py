@@ -92,7 +92,21 @@ def test_a_job_is_what_the_original_answers(desk: Desk) -> None:
         "embedding_model": "e",
         "has_contexts": False,
         "has_ground_truth": True,
+        "blanks_left_out": 0,
     }
+
+
+def test_blank_entries_are_left_out_and_counted(desk: Desk) -> None:
+    """Of every list, in the summary and with the sample; blank lines at the end of a text are none."""
+    lists = {"contexts": ["one", " ", ""], "reference_contexts": ["\u200b"], "context_ids": ["a", " "]}
+
+    record = desk.intake.accept(request(**lists), "default")
+    divided = desk.intake.accept(request(contexts="one\n\ntwo\n\n"), "default")
+
+    (stored,) = desk.store.samples(record.job.job_id, [1])
+    assert (stored.sample.contexts, stored.sample.context_ids) == (("one",), ("a",))
+    assert (stored.blanks_left_out, record.summary.blanks_left_out) == (4, 4)
+    assert divided.summary.blanks_left_out == 0
 
 
 def test_the_texts_are_stored_beside_the_record(desk: Desk) -> None:

@@ -63,6 +63,50 @@ def test_lines_may_end_as_windows_ends_them(desk: Desk) -> None:
     assert desk.intake.accept_many(batch(lines(3).replace("\n", "\r\n")), "default").job.samples == 3
 
 
+def test_a_mark_before_the_lines_costs_no_sample(desk: Desk) -> None:
+    """Editors of Windows put it there."""
+    record = desk.intake.accept_many(batch(f"\ufeff{lines(2)}"), "default")
+
+    assert record.job.samples == 2
+    assert desk.store.invalid(record.job.job_id) == []
+
+
+@pytest.mark.parametrize(
+    ("more", "key"),
+    [('"question": "Another?"', "question"), ('"contexts": [], "contexts": ["c"]', "contexts")],
+)
+def test_a_line_that_says_a_thing_twice_is_no_sample(desk: Desk, more: str, key: str) -> None:
+    """Nobody knows which of both is meant; the reason names it."""
+    twice = json.dumps({"answer": "a", "question": "q"})[:-1] + f", {more}}}"
+
+    record = desk.intake.accept_many(batch(f"{twice}\n{lines(1)}"), "default")
+
+    (invalid,) = desk.store.invalid(record.job.job_id)
+    assert (invalid.error, invalid.raw) == (f"line: the key '{key}' is there twice", twice)
+    assert record.job.samples == 1
+
+
+def test_blank_entries_are_counted_over_all_samples(desk: Desk) -> None:
+    """And with the one that they were in."""
+    rows = [{**SAMPLE, "contexts": ["one", *[" "] * blanks]} for blanks in (2, 0, 1)]
+
+    record = desk.intake.accept_many(batch("\n".join(map(json.dumps, rows))), "default")
+
+    stored = desk.store.samples(record.job.job_id, [1, 2, 3])
+    assert [sample.blanks_left_out for sample in stored] == [2, 0, 1]
+    assert record.summary.blanks_left_out == 3
+
+
+def test_what_a_line_has_as_null_it_does_not_have(desk: Desk) -> None:
+    """As tables are exported."""
+    row = {**SAMPLE, "contexts": None, "reference_contexts": None, "context_ids": None, "id": None}
+
+    record = desk.intake.accept_many(batch(json.dumps(row)), "default")
+
+    (stored,) = desk.store.samples(record.job.job_id, [1])
+    assert (stored.sample_id, stored.sample.contexts, stored.sample.context_ids) == ("line-1", (), ())
+
+
 @pytest.mark.parametrize(
     ("jsonl", "said"),
     [

@@ -257,13 +257,15 @@ def test_a_repeat_that_is_cut_off_leaves_the_others(desk: Desk, fake: FakeJudge)
 
 
 def test_repeats_without_a_value_do_not_count(desk: Desk, fake: FakeJudge) -> None:
-    """The mean is that of those which have one."""
-    fake.will_say(says({"statements": []}), *for_context_recall(YES, NO))
-    record = accepted(desk, "context_recall", repeats=2)
+    """The mean is that of those which have one; it is told how many have none, and why."""
+    fake.will_say(says({"statements": []}), *for_context_recall(YES, NO), refusal(401, "no"))
+    record = accepted(desk, "context_recall", repeats=3)
 
     assert score(desk, record) == "scored"
 
-    assert (outcome(desk, record).value, outcome(desk, record).repeats) == (0.5, (0.5,))
+    found = outcome(desk, record)
+    assert (found.value, found.repeats) == (0.5, (0.5,))
+    assert found.repeats_without_value == ("no_statements", "judge_refused")
 
 
 @pytest.mark.parametrize(

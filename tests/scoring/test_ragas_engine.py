@@ -118,14 +118,51 @@ def test_what_is_no_value_has_a_reason(engine: RagasEngine, fake: FakeJudge, wha
     assert outcome.value is None
 
 
-def test_without_statements_there_is_no_value(engine: RagasEngine, fake: FakeJudge) -> None:
-    """As natively, where ragas itself gives NaN, or takes the answer for perfect."""
-    fake.will_say(says({"statements": []}))
+@pytest.mark.parametrize("what", ["split", "attribute"])
+@pytest.mark.parametrize("texts", [[], [" "], ["", "\n"]])
+def test_without_statements_there_is_no_value(
+    engine: RagasEngine, fake: FakeJudge, what: str, texts: list[str]
+) -> None:
+    """As natively, where ragas itself gives NaN, takes the answer for perfect, or has blanks judged."""
+    fake.will_say(_stating(what, texts))
 
-    outcome = _scored(engine, _order(fake, "split"))
+    outcome = _scored(engine, _order(fake, what))
 
     assert (outcome.status, outcome.reason_code) == (MetricStatus.UNDETERMINED, "no_statements")
+    assert outcome.usage.calls == 1
     assert _scored(engine, _order(fake, "value 1")).value == 1.0
+
+
+@pytest.mark.parametrize("what", ["split", "verdicts", "attribute", "compare", "three times"])
+def test_placeholders_are_no_statements(engine: RagasEngine, fake: FakeJudge, what: str) -> None:
+    """As natively: the judge is asked once more, and then has failed."""
+    fake.will_say(*[_stating(what, ["..."])] * 2)
+
+    outcome = _scored(engine, _order(fake, what))
+
+    assert (outcome.status, outcome.reason_code) == (MetricStatus.FAILED, "judge_output_invalid")
+    assert outcome.usage.calls == 2
+
+
+@pytest.mark.parametrize("what", ["split", "verdicts", "attribute", "compare"])
+def test_ragas_gets_statements_that_state_something(engine: RagasEngine, fake: FakeJudge, what: str) -> None:
+    """Blanks and placeholders among them are left out; the fake worker counts what it gets."""
+    fake.will_say(_stating(what, ["...", "It was in 1969.", " "]))
+
+    assert _scored(engine, _order(fake, what)).value in {0.1, 1.0}
+
+
+def _stating(what: str, texts: list[str]) -> Reply:
+    """The judge's reply to what the fake worker asks for, all said for true."""
+    items = [{"statement": text, "reason": "r", "verdict": 1, "attributed": 1} for text in texts]
+    answers: dict[str, Any] = {
+        "split": {"statements": texts},
+        "verdicts": {"statements": items},
+        "attribute": {"classifications": items},
+        "compare": {"TP": items, "FP": [], "FN": []},
+        "three times": {"question": texts[-1] if texts else "", "noncommittal": 0},
+    }
+    return says(answers[what])
 
 
 @pytest.mark.parametrize("verdict", [2, -1, "maybe", None])

@@ -320,3 +320,16 @@ def test_a_start_that_was_cut_off_by_a_retry_is_made_up_for(shift: Shift) -> Non
     shift.look()
 
     assert (shift.started, shift.closed) == ([f"score-{job_id}-a2"], [])
+
+
+def test_a_record_that_cannot_be_read_stops_nobody(shift: Shift) -> None:
+    """It is neither settled nor forgotten: nobody knows what it is."""
+    poisoned, good = shift.accepted("order-1"), shift.accepted("order-2")
+    shift.dapr.state[f"score-{poisoned}"]["job"]["repeats"] = "many"
+
+    for _ in range(3):
+        shift.look()
+
+    assert shift.started == [f"score-{good}"]
+    assert sorted(shift.desk.store.active()) == sorted([poisoned, good])
+    assert f"score-{poisoned}" in shift.dapr.state

@@ -6,7 +6,7 @@ import pytest
 
 from budeval.domain.scoring import MetricStatus, Sample, Usage
 from budeval.scoring.metrics import METRICS
-from budeval.scoring.requirements import applicable
+from budeval.scoring.requirements import applicable, is_blank
 from budeval.scoring.score import score_metric
 from tests.scoring.asking import FULL, scored_by
 from tests.scoring.fake_judge import YES, FakeJudge, verdicts
@@ -53,6 +53,12 @@ def test_a_sample_without_a_ground_truth() -> None:
         ],
         "missing_ground_truth",
     )
+
+
+@pytest.mark.parametrize("text", ["a", "\U0001fae8", "\U00031350", "\ue000"])
+def test_what_can_be_seen_is_not_blank(text: str) -> None:
+    """Also what this Python's Unicode does not know yet, as emoji and Han of version 15."""
+    assert not is_blank(f" {text}")
 
 
 @pytest.mark.parametrize("contexts", [(), ("", "  ")])

@@ -1,5 +1,6 @@
 """The HTTP API of scoring, on a sidecar in memory and a judge that says what a test scripts."""
 
+import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,11 @@ import pytest
 
 from budeval.api.access import digest_of
 from budeval.config import ApiToken, Scope
+from budeval.domain.score_job import Engine
+from budeval.scoring.engines.ragas.engine import RagasEngine
+from budeval.scoring.limiter import Limiters
 from budeval.scoring.metrics import METRICS
+from budeval.scoring.schema import MAX_CONTEXTS
 from tests.scoring.bodies import PLAIN, body, lines
 from tests.scoring.desk import Desk
 from tests.scoring.fake_judge import YES, FakeJudge, refusal
@@ -154,6 +159,36 @@ def test_a_check_tells_what_would_be_scored(service: Service) -> None:
     assert service.desk.dapr.state == {}
 
 
+_FOR_64_CONTEXTS = {
+    "faithfulness": (2, 2),
+    "answer_relevancy": (1, 3),
+    "context_precision": (1, 64),
+    "context_utilization": (1, 64),
+    "context_recall": (1, 1),
+    "answer_correctness": (2, 3),
+}
+"""Requests to the judge: natively, and of ragas 0.4.3."""
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_a_check_counts_the_calls_of_the_engine(service: Service, metric: str) -> None:
+    """For as many contexts as there are; those that are blank are not judged."""
+    service.desk.engines[Engine.RAGAS] = RagasEngine(Limiters([]), Path(sys.executable))
+    lists = {"reference_contexts": ["c"], "context_ids": ["1"], "reference_context_ids": ["1"]}
+
+    def counted(engine: str, **changes: Any) -> int:
+        asked = body(metrics=[metric], engine=engine, **lists, **changes)
+        told = service.caller.post("/scores:validate", json=asked).json()
+        assert told["effective"] == [metric]
+        return int(told["judge_calls"])
+
+    native, ragas = _FOR_64_CONTEXTS.get(metric, (0, 0))
+    full = ["c"] * MAX_CONTEXTS
+    assert (counted("native", contexts=full), counted("ragas", contexts=full)) == (native, ragas)
+    assert counted("ragas", contexts=[*full[1:], " "]) == min(ragas, MAX_CONTEXTS - 1)
+    assert counted("ragas", contexts=full, repeats=3) == 3 * ragas
+
+
 def test_jobs_are_listed_page_by_page(service: Service) -> None:
     """The newest first, each once, without what single metrics say."""
     job_ids = [service.accepted() for _ in range(5)]
@@ -251,13 +286,22 @@ def test_metrics_tell_what_they_need(service: Service) -> None:
     by_name = {metric["name"]: metric for metric in listed["metrics"]}
     correctness = by_name["answer_correctness"]
     assert correctness["needs"] == ["question", "answer", "ground_truth"]
-    assert (correctness["needs_judge"], correctness["needs_embedder"], correctness["judge_calls"]) == (
-        True,
-        True,
-        2,
-    )
+    assert (correctness["needs_judge"], correctness["needs_embedder"]) == (True, True)
+    assert correctness["judge_calls"] == {"native": 2}
     assert by_name["exact_match"]["needs_judge"] is False
     assert correctness["engines"] == {"native": METRICS["answer_correctness"].version}
+
+
+def test_metrics_tell_what_they_ask_of_a_judge(service: Service) -> None:
+    """By engine; null where ragas judges each context by itself."""
+    service.desk.engines[Engine.RAGAS] = RagasEngine(Limiters([]), Path(sys.executable))
+
+    listed = service.caller.get("/score-metrics").json()["metrics"]
+
+    calls = {metric["name"]: metric["judge_calls"] for metric in listed}
+    assert calls["context_precision"] == {"native": 1, "ragas": None}
+    assert calls["answer_relevancy"] == {"native": 1, "ragas": 3}
+    assert calls["exact_match"] == {"native": 0, "ragas": 0}
 
 
 @pytest.mark.parametrize(

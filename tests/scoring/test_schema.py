@@ -54,7 +54,6 @@ _REFUSED = [
     pytest.param({"answer": True}, "answer", id="answer-bool"),
     pytest.param({"ground_truth": {}}, "ground_truth", id="ground-truth-object"),
     pytest.param({"contexts": 5}, "contexts", id="contexts-number"),
-    pytest.param({"contexts": None}, "contexts", id="contexts-null"),
     pytest.param({"contexts": {"0": "c"}}, "contexts", id="contexts-object"),
     pytest.param({"contexts": ["c", 1]}, "contexts.1", id="contexts-of-numbers"),
     pytest.param({"contexts": [["c"]]}, "contexts.0", id="contexts-nested"),
@@ -138,6 +137,27 @@ def test_controls_and_lone_surrogates_are_refused(service: Service, name: str, l
 def test_tabs_and_line_breaks_are_text(service: Service) -> None:
     """They are what contexts are made of."""
     assert service.score(answer="one\r\n\ttwo").status_code == 202
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["answer", "ground_truth", "contexts", "reference_contexts", "context_ids", "reference_context_ids"],
+)
+def test_what_is_null_is_not_there(service: Service, name: str) -> None:
+    """The same request as without it, as tables are exported."""
+    first = service.caller.post(
+        "/scores",
+        content=_content(**{name: None}, allow_empty=True),
+        headers={**_JSON, "Idempotency-Key": "k"},
+    )
+    again = service.caller.post(
+        "/scores",
+        content=_content(**{name: _GONE}, allow_empty=True),
+        headers={**_JSON, "Idempotency-Key": "k"},
+    )
+
+    assert (first.status_code, again.status_code) == (202, 202)
+    assert first.json()["job_id"] == again.json()["job_id"]
 
 
 def test_a_sample_has_a_size(service: Service) -> None:

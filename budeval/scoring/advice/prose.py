@@ -14,6 +14,7 @@ from budeval.scoring.advice.finding import Finding
 from budeval.scoring.failures import JudgeError
 from budeval.scoring.judge import Judge
 from budeval.scoring.metrics.metric import Task
+from budeval.scoring.metrics.statements import says_something
 from budeval.scoring.replies import Answer
 
 LONGEST_ASSESSMENT = 1500
@@ -33,8 +34,8 @@ _EXPLAIN = Task(
 
 
 def _said(text: str) -> str:
-    if not text.strip():
-        raise ValueError("it must not be empty")
+    if not says_something(text):
+        raise ValueError("it must have letters or digits")
     return text
 
 
@@ -108,5 +109,5 @@ def _short(text: str | None) -> str | None:
 
 
 def _cut(prose: Prose) -> Prose:
-    steps = [one_line(step, LONGEST_STEP) for step in prose.steps if step.strip()]
+    steps = [one_line(step, LONGEST_STEP) for step in prose.steps if says_something(step)]
     return Prose(assessment=one_line(prose.assessment, LONGEST_ASSESSMENT), steps=steps[:MOST_STEPS])

@@ -17,7 +17,8 @@ SCHEMA = 1
 """Of our own documents; changes when a field changes its meaning."""
 _MODE = "offline"
 """The original scoring manager's word for samples that come with their answers."""
-_OUTCOME_FIELDS = {"status", "value", "raw_value", "reason_code", "message", "usage", "latency_ms", "repeats"}
+_OUTCOME_FIELDS = set(MetricOutcome.model_fields) - {"metric", "evidence"}
+"""The metric is their key, and evidence.json has the evidence."""
 
 
 def scenario(run: ScoreRun, *, advised: bool) -> bytes:
@@ -93,10 +94,12 @@ def metadata(run: ScoreRun, summary: RunSummary, files: Mapping[Artifact, bytes]
         "valid_samples": len(run.samples),
         "invalid_samples": len(run.invalid),
         "schema_version": SCHEMA,
+        "blanks_left_out": sum(sample.blanks_left_out for sample in run.samples),
         "engine": run.engine,
         "engine_version": run.engine_version,
         "metrics": list(run.metrics),
         "metric_versions": run.metric_versions,
+        "made_by": {metric: [maker.model_dump() for maker in made] for metric, made in run.makers.items()},
         "weights": run.weights,
         "means": {item.metric: item.mean.value if item.mean else None for item in summary.metrics},
         "weighted_score": round(summary.weighted.value, 4) if summary.weighted else None,
@@ -132,6 +135,7 @@ def _mean(mean: Mean | None) -> dict[str, Any] | None:
 def _scored(sample: ScoredSample) -> dict[str, Any]:
     return {
         "sample_id": sample.sample_id,
+        "blanks_left_out": sample.blanks_left_out,
         "weighted_score": sample.weighted_score,
         "weight_coverage": sample.weight_coverage,
         "latency_ms": sample.latency_ms,

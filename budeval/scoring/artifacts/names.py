@@ -10,7 +10,7 @@ class Artifact(StrEnum):
     SCENARIO = "scenario.snapshot.yaml"
     """What was asked for."""
     DATASET = "dataset.jsonl"
-    """The samples as they came, a line each."""
+    """The samples as they were scored, a line each."""
     SCORES_CSV = "scores.csv"
     """A row for each sample, for spreadsheets."""
     INVALID_CSV = "invalid.csv"

@@ -6,7 +6,7 @@ from budeval.domain.bounded_mean import Mean
 from budeval.domain.markdown import code, escaped, fenced, one_line
 from budeval.domain.score_run import ScoredSample, ScoreRun
 from budeval.domain.score_summary import MetricSummary, RunSummary
-from budeval.domain.scoring import MetricStatus
+from budeval.domain.scoring import Maker, MetricStatus
 from budeval.scoring.artifacts.encoding import utf8
 from budeval.scoring.artifacts.names import Artifact
 from budeval.scoring.artifacts.tables import errors_of
@@ -19,7 +19,7 @@ _NONE = "n/a"
 
 def summary_page(run: ScoreRun, summary: RunSummary) -> bytes:
     """Header, means and scores in the original's order."""
-    parts = [_header(run), "## Metric Means", _means(summary), "## Per-sample Scores", _table(run)]
+    parts = [_header(run), "## Metric Means", _means(run, summary), "## Per-sample Scores", _table(run)]
     return utf8("\n\n".join(parts) + "\n")
 
 
@@ -38,8 +38,11 @@ def _header(run: ScoreRun) -> str:
     return f"# {escaped(run.scenario_name)}\n\n{bullets}"
 
 
-def _means(summary: RunSummary) -> str:
-    lines = [f"- {escaped(item.metric)}: {_shown(item.mean)}{_unscored(item)}" for item in summary.metrics]
+def _means(run: ScoreRun, summary: RunSummary) -> str:
+    lines = [
+        f"- {escaped(item.metric)}: {_shown(item.mean)}{_unscored(item)}{_mixed(run.makers[item.metric])}"
+        for item in summary.metrics
+    ]
     coverage = f", {summary.weight_coverage:.0%} of the weight" if summary.weighted else ""
     lines.append(f"- weighted score: {_shown(summary.weighted)}{coverage}")
     note = "Intervals are for the mean at 95 % (hedged capital), for samples that are drawn independently."
@@ -60,6 +63,11 @@ def _unscored(item: MetricSummary) -> str:
     """How many samples ended without a value, and how."""
     others = {status: count for status, count in item.statuses.items() if status is not MetricStatus.SCORED}
     return "".join(f", {count} {status}" for status, count in others.items())
+
+
+def _mixed(makers: Sequence[Maker]) -> str:
+    """That values which cannot be compared are together in a mean."""
+    return f", by {len(makers)} versions or models ({Artifact.METADATA})" if len(makers) > 1 else ""
 
 
 def _table(run: ScoreRun) -> str:

@@ -29,6 +29,9 @@ class ScoringEngine(Protocol):
     def metrics(self) -> dict[str, str]:
         """The metrics it has, with the version of each."""
 
+    def judge_calls(self, metric: str, contexts: int) -> int:
+        """Requests to the judge at most, for a sample with so many contexts, where nothing is repeated."""
+
     async def score(self, order: Order, ledger: Ledger) -> MetricOutcome:
         """The outcome, also where the sample lacks something or an endpoint gives nothing for good.
 

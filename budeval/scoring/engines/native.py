@@ -27,6 +27,10 @@ class NativeEngine:
         """See `ScoringEngine`."""
         return {name: metric.version for name, metric in METRICS.items()}
 
+    def judge_calls(self, metric: str, contexts: int) -> int:  # noqa: ARG002 - they share a call
+        """See `ScoringEngine`."""
+        return len(METRICS[metric].tasks)
+
     def close(self) -> None:
         """See `ScoringEngine`. It runs nothing."""
 

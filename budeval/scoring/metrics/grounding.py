@@ -5,9 +5,13 @@ nothing. RAGAS, https://arxiv.org/abs/2309.15217, and
 https://docs.ragas.io/en/v0.4.3/concepts/metrics/available_metrics/ (faithfulness, context_recall).
 """
 
+from typing import Annotated
+
+from pydantic import AfterValidator
+
 from budeval.domain.scoring import Sample
 from budeval.scoring.metrics.metric import Evidence, Metric, Need, NoValue, Panel, Task, Value
-from budeval.scoring.metrics.statements import SPLIT_RULES, Statements
+from budeval.scoring.metrics.statements import SPLIT_RULES, Statements, stated
 from budeval.scoring.metrics.verdicts import SHAPE, judged, numbered
 from budeval.scoring.replies import Answer
 
@@ -19,8 +23,8 @@ _INFER = Task(
     f"{SHAPE}"
 )
 _ATTRIBUTE = Task(
-    "Split the ground truth into its sentences, word for word, and judge each: can it be attributed to the "
-    'contexts? Reply with JSON only: {"statements": [{"statement": "...", "attributed": true}]}'
+    "Split the ground truth into its sentences, word for word; judge each: is it attributable to the "
+    'contexts? Reply with JSON only: {"statements": [{"statement": "...", "attributed": true|false}]}'
 )
 
 
@@ -34,7 +38,7 @@ class Attribution(Answer):
 class Attributions(Answer):
     """Of the ground truth."""
 
-    statements: list[Attribution]
+    statements: Annotated[list[Attribution], AfterValidator(stated)]
 
 
 async def _faithfulness(sample: Sample, panel: Panel) -> Value | NoValue:
@@ -53,7 +57,7 @@ async def _context_recall(sample: Sample, panel: Panel) -> Value | NoValue:
         question=sample.question, contexts=sample.contexts, ground_truth=sample.ground_truth
     )
     answer = await panel.ask(prompt, Attributions)
-    found = [statement for statement in answer.statements if statement.statement.strip()]
+    found = answer.statements
     if not found:
         return NoValue("no_statements", "the judge finds no statement in the ground truth")
     return _share(

@@ -6,34 +6,42 @@ Cosines may be negative and stay so in the outcome's `raw_value`; its `value` is
 import math
 from typing import Annotated, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from budeval.domain.scoring import Sample
 from budeval.scoring.embedder import Vector
 from budeval.scoring.metrics.metric import Metric, Need, NoValue, Panel, Task, Value
+from budeval.scoring.metrics.statements import says_something
 from budeval.scoring.replies import Answer
 
 _QUESTIONS = 3
 """RAGAS' `strictness`."""
 _ASK_BACK = Task(
     f"Write {_QUESTIONS} questions that this text would answer completely, each worded in its own way, in "
-    "the language of the text. Say whether the text is noncommittal, that is evasive, vague or ambiguous, as "
-    '"I don\'t know". Reply with JSON only: {"questions": ["...", "...", "..."], "noncommittal": false}'
+    "the language of the text. Say whether the text is noncommittal (evasive, vague or ambiguous), as "
+    '"I don\'t know". Reply with JSON only: {"questions": ["...", "...", "..."], "noncommittal": true|false}'
 )
+
+
+def _that_ask(questions: list[str]) -> list[str]:
+    return [question for question in questions if says_something(question)]
 
 
 class Questions(Answer):
     """That an answer might have been given to."""
 
-    questions: Annotated[list[str], Field(json_schema_extra={"minItems": _QUESTIONS, "maxItems": _QUESTIONS})]
+    questions: Annotated[
+        list[str],
+        AfterValidator(_that_ask),
+        Field(json_schema_extra={"minItems": _QUESTIONS, "maxItems": _QUESTIONS}),
+    ]
     noncommittal: bool
 
     @model_validator(mode="after")
     def _complete(self) -> Self:
         """An answer that commits itself to nothing may well leave no question to ask."""
-        asked = [question for question in self.questions if question.strip()]
-        if not self.noncommittal and len(asked) != _QUESTIONS:
-            raise ValueError(f"there must be {_QUESTIONS} questions, not {len(asked)}")
+        if not self.noncommittal and len(self.questions) != _QUESTIONS:
+            raise ValueError(f"there must be {_QUESTIONS} questions, not {len(self.questions)}")
         return self
 
 

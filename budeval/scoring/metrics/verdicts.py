@@ -9,8 +9,8 @@ from pydantic import AfterValidator, Field, create_model
 from budeval.scoring.metrics.metric import Panel
 from budeval.scoring.replies import Answer
 
-SHAPE = 'Reply with JSON only, one verdict for each number: {"verdicts": [{"number": 1, "verdict": true}]}'
-"""The end of a task that `verdicts_of` belongs to."""
+SHAPE = 'Reply with JSON only, each number once: {"verdicts": [{"number": 1, "verdict": true|false}]}'
+"""The end of a task that `verdicts_of` belongs to. As of all shapes, a copy of it is no answer."""
 
 
 class Verdict(Answer):

@@ -20,11 +20,15 @@ from budeval.scoring.ledger import Ledger
 from budeval.scoring.limiter import Limiter, Limiters
 from budeval.scoring.metrics import METRICS
 from budeval.scoring.metrics.metric import NoValue, Panel, Value
+from budeval.scoring.replies import well_formed
 from budeval.scoring.score import score_by
 
 VERSION = "0.4.3"
 """Of ragas, as requirements/ragas.in pins it; another one is refused."""
 
+_CALLS = {"faithfulness": 2, "answer_relevancy": 3, "context_recall": 1, "answer_correctness": 3}
+_A_CALL_FOR_EACH_CONTEXT = {"context_precision", "context_utilization"}
+"""How often that version asks its judge. All other metrics do not."""
 _ORDERS_AT_ONCE = 32
 _WORKER = Path(__file__).with_name("worker.py")
 
@@ -51,6 +55,10 @@ class RagasEngine:
     def metrics(self) -> dict[str, str]:
         """See `ScoringEngine`. What each needs of a sample is the same as natively."""
         return dict.fromkeys(self._metrics, VERSION)
+
+    def judge_calls(self, metric: str, contexts: int) -> int:
+        """See `ScoringEngine`."""
+        return contexts if metric in _A_CALL_FOR_EACH_CONTEXT else _CALLS.get(metric, 0)
 
     def close(self) -> None:
         """See `ScoringEngine`. Orders that still come are refused."""
@@ -92,7 +100,7 @@ async def _answered(talk: Talk, panel: Panel) -> Value | NoValue:
                 raise EngineFailedError("ragas gives no number", "not_a_number")
             return Value(said.value, evidence_of(answers))
         else:
-            raise EngineFailedError(f"ragas failed: {said.error}", "engine_error")
+            raise EngineFailedError(f"ragas failed: {well_formed(said.error)}", "engine_error")
 
 
 def _as_ragas_calls_it(sample: Sample) -> dict[str, object]:

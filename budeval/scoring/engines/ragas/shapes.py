@@ -1,16 +1,18 @@
 """What ragas 0.4.3 asks judges for, under its own names of the shapes.
 
 The judge's replies are read into these before ragas gets them, so that what it would take for a value in
-silence is asked for again, and refused: no verdicts at all, and verdicts other than 0 and 1. Its own
-prompts tell the judge what each field means. An end-to-end test holds that these are ragas' own shapes.
+silence is asked for again, and refused: no verdicts at all, verdicts other than 0 and 1, and statements and
+questions without a letter or digit. Blank ones are left out, as natively. Its own prompts tell the judge what
+each field means. An end-to-end test holds that these are ragas' own shapes.
 """
 
 from collections.abc import Sequence
 from typing import Annotated, Any, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from budeval.scoring.metrics.metric import Evidence
+from budeval.scoring.metrics.statements import StatementList, says_something, stated
 from budeval.scoring.replies import Answer
 
 Verdict = Annotated[int, Field(ge=0, le=1)]
@@ -32,7 +34,7 @@ class RagasAnswer(Answer):
 class StatementGeneratorOutput(RagasAnswer):
     """The statements of a text."""
 
-    statements: list[str]
+    statements: StatementList
 
     @property
     def states_nothing(self) -> bool:
@@ -51,7 +53,7 @@ class StatementFaithfulnessAnswer(Answer):
 class NLIStatementOutput(RagasAnswer):
     """Which statements follow from the contexts. ragas does not look whether each was judged."""
 
-    statements: Annotated[list[StatementFaithfulnessAnswer], Field(min_length=1)]
+    statements: Annotated[list[StatementFaithfulnessAnswer], AfterValidator(stated), Field(min_length=1)]
 
     def evidence(self, rank: int) -> Evidence:  # noqa: ARG002
         """See `RagasAnswer`."""
@@ -66,6 +68,13 @@ class AnswerRelevanceOutput(RagasAnswer):
 
     question: str
     noncommittal: Verdict
+
+    @model_validator(mode="after")
+    def _asked(self) -> Self:
+        """As natively: an answer that commits itself to nothing may leave no question to ask."""
+        if not self.noncommittal and not says_something(self.question):
+            raise ValueError("the question has no letter or digit")
+        return self
 
     def evidence(self, rank: int) -> Evidence:  # noqa: ARG002
         """See `RagasAnswer`."""
@@ -94,7 +103,7 @@ class ContextRecallClassification(Answer):
 class ContextRecallOutput(RagasAnswer):
     """Which statements can be attributed to the contexts."""
 
-    classifications: list[ContextRecallClassification]
+    classifications: Annotated[list[ContextRecallClassification], AfterValidator(stated)]
 
     @property
     def states_nothing(self) -> bool:
@@ -116,12 +125,15 @@ class StatementsWithReason(Answer):
     reason: str
 
 
+StatementsWithReasons = Annotated[list[StatementsWithReason], AfterValidator(stated)]
+
+
 class ClassificationWithReason(RagasAnswer):
     """True positives, false positives and false negatives."""
 
-    TP: list[StatementsWithReason]
-    FP: list[StatementsWithReason]
-    FN: list[StatementsWithReason]
+    TP: StatementsWithReasons
+    FP: StatementsWithReasons
+    FN: StatementsWithReasons
 
     @model_validator(mode="after")
     def _something(self) -> Self:

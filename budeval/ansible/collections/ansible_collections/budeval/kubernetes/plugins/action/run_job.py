@@ -6,6 +6,7 @@ from typing import Any
 
 import httpx
 from ansible_collections.budeval.kubernetes.plugins.plugin_utils.cluster import (
+    AnswerTooLargeError,
     ApiError,
     Cluster,
     ClusterAction,
@@ -43,7 +44,7 @@ def _run(cluster: Cluster, order: Object) -> Object:
         return {"changed": True, "pods": [pod["status"] for pod in pods], "log": _log(cluster, pods)}
     finally:
         # What is refused here does not hide what came before: the cluster removes the Job by itself.
-        with suppress(ApiError, httpx.HTTPError):
+        with suppress(ApiError, AnswerTooLargeError, httpx.HTTPError):
             path = jobs_path(namespace, job["name"])
             cluster.request("DELETE", path, query={"propagationPolicy": "Background"})
 

@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from ansible_collections.budeval.kubernetes.plugins.plugin_utils.cluster import (
+    METADATA_ONLY,
     ApiError,
     Cluster,
     Listing,
@@ -98,8 +99,8 @@ def pods_once_gone(
 
 
 def list_of(cluster: Cluster, namespace: str, kind: str, selector: str) -> Listing:
-    """All objects of a kind that a selector selects."""
-    return cluster.list_all(path_of(namespace, kind), {"labelSelector": selector})
+    """The metadata of all objects of a kind that a selector selects."""
+    return cluster.list_all(path_of(namespace, kind), {"labelSelector": selector}, METADATA_ONLY)
 
 
 def listed(listing: Listing, kind: str) -> list[Object]:
