@@ -20,6 +20,11 @@ class Embedder:
         self._settings = settings
         self._endpoint = Endpoint(settings, "embedder", limiter)
 
+    @property
+    def model(self) -> str:
+        """What the endpoint calls the model."""
+        return self._settings.model
+
     async def __aenter__(self) -> Self:
         await self._endpoint.__aenter__()
         return self

@@ -38,6 +38,11 @@ class Judge:
         self._dialects = {} if dialects is None else dialects
         self._dialects.setdefault(settings.alias, Dialect(settings.structured))
 
+    @property
+    def model(self) -> str:
+        """What the endpoint calls the model."""
+        return self._settings.model
+
     async def __aenter__(self) -> Self:
         await self._endpoint.__aenter__()
         return self

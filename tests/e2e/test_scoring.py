@@ -238,7 +238,7 @@ def _payments(judge: ScriptedJudge, watch: StoreWatch, mark: str, state: dict[st
     """Of one job, whose texts and no others have the mark."""
     return Payments(
         asked=[
-            Question(asked.at, question_of(["judge", asked.prompt]))
+            Question(asked.at, question_of(["judge", "s", asked.prompt, "1"]))
             for asked in judge.asked
             if mark in asked.prompt
         ],

@@ -92,8 +92,8 @@ class Panel:
             answer, usage = await judge.ask(prompt, answer_model)
             return Paid(answer=answer.model_dump(mode="json"), usage=usage)
 
-        parts = ["judge", prompt] if turn == 1 else ["judge", prompt, str(turn)]
-        paid = await self._paid(parts, put)
+        # By its model: what another one has answered, before the settings changed, is not this one's.
+        paid = await self._paid(["judge", judge.model, prompt, str(turn)], put)
         return answer_model.model_validate(paid.answer)
 
     async def embed(self, *texts: str) -> list[Vector]:
@@ -111,7 +111,7 @@ class Panel:
             vectors, usage = await embedder.embed(texts)
             return Paid(answer=vectors, usage=usage)
 
-        paid = await self._paid(["embedder", *texts], put)
+        paid = await self._paid(["embedder", embedder.model, *texts], put)
         return [tuple(vector) for vector in paid.answer]
 
     async def _paid(self, parts: Sequence[str], put: Callable[[], Awaitable[Paid]]) -> Paid:
