@@ -1,8 +1,10 @@
 """Show every notification once, in the order of arrival.
 
 What a consumer has to know: the broker delivers at least once, and repetitions carry the same CloudEvent id,
-so a set of ids makes it exactly once. An event that a handler refuses is delivered again, and after the last
-try it arrives at the dead-letter topic. `GET /events` lists what was received, `GET /dead-letters` the rest.
+so a set of ids makes it exactly once. The number at the end of an id tells the order: Redis keeps it with the
+component's `concurrency` of 1, but for what a killed sidecar had read and not delivered. An event that a
+handler refuses is delivered again, and after the last try it arrives at the dead-letter topic. `GET /events`
+lists what was received, `GET /dead-letters` the rest.
 
 With SUBSCRIBER_LOG each arrival, repetitions too, is a line of JSON in that file before it is acknowledged.
 """

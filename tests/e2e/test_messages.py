@@ -114,6 +114,31 @@ def test_an_event_that_the_subscriber_refuses_becomes_a_dead_letter(
     assert subscriber.events("poison") == []
 
 
+def test_events_that_have_waited_come_in_their_order(
+    service: httpx.Client, stack: Stack, subscriber: Subscriber
+) -> None:
+    """While the subscriber's sidecar hangs they gather at the broker, and are then delivered all at once."""
+    assert service
+    eval_id, count = str(uuid4()), 60
+    content = NotificationContent(title="ETA", message="1", status=WorkflowStatus.RUNNING)
+    payload = NotificationPayload(type="evaluate_model", event="eta", workflow_id=eval_id, content=content)
+    notification = NotificationRequest(payload=payload)
+
+    with (
+        _frozen(stack, "subscriber-sidecar"),
+        closing(Sidecar(SIDECAR, "statestore", "pubsub", 10)) as sidecar,
+    ):
+        for number in range(1, count + 1):
+            announcement = Announcement(subject=f"eval-{eval_id}", number=number, notification=notification)
+            sidecar.publish(["budeval-notifications"], announcement)
+
+    def arrived() -> list[str] | None:
+        ids = [event["id"] for event in subscriber.events(f"eval-{eval_id}")]
+        return ids if len(ids) == count else None
+
+    assert wait_for(arrived, "all events") == [f"eval-{eval_id}/{number}" for number in range(1, count + 1)]
+
+
 def test_the_original_consumers_envelope(subscriber: Subscriber) -> None:
     """Sent bare, a message has the fields that their model knows and no id: Dapr adds only its own.
 
