@@ -1,6 +1,7 @@
 """Who may do what, on the whole application."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -34,12 +35,24 @@ _TOKENS = (
 )
 
 
+_open: list[Service] = []
+
+
+@pytest.fixture(autouse=True)
+def _stopped() -> Iterator[None]:
+    """Each service has some twenty files open, and no test of the process could use `select` after fifty."""
+    yield
+    while _open:
+        _open.pop().stop()
+
+
 class Desk:
     """The application, with one evaluation of each of two teams that has ended."""
 
     def __init__(self, tokens: tuple[ApiToken, ...] = _TOKENS, app_token: str | None = None) -> None:
         given: dict[str, Any] = {"BUDEVAL_APP_TOKEN": app_token} if app_token else {}
         service = Service(Settings(api_tokens=tokens, **given))
+        _open.append(service)
         service.sidecar._http = FakeDapr().client()._http
         service.sidecar._state_url, service.sidecar._publish_url = "/v1.0/state/store", "/v1.0/publish/broker"
         for eval_id, tenant in ((_OURS, "team-a"), (_THEIRS, "team-b")):

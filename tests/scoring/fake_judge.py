@@ -171,9 +171,10 @@ def _handler(fake: FakeJudge) -> type[BaseHTTPRequestHandler]:
                 self.close_connection = True
 
         def _hang(self) -> None:
+            poll = select.poll()  # `select` itself takes no file beyond the 1,024th
+            poll.register(self.connection, select.POLLIN)
             while not fake.released.wait(0.01):
-                gone, _, _ = select.select([self.connection], [], [], 0)
-                if gone and not self.connection.recv(1):
+                if poll.poll(0) and not self.connection.recv(1):
                     fake.abandoned += 1
                     return
 
