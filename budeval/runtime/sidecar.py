@@ -61,7 +61,10 @@ class Sidecar:
         self._send("POST", self._state_url, json=[{"key": key, "value": value}])
 
     def save_state_first(self, key: str, value: Any) -> Any:
-        """Write a JSON value unless the key has one; return what the key has now."""
+        """Write a JSON value unless the key has one; return what the key has now, as the store gives it back.
+
+        Dapr keeps 1.0 as 1: who went on with his own value would say something else than who reads it.
+        """
         item = {"key": key, "value": value, "options": {"concurrency": "first-write"}}
         existing = self.get_state(key)
         if existing is not None:
@@ -70,7 +73,8 @@ class Sidecar:
             self._send("POST", self._state_url, json=[item])
         except _ConflictError:
             return self.get_state(key)
-        return value
+        kept = self.get_state(key)
+        return value if kept is None else kept  # somebody has deleted it meanwhile
 
     def update_state(self, key: str, change: Callable[[Any], Any]) -> Any:
         """Read, change, write; anew where somebody else wrote in between. Returns what was written.

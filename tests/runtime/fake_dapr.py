@@ -74,7 +74,7 @@ class FakeDapr:
         return httpx.Response(200, json=self.state[key], headers={"ETag": _etag(self.state[key])})
 
     def _keep(self, request: httpx.Request) -> httpx.Response:
-        for item in json.loads(request.content):
+        for item in json.loads(request.content, parse_float=_number):
             if self.rival is not None:
                 self.state[item["key"]] = self.rival
             first_write = item.get("options", {}).get("concurrency") == "first-write"
@@ -84,6 +84,12 @@ class FakeDapr:
             if not self.forgetful:
                 self.state[item["key"]] = item["value"]
         return httpx.Response(204)
+
+
+def _number(text: str) -> float:
+    """As the real one keeps a number: 1.0 becomes 1."""
+    number = float(text)
+    return int(number) if number.is_integer() else number
 
 
 def _etag(value: Any) -> str:

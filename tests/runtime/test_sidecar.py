@@ -35,8 +35,10 @@ _CALLS: dict[str, Callable[[Sidecar], object]] = {
 _CALL_CASES = pytest.mark.parametrize("call", _CALLS.values(), ids=_CALLS.keys())
 
 
-def _announcement(message: str = "Looking.") -> Announcement:
-    content = NotificationContent(title="Verifying", message=message, status=WorkflowStatus.RUNNING)
+def _announcement(message: str = "Looking.", result: Any = None) -> Announcement:
+    content = NotificationContent(
+        title="Verifying", message=message, status=WorkflowStatus.RUNNING, result=result
+    )
     payload = NotificationPayload(
         type="verify_cluster", event="verify", workflow_id="verify-1", content=content
     )
@@ -141,6 +143,20 @@ def test_a_repeated_announcement_publishes_the_same_again() -> None:
 
     first, again = dapr.messages
     assert (again.url, again.content) == (first.url, first.content)
+
+
+def test_a_repetition_publishes_the_same_bytes() -> None:
+    """Though the store gives 1.0 back as 1: consumers tell repetitions by their content, too."""
+    dapr = FakeDapr()
+    sidecar = dapr.client()
+    announcement = _announcement(result={"weight": 1.0, "score": 0.5, "list": [2.0]})
+
+    sidecar.announce(["news"], announcement)
+    sidecar.announce(["news"], announcement)
+
+    first, again = dapr.messages
+    assert again.content == first.content
+    assert b"0.5" in first.content
 
 
 def test_nothing_is_published_that_is_not_stored() -> None:
