@@ -278,7 +278,7 @@ def test_the_artifacts_of_an_evaluation(desk: Desk) -> None:
     assert (row["run_id"], row["score"], row["interval_low"], row["error"]) == (
         "r-1",
         "62.5",
-        "30.0",
+        "30",
         "'=1+1",
     )
     assert files["receipt.json"].json()["clean"] is True
