@@ -98,7 +98,7 @@ def test_a_text_is_a_text_to_the_end(
         endpoint=endpoint.url,
         model={"model_name": f"m {payload.shell}"},
         labels={"note": payload.line},
-        notification_metadata={"workflow_id": payload.line, "actor": hostile},
+        notification_metadata={"workflow_id": payload.line, "actor": payload.line},
     )
 
     eval_id = evaluations.start(service, body)
@@ -119,7 +119,7 @@ def test_a_text_is_a_text_to_the_end(
     log = service.get(f"/evals/{eval_id}/logs", params={"run_id": broken["run_id"]}).json()["log"]
     assert json.dumps(hostile)[1:-1] in log
     (event, *_) = subscriber.events(f"eval-{eval_id}")
-    assert event["data"]["actor"] == hostile
+    assert event["data"]["actor"] == payload.line
     assert event["data"]["payload"]["workflow_id"] == payload.line
     assert payload.traces(stack) == []
 
