@@ -174,7 +174,7 @@ def test_a_tenants_files_are_its_own(stack: Stack, client: BudevalClient, datase
     )
     target = ClusterTarget(cluster="local", namespace="budeval")
     theirs, others = (
-        DatasetPlace(target=target, claim=storage.claim, tenant=tenant) for tenant in ("team-a", "team-b")
+        DatasetPlace(target=target, claim=storage.claim, tenant=tenant) for tenant in ("data-a", "data-b")
     )
     order = {
         "path": "a/secret.jsonl",
@@ -195,5 +195,5 @@ def test_a_tenants_files_are_its_own(stack: Stack, client: BudevalClient, datase
     assert done["state"] == "stored"
     assert paths == [["a/secret.jsonl"], []]
     assert "a/secret.jsonl" not in [file.path for file in client.claim_files().files]
-    assert (datasets.parent / "tenants" / "team-a" / "datasets" / "a" / "secret.jsonl").read_bytes() == b"own"
+    assert (datasets.parent / "tenants" / "data-a" / "datasets" / "a" / "secret.jsonl").read_bytes() == b"own"
     _nothing_is_left(stack)
