@@ -14,6 +14,7 @@ from urllib.parse import SplitResult, urlsplit
 
 from budeval.ansible import plain_yaml
 from budeval.domain.addresses import AddressRules
+from budeval.domain.credential import sendable
 from budeval.domain.redaction import spellings
 from budeval.errors import ClusterError
 
@@ -25,8 +26,6 @@ _RULES = "budeval.dev/address-rules"
 """Kubeconfigs may carry what only some program reads, each under a name of its own."""
 _LONGEST = 256 * 1024
 """Characters, before and after. One cluster takes 3 to 10 KiB, with a certificate of its user."""
-_TOKEN = re.compile(r"[!-~]+")
-"""Printable ASCII without spaces."""
 _HOST_NAME = r"[A-Za-z0-9_][A-Za-z0-9._-]{0,252}"
 # Readers of URLs differ in what they skip or repair: nothing is let through that one of them might.
 _SERVER = re.compile(
@@ -181,9 +180,8 @@ def _check_base64(value: str, where: str) -> None:
 
 
 def _sendable(token: str) -> str:
-    """A token goes into an HTTP header; a newline at its end comes from files."""
-    text = token.strip()
-    if not _TOKEN.fullmatch(text):
+    text = sendable(token)
+    if text is None:
         raise _invalid("user.token must be printable ASCII on one line, without spaces")
     return text
 

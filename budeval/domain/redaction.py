@@ -21,10 +21,10 @@ def redacted(value: Any, secrets: Iterable[str]) -> Any:
 def spellings(secret: str) -> set[str]:
     """A secret as texts may have it: as it is, quoted by Python or in JSON or a URL, or within base64."""
     quoted = {repr(secret)[1:-1], json.dumps(secret)[1:-1], quote(secret, safe="")}
-    return {secret, *quoted, *_within_base64(secret.encode(errors="replace"))}
+    return {secret, *quoted, *within_base64(secret.encode(errors="replace"))}
 
 
-def _within_base64(secret: bytes) -> set[str]:
+def within_base64(secret: bytes) -> set[str]:
     """By what is before it in the encoded text; characters that it shares with its neighbours left out."""
     found = set()
     for before in range(3):

@@ -91,8 +91,7 @@ class Endpoint:
             status, headers, raw = await self._exchange(path, body)
             if status != HTTPStatus.OK:
                 self._limiter.pause(_retry_after(headers))
-        if status != HTTPStatus.OK:
-            raise self._fault(status, raw.decode(errors="replace"))
+                raise self._fault(status, raw.decode(errors="replace"))
         document = self._document(raw)
         if fault := _fault_within(document):
             raise self._fault(fault, json.dumps(document["error"], ensure_ascii=False))

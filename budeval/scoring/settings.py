@@ -1,6 +1,5 @@
 """What is known of an OpenAI-compatible endpoint (llama.cpp, vLLM, OpenAI, ...) before it is asked."""
 
-import re
 from collections.abc import Iterable
 from typing import Annotated, Literal, Self, TypeVar
 
@@ -8,10 +7,11 @@ import httpx
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, FilePath, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from budeval.domain.credential import sendable
+
 Structured = Literal["json_schema", "json_object", "none"]
 
 _PORTS = range(1, 65536)
-_HEADER_TEXT = re.compile(r"[!-~]+")
 
 
 def _one_spelling(url: str) -> str:
@@ -26,9 +26,9 @@ def _one_spelling(url: str) -> str:
 
 
 def _key_that_can_be_sent(key: SecretStr) -> SecretStr:
-    """Without the line's end that a key read from a file has. The message must not tell the key."""
-    text = key.get_secret_value().strip()
-    if not _HEADER_TEXT.fullmatch(text):
+    """The message must not tell the key."""
+    text = sendable(key.get_secret_value())
+    if text is None:
         raise ValueError("it must be visible ASCII characters only, as it is sent in a header")
     return SecretStr(text)
 

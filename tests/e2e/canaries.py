@@ -1,6 +1,5 @@
 """Canaries: secrets that exist nowhere else, and the ways to look for them wherever they must not be."""
 
-import base64
 import mmap
 import os
 import stat
@@ -10,6 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
+from budeval.domain.redaction import within_base64
 from dev.stack import Stack
 
 _PRIVATE = "budeval-run-"
@@ -25,14 +25,10 @@ def forms(secret: str) -> list[bytes]:
 
 
 def _within_base64(raw: bytes) -> list[bytes]:
-    """The characters that are the same whatever surrounds it, for each place where it may begin."""
-    found = []
-    for before in range(3):
-        encoded = base64.b64encode(bytes(before) + raw)
-        # Characters of six bits: those that share some with what is before or after are left out.
-        inner = encoded[-(-before * 8 // 6) : (before + len(raw)) * 8 // 6]
-        found += [inner, inner.translate(bytes.maketrans(b"+/", b"-_"))]
-    return list(dict.fromkeys(found))
+    """Wherever it may begin, in both alphabets."""
+    standard = [form.encode() for form in within_base64(raw)]
+    other = [form.translate(bytes.maketrans(b"+/", b"-_")) for form in standard]
+    return list(dict.fromkeys([*standard, *other]))
 
 
 def temporary(stack: Stack) -> Path:

@@ -318,15 +318,20 @@ def test_a_record_that_cannot_be_read_stops_nobody() -> None:
     assert sorted(store.active()) == ["cut", "poisoned", "without-a-line"]
 
 
-def test_a_workflow_that_is_held_still_is_given_up_in_time(caplog: pytest.LogCaptureFixture) -> None:
-    """Dapr says so where a history is too large; until then the sidecar may come back with a larger limit."""
-    store, engine = EvaluationStore(FakeDapr().client()), FakeEngine()
-    _create(store, "stalled")
-    engine.has("stalled", "UNKNOWN")
+def _nine_times_held_still(store: EvaluationStore, eval_id: str) -> tuple[FakeEngine, Reconciler]:
+    """Those who look after an evaluation whose workflow is held still: the tenth look gives it up."""
+    engine = FakeEngine()
+    _create(store, eval_id)
+    engine.has(eval_id, "UNKNOWN")
     reconciler = _reconciler(store, engine)
-
     for _ in range(9):
         reconciler.look()
+    return engine, reconciler
+
+
+def test_a_workflow_that_is_held_still_is_given_up_in_time(caplog: pytest.LogCaptureFixture) -> None:
+    """Dapr says so where a history is too large; until then the sidecar may come back with a larger limit."""
+    engine, reconciler = _nine_times_held_still(EvaluationStore(FakeDapr().client()), "stalled")
     assert (engine.closed, engine.purged) == ([], [])
     assert "WORKFLOW_STALLED" in caplog.text
     reconciler.look()
@@ -354,12 +359,8 @@ def test_a_stalled_workflow_whose_evaluation_ends_meanwhile_is_left_alone(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The record was read before its end."""
-    store, engine = EvaluationStore(FakeDapr().client()), FakeEngine()
-    _create(store, "ending")
-    engine.has("ending", "UNKNOWN")
-    reconciler = _reconciler(store, engine)
-    for _ in range(9):
-        reconciler.look()
+    store = EvaluationStore(FakeDapr().client())
+    engine, reconciler = _nine_times_held_still(store, "ending")
     find = engine.find
 
     def ends(workflow_id: str) -> WorkflowSnapshot | None:
