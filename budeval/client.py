@@ -84,9 +84,16 @@ class BudevalClient(ScoreCalls):
         """The results of every run; ApiError RESULTS_NOT_READY while there are none."""
         return self._get(f"{_path(eval_id)}/results", EvaluationResults)
 
-    def cancel(self, eval_id: str, *, extract: bool = False) -> EvaluationState:
-        """Ask an evaluation to end; `extract` reads the scores that are there. May be repeated."""
-        return self._post(f"{_path(eval_id)}/cancel", {"extract": extract}, EvaluationState)
+    def cancel(self, eval_id: str, *, extract: bool = False, attempt: int | None = None) -> EvaluationState:
+        """Ask an evaluation to end. May be repeated.
+
+        Args:
+            eval_id: which.
+            extract: read the scores that are there.
+            attempt: the one that is meant: a repetition that comes late does nothing to the next one.
+        """
+        body = {"extract": extract, "attempt": attempt}
+        return self._post(f"{_path(eval_id)}/cancel", body, EvaluationState)
 
     def retry(
         self, eval_id: str, api_key: str | None = None, kubeconfig: str | None = None, **more: Any
@@ -97,7 +104,7 @@ class BudevalClient(ScoreCalls):
             eval_id: of an evaluation that has ended.
             api_key: of the model's endpoint; the last one was destroyed.
             kubeconfig: where the evaluation brought its own.
-            more: `secret_ref` instead of `api_key`.
+            more: `secret_ref` instead of `api_key`; `attempt`, the one that shall be repeated.
         """
         given = {"api_key": api_key, "kubeconfig": kubeconfig, **more}
         body = {name: value for name, value in given.items() if value is not None}

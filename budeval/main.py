@@ -134,7 +134,7 @@ class Service:
         reconciler = Reconciler(
             self.store, self.engine, self._start_evaluation, self._evaluating, self.lifecycle.expire, arrivals
         )
-        retention = Retention(self.store, self.deletions.forget, timedelta(days=settings.retention_days))
+        retention = Retention(self.store, self.deletions.expire, timedelta(days=settings.retention_days))
         self.scoring = Scoring(
             scoring or ScoringSettings(),
             self.sidecar,

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from budeval.domain.cluster import ClusterTarget, ClusterVerification
-from budeval.domain.evaluation import Evaluation, EvaluationRecord, Outcome, Run, workflow_id
+from budeval.domain.evaluation import DEPLOYMENTS, EvaluationRecord, Outcome, Run, workflow_id
 from budeval.domain.notification import Announcement
 from budeval.domain.observation import CANCELLED, TERMINAL, RunObservation, refused
 from budeval.domain.redaction import redacted
@@ -193,11 +193,16 @@ class EvaluationActivities:
 
     def deploy_eval_job(self, order: dict[str, Any]) -> list[dict[str, Any]]:
         """{eval_id, run_ids, attempt} -> [{run_id, job, code, message}], code where a run was refused."""
-        record = self._going_on(order)
+        of_evaluation = (order["attempt"] - 1) // DEPLOYMENTS + 1
+        record = self._going_on({**order, "attempt": of_evaluation})
         evaluation = record.evaluation
         runs = [run for run in evaluation.runs if run.run_id in set(order["run_ids"])]
         specs = self._specs(record, runs, order["attempt"])
-        deployed = self._orchestrator.deploy(evaluation, specs)
+        # A sidecar that comes back has it run once more, and the first still waits for a worker: it may be
+        # its turn when all is over and cleaned up.
+        deployed = self._orchestrator.deploy(
+            evaluation, specs, lambda: self._going_on({**order, "attempt": of_evaluation})
+        )
         for item in deployed:
             _log.info("deployed run_id=%s job=%s code=%s", item.run_id, item.job, item.code)
         self._snapshots.keep_refusals(
@@ -221,8 +226,10 @@ class EvaluationActivities:
         return self._snapshots.newest(order["eval_id"])
 
     def extract_eval_results(self, order: dict[str, Any]) -> str:
-        """{eval_id, runs: [RunObservation]} -> the guide's sentence; the results go to the state store."""
-        record = self._store.load(order["eval_id"])
+        """{eval_id, attempt?, runs: [RunObservation]} -> the guide's sentence; the results are stored."""
+        record = self._of_this_attempt(order)
+        if record is None:
+            raise _is_over(order)
         evaluation = record.evaluation
         seen = [RunObservation.model_validate(item) for item in order["runs"]]
         # What never had a Job has left nothing to read.
@@ -233,8 +240,10 @@ class EvaluationActivities:
         return summary_of(self._keep_results(record, results, "completed"))
 
     def record_failure(self, order: dict[str, Any]) -> None:
-        """{eval_id, code, message, runs} -> every run gets a result with that reason, if it has no other."""
-        record = self._store.load(order["eval_id"])
+        """{eval_id, attempt?, code, message, runs} -> each run without a result gets one with that reason."""
+        record = self._of_this_attempt(order)
+        if record is None:
+            return
         evaluation = record.current
         seen = {item["run_id"]: RunObservation.model_validate(item) for item in order["runs"]}
         problem = f"{order['code']}: {order['message']}"
@@ -281,8 +290,9 @@ class EvaluationActivities:
         }
 
     def cleanup_evaluation(self, order: dict[str, Any]) -> None:
-        """{eval_id} -> nothing of it is left on the cluster but its results; the receipt is kept."""
-        self._orchestrator.cleanup(self._evaluation(order))
+        """{eval_id, attempt?} -> nothing is left on the cluster but its results; the receipt is kept."""
+        if record := self._of_this_attempt(order):
+            self._orchestrator.cleanup(record.evaluation)
 
     def record_leftovers(self, order: dict[str, Any]) -> None:
         """{eval_id, problem} -> the receipt tells what was not removed."""
@@ -291,14 +301,13 @@ class EvaluationActivities:
 
     def end_evaluation(self, order: dict[str, Any]) -> None:
         """{eval_id, outcome, attempt?} -> its secrets are destroyed; the record says that it has ended."""
-        eval_id, outcome = order["eval_id"], Outcome(order["outcome"])
-        record = self._store.load(eval_id)
-        attempt = order.get("attempt", record.evaluation.attempt)
-        if attempt != record.evaluation.attempt:
-            return  # it is being retried
+        record = self._of_this_attempt(order)
+        if record is None:
+            return
         # First: whoever reads that it has ended finds no secrets any more, and a receipt that says so.
         self._destroy_secrets(record)
-        if self._store.end(eval_id, outcome, attempt):
+        eval_id, attempt = record.evaluation.eval_id, record.evaluation.attempt
+        if self._store.end(eval_id, Outcome(order["outcome"]), attempt):
             self._store.deactivate(eval_id)
             _log.info("ended outcome=%s", order["outcome"])
 
@@ -313,16 +322,16 @@ class EvaluationActivities:
 
         Not an activity: no workflow is left to call it. May be repeated without harm.
         """
-        eval_id = record.evaluation.eval_id
+        order: dict[str, Any] = {"eval_id": record.evaluation.eval_id, "attempt": record.evaluation.attempt}
         code, message = code_and_message(reason)
         if record.extraction_status is None:
-            runs = self._snapshots.newest(eval_id)["runs"]
-            self.record_failure({"eval_id": eval_id, "code": code, "message": message, "runs": runs})
+            runs = self._snapshots.newest(order["eval_id"])["runs"]
+            self.record_failure({**order, "code": code, "message": message, "runs": runs})
         try:
-            self.cleanup_evaluation({"eval_id": eval_id})
+            self.cleanup_evaluation(order)
         except BudevalError as error:
-            self.record_leftovers({"eval_id": eval_id, "problem": str(error)})
-        self.end_evaluation({"eval_id": eval_id, "outcome": Outcome.FAILED})
+            self.record_leftovers({**order, "problem": str(error)})
+        self.end_evaluation({**order, "outcome": Outcome.FAILED})
 
     def workflow_output(self, order: dict[str, Any]) -> dict[str, Any]:
         """{eval_id} -> what the workflow returns, readable by Dapr's own workflow API."""
@@ -346,15 +355,28 @@ class EvaluationActivities:
         """The record of an evaluation that nobody wants to end: else what has begun goes no further.
 
         Raises:
-            EvaluationError: CANCELLED.
+            EvaluationError: CANCELLED, EVALUATION_ENDED.
         """
-        record = self._store.load(order["eval_id"])
+        record = self._of_this_attempt(order)
+        if record is None:
+            raise _is_over(order)
         if record.cancellation:
             raise EvaluationError(record.cancellation.why, code=CANCELLED)
+        if record.ended:
+            raise _is_over(order)
         return record
 
-    def _evaluation(self, order: dict[str, Any]) -> Evaluation:
-        return self._store.load(order["eval_id"]).evaluation
+    def _of_this_attempt(self, order: dict[str, Any]) -> EvaluationRecord | None:
+        """The record, None where it is at another attempt by now: Dapr may run what it has run before, late.
+
+        Orders of older versions say no attempt: they mean whichever it is.
+        """
+        record = self._store.load(order["eval_id"])
+        return record if order.get("attempt") in {None, record.evaluation.attempt} else None
+
+
+def _is_over(order: dict[str, Any]) -> EvaluationError:
+    return EvaluationError(f"Evaluation {order['eval_id']} has ended.", code="EVALUATION_ENDED")
 
 
 def _in_event(results: list[Result], index: dict[str, dict[str, Any]]) -> list[Result]:

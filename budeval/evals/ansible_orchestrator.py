@@ -2,9 +2,10 @@
 
 import json
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any, Protocol
 
 from budeval.ansible.failures import classify
@@ -116,8 +117,15 @@ class AnsibleOrchestrator:
             )
         return _judge(target, claim, found)
 
-    def deploy(self, evaluation: Evaluation, specs: list[JobSpec]) -> list[Deployed]:
+    def deploy(
+        self, evaluation: Evaluation, specs: list[JobSpec], check: Callable[[], object]
+    ) -> list[Deployed]:
         """Make the Jobs of runs. May be repeated: what is there already is left as it is.
+
+        Args:
+            evaluation: whose.
+            specs: of the Jobs.
+            check: is asked just before, maybe a long time after the call; what it raises ends it.
 
         Raises:
             ClusterError: nothing could be deployed.
@@ -129,7 +137,8 @@ class AnsibleOrchestrator:
         ]
         data = {"namespace": evaluation.target.namespace, "runs": orders}
         credential = self._clusters.credential(evaluation.target)
-        found = self._run("deploy_eval_jobs_k8s.yml", data, credential, owner=evaluation.eval_id)
+        playbook, owner = "deploy_eval_jobs_k8s.yml", evaluation.eval_id
+        found = self._run(playbook, data, credential, owner=owner, check=check)
         parts = {order["run_id"]: order["parts"] for order in orders}
         self._receipts.note(evaluation.eval_id, receipt_entries.deployed(evaluation, found["runs"], parts))
         return [_deployed(item) for item in found["runs"]]
@@ -323,9 +332,15 @@ class AnsibleOrchestrator:
         credential: str,
         patience: float = 0,
         owner: str | None = None,
+        check: Callable[[], object] | None = None,
     ) -> dict[str, Any]:
-        tell = partial(self._receipts.enter_directory, owner) if owner else None
+        tell = partial(self._begin, owner, check) if owner else None
         return self._runner.run(playbook, data, credential, patience, tell)
+
+    def _begin(self, owner: str, check: Callable[[], object] | None, private: Path) -> None:
+        if check:
+            check()
+        self._receipts.enter_directory(owner, private)
 
 
 def _judge(target: ClusterTarget, claim: str, found: dict[str, Any]) -> ClusterVerification:

@@ -7,6 +7,7 @@ import logging
 from typing import Protocol
 
 from budeval.domain.evaluation import EvaluationRecord, instance_id
+from budeval.errors import BudevalError
 from budeval.evals import receipt_entries
 from budeval.evals.ansible_orchestrator import AnsibleOrchestrator
 from budeval.evals.answers import Deletion
@@ -62,11 +63,31 @@ class Deletions:
         kubeconfig = None if request.keep_files else self._intake.kubeconfig_again(target, given)
         record = self._store.begin_deletion(eval_id)
         with about(eval_id=eval_id, workflow_id=record.evaluation.instance_id):
-            files = self._clear_cluster(record, kubeconfig, keep_files=request.keep_files)
+            try:
+                files = self._clear_cluster(record, kubeconfig, keep_files=request.keep_files)
+            except BudevalError:
+                self._bury_again(record)
+                raise
             receipt = self._receipts.of(eval_id)
             self.forget(record)
             _log.info("deleted files=%s", files)
         return Deletion(eval_id=eval_id, files_removed=files, objects=receipt)
+
+    def _bury_again(self, record: EvaluationRecord) -> None:
+        """Another deletion may have been faster: what this one has noted since would stay for ever."""
+        eval_id = record.evaluation.eval_id
+        standing = self._store.standings([eval_id]).get(eval_id)
+        if standing and standing.deleted:
+            self._store.bury(record)
+
+    def expire(self, record: EvaluationRecord) -> None:
+        """Forget an evaluation whose time to be kept is over. May be repeated.
+
+        Raises:
+            RequestError: EVALUATION_RUNNING: it is being retried.
+            SidecarError: the state store or the workflow engine did not answer.
+        """
+        self.forget(self._store.begin_deletion(record.evaluation.eval_id))
 
     def forget(self, record: EvaluationRecord) -> None:
         """Delete what this service and Dapr keep of an evaluation that has ended. May be repeated.

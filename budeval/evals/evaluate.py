@@ -74,6 +74,8 @@ class EvaluationCourse:
         self._evaluation = course.evaluation
         self._announcer = Announcer(course.evaluation, course.announced)
         self._step = steps.VERIFY
+        self._order = {"eval_id": course.evaluation.eval_id, "attempt": course.evaluation.attempt}
+        """What activities must know: which attempt they are of, should they run late."""
 
     def run(self) -> Step:
         """To the end, or to the next generation.
@@ -116,7 +118,7 @@ class EvaluationCourse:
 
     def _verify(self) -> Step:
         target = {
-            "eval_id": self._evaluation.eval_id,
+            **self._order,
             "target": self._evaluation.target.model_dump(mode="json"),
             "claim": self._evaluation.claim,
         }
@@ -128,7 +130,7 @@ class EvaluationCourse:
         return found["message"]
 
     def _prepare(self) -> Step:
-        return (yield from self._turn.call("prepare_engine", {"eval_id": self._evaluation.eval_id}))
+        return (yield from self._turn.call("prepare_engine", self._order))
 
     def _deploy(self) -> Step:
         state = self._course.monitor = MonitorState(since=self._turn.now)
@@ -177,7 +179,7 @@ class EvaluationCourse:
 
     def _turn_to_snapshot(self, state: MonitorState) -> Step:
         """Woken by the watcher: the newest snapshot counts, whatever the event was about."""
-        snapshot = yield from self._turn.call("read_snapshot", {"eval_id": self._evaluation.eval_id})
+        snapshot = yield from self._turn.call("read_snapshot", self._order)
         if snapshot["tick"] > state.tick:
             self._course.check_after = _FIRST_CHECK_SECONDS
             yield from self._take_in(state, snapshot)
@@ -185,15 +187,14 @@ class EvaluationCourse:
     def _check(self, state: MonitorState) -> Step:
         """Not woken: look ourselves, and see to it that there is a watcher."""
         self._course.check_after = min(self._course.check_after * 2, _LONGEST_CHECK_SECONDS)
-        order = {"eval_id": self._evaluation.eval_id}
         try:
-            snapshot = yield from self._turn.call("check_jobs_status", order)
+            snapshot = yield from self._turn.call("check_jobs_status", self._order)
         except StepError as error:
             yield from self._endure(state, error)
             return
         yield from self._take_in(state, snapshot)
         if not self._all_ended(state):
-            yield from self._turn.call("register_with_watcher", order)
+            yield from self._turn.call("register_with_watcher", {"eval_id": self._evaluation.eval_id})
 
     def _all_ended(self, state: MonitorState) -> bool:
         return len(state.runs) == len(self._evaluation.runs) and state.finished
@@ -275,7 +276,7 @@ class EvaluationCourse:
         yield from self._announced(steps.EXTRACT, text, self._extract_results)
 
     def _extract_results(self) -> Step:
-        order = {"eval_id": self._evaluation.eval_id, "runs": self._seen()}
+        order = {**self._order, "runs": self._seen()}
         return (yield from self._patiently("extract_eval_results", order))
 
     def _seen(self) -> list[dict[str, Any]]:
@@ -292,21 +293,16 @@ class EvaluationCourse:
                 steps.MONITOR, WorkflowStatus.FAILED, str(error), self._failure(error)
             )
             yield from self._tell(event)
-        order = {
-            "eval_id": self._evaluation.eval_id,
-            "code": error.code,
-            "message": error.message,
-            "runs": self._seen(),
-        }
+        order = {**self._order, "code": error.code, "message": error.message, "runs": self._seen()}
         yield from self._turn.call("record_failure", order)
 
     def _stop(self, error: StepError) -> Step:
         """Cancelled: what runs is ended at once, and its scores are read if that was asked for."""
         yield from self._tell(self._announcer.step(self._step, WorkflowStatus.TERMINATED, error.message))
-        eval_id, state = self._evaluation.eval_id, self._course.monitor
-        order: dict[str, Any] = {"eval_id": eval_id, "code": error.code, "message": error.message, "runs": []}
+        state = self._course.monitor
+        order: dict[str, Any] = {**self._order, "code": error.code, "message": error.message, "runs": []}
         if state:
-            wish = yield from self._turn.call("read_cancellation", {"eval_id": eval_id})
+            wish = yield from self._turn.call("read_cancellation", {"eval_id": self._evaluation.eval_id})
             yield from self._clean_up()
             # What had ended by the last look has ended by itself.
             seen = [RunObservation.model_validate(item) for item in wish["runs"]]
@@ -342,7 +338,7 @@ class EvaluationCourse:
         status = last_status(Outcome(report["outcome"]))
         text = report["error"] if failed else report["summary"]
         # Before the last word: whoever hears it finds the record ended.
-        yield from self._turn.call("end_evaluation", {"eval_id": eval_id, "outcome": report["outcome"]})
+        yield from self._turn.call("end_evaluation", {**self._order, "outcome": report["outcome"]})
         yield from self._tell(self._announcer.status(status, text, attach="metadata"))
         if failed:
             # A failed workflow has no output: there Dapr's own API shows the results, in short.
@@ -353,7 +349,7 @@ class EvaluationCourse:
     def _clean_up(self) -> Step:
         """What is left on the cluster is told in the receipt; it does not change how the evaluation ended."""
         try:
-            yield from self._patiently("cleanup_evaluation", {"eval_id": self._evaluation.eval_id})
+            yield from self._patiently("cleanup_evaluation", self._order)
         except StepError as error:
             order = {"eval_id": self._evaluation.eval_id, "problem": str(error)}
             yield from self._turn.call("record_leftovers", order)

@@ -130,7 +130,8 @@ def lifecycle_routes(lifecycle: Lifecycle, deletions: Deletions, views: Evaluati
     @router.post("/evals/{eval_id}/cancel", status_code=202)
     def cancel(eval_id: str, request: CancelRequest | None = None) -> EvaluationState:
         """End an evaluation: its pods go at once. May be repeated; `status` is TERMINATED when it is done."""
-        lifecycle.cancel(eval_id, extract=request is not None and request.extract)
+        wish = request or CancelRequest()
+        lifecycle.cancel(eval_id, extract=wish.extract, attempt=wish.attempt)
         return views.state(eval_id)
 
     @router.post("/evals/{eval_id}/retry", status_code=202)

@@ -7,6 +7,7 @@ was cut off goes on by `Last-Event-ID`, as browsers do by themselves. Who comes 
 import asyncio
 import time
 from collections.abc import AsyncIterator
+from datetime import timedelta
 
 from fastapi import Response
 from fastapi.concurrency import run_in_threadpool
@@ -18,7 +19,7 @@ from budeval.evals.views import EvaluationViews
 
 _POLL_SECONDS = 1.0
 _KEEPALIVE_SECONDS = 15.0
-_LAST_WORD_SECONDS = 30.0
+_LAST_WORD = timedelta(seconds=30)
 """An evaluation whose workflow was terminated by hand never says its last word."""
 
 
@@ -61,8 +62,9 @@ class EventStream:
         """(What is new, whether it is the last): the one that the caller has may have been the last word."""
         found = self._views.events(eval_id, max(after - 1, 0)).events
         new = [event for event in found if event.number > after]
-        is_over = bool(found) and _is_last_word(found[-1])
-        return new, is_over or self._views.has_ended_for(eval_id, _LAST_WORD_SECONDS)
+        # The last word of an attempt before this one is none: since a retry there is no end.
+        said = timedelta(0) if found and _is_last_word(found[-1]) else _LAST_WORD
+        return new, self._views.has_ended_for(eval_id, said)
 
 
 def _written(event: Announcement) -> bytes:

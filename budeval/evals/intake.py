@@ -91,7 +91,7 @@ class Intake:
             error.status = 409  # it was deleted, and what it was is not known any more
             raise
         if existing is None:
-            self._require_room()
+            self.require_room()
             existing = self._record(request, evaluation, digest)
         elsewhere = existing.evaluation.target.is_elsewhere(evaluation.target.server)
         if existing.digest != digest or elsewhere:
@@ -123,7 +123,12 @@ class Intake:
             self._arrivals.forget(arrival)
         return existing
 
-    def _require_room(self) -> None:
+    def require_room(self) -> None:
+        """Refuse what would be one too many.
+
+        Raises:
+            RequestError: QUEUE_FULL (429).
+        """
         limit = self._settings.max_active_evaluations
         if len(self._store.active()) >= limit:
             text = f"{limit} evaluations have not ended: no more are taken (BUDEVAL_MAX_ACTIVE_EVALUATIONS)."

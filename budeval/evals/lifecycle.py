@@ -10,7 +10,7 @@ from budeval.evals.arrivals import Arrivals
 from budeval.evals.evaluate import RUNS_CHANGED
 from budeval.evals.intake import Intake, Start
 from budeval.evals.schema import RetryRequest
-from budeval.evals.store import EvaluationStore, running
+from budeval.evals.store import EvaluationStore, require_attempt, running
 from budeval.runtime.logs import about
 from budeval.runtime.sidecar import Sidecar
 from budeval.runtime.workflow_engine import WorkflowSnapshot
@@ -66,18 +66,20 @@ class Lifecycle:
         self._arrivals = arrivals
         self._start = start
 
-    def cancel(self, eval_id: str, *, extract: bool) -> None:
+    def cancel(self, eval_id: str, *, extract: bool, attempt: int | None = None) -> None:
         """Ask an evaluation to end. Its workflow does it: at once where it waits, else after what it is at.
 
         Args:
             eval_id: which. One that was cancelled stays so.
             extract: read the scores that are there.
+            attempt: the one that is meant; None for whichever it is at.
 
         Raises:
-            RequestError: EVALUATION_UNKNOWN, or EVALUATION_ENDED (409) where it has ended otherwise.
+            RequestError: EVALUATION_UNKNOWN, ATTEMPT_OVER (409), or EVALUATION_ENDED (409) where it has ended
+                otherwise.
         """
         self._store.load(eval_id)
-        record = self._store.cancel(eval_id, extract=extract)
+        record = self._store.cancel(eval_id, extract=extract, attempt=attempt)
         if record.outcome not in {None, Outcome.CANCELLED}:
             text = f"Evaluation {eval_id} has ended: {record.outcome}. There is nothing to cancel."
             raise RequestError(text, status=409, code="EVALUATION_ENDED", param="eval_id")
@@ -88,7 +90,7 @@ class Lifecycle:
         """Ask an evaluation to end whose own time is up (`timeouts.evaluation`). May be repeated."""
         evaluation = record.evaluation
         text = f"Its time, {evaluation.timeouts.evaluation} s (timeouts.evaluation), is up."
-        self._store.cancel(evaluation.eval_id, extract=True, why=text)
+        self._store.cancel(evaluation.eval_id, extract=True, why=text, attempt=evaluation.attempt)
         self._wake(evaluation.eval_id, evaluation.instance_id)
 
     def _wake(self, eval_id: str, workflow_id: str) -> None:
@@ -108,12 +110,14 @@ class Lifecycle:
             request: its secrets, which were destroyed at its end.
 
         Raises:
-            RequestError: EVALUATION_UNKNOWN; EVALUATION_RUNNING or NOTHING_TO_RETRY (409);
-                KUBECONFIG_REQUIRED; what `Intake` says of the secrets.
+            RequestError: EVALUATION_UNKNOWN; ATTEMPT_OVER, EVALUATION_RUNNING or NOTHING_TO_RETRY (409);
+                KUBECONFIG_REQUIRED; QUEUE_FULL (429); what `Intake` says of the secrets.
             SidecarError: it could not be stored. It is safe to ask again: what was begun is RUNNING.
         """
         record = self._store.load(eval_id)
+        require_attempt(record, request.attempt)
         run_ids = self._to_retry(record)
+        self._intake.require_room()
         secrets = self._secrets(record, request)
         announced = self._sidecar.announcements(record.evaluation.workflow_id, 0)
         arrival = self._arrivals.begin(eval_id)

@@ -74,11 +74,10 @@ class Reconciler:
             self._try(arrival.eval_id, partial(self._settle_arrival, arrival))
         active = self._store.active()
         briefs = self._store.briefs(active)
-        unended = [brief.eval_id for brief in briefs if brief.ended is None]
-        for record in self._store.load_all(unended):
-            self._try(record.evaluation.eval_id, partial(self._settle, record))
         for brief in briefs:
-            if brief.ended is not None:
+            if brief.ended is None:
+                self._try(brief.eval_id, partial(self._settle, brief.eval_id))
+            else:
                 order = {"eval_id": brief.eval_id, "outcome": brief.outcome, "attempt": brief.attempt}
                 self._try(brief.eval_id, partial(self._ends.end_evaluation, order))
         self._forget_unrecorded(set(active) - {brief.eval_id for brief in briefs})
@@ -117,34 +116,46 @@ class Reconciler:
         except Exception:  # noqa: BLE001 - see above; it is looked at again in a minute
             _log.exception("it could not be settled")
 
-    def _settle(self, record: EvaluationRecord) -> None:
+    def _settle(self, eval_id: str) -> None:
+        # Each is read when its turn comes: those before it may have taken minutes.
+        record = self._record_of(eval_id)
+        remedy = self._remedy(record) if record else None
+        if record and remedy and self._is_still_open(record):
+            remedy()
+
+    def _remedy(self, record: EvaluationRecord) -> Callable[[], None] | None:
+        """What is to be done, by how it stands with the workflow; mostly nothing."""
         workflow = self._engine.find(record.evaluation.instance_id)
         if workflow is not None and workflow.status is WorkflowStatus.UNKNOWN:
-            self._settle_stalled(record)
-            return
+            return self._remedy_of_stalled(record)
         self._stalled.pop(record.evaluation.eval_id, None)
         if workflow is None:
-            self._start(record)
-        elif workflow.status in ENDED and self._is_open(record):
+            return partial(self._start, record)
+        if workflow.status in ENDED:
             reason = workflow.failure or f"INTERNAL: its workflow is {workflow.status.value}"
-            _log.error("its workflow has ended without a result: %s", reason)
-            self._ends.close_broken(record, reason)
-        elif record.cancellation is None and record.overdue_since(datetime.now(UTC)):
-            self._expire(record)
+            return partial(self._close, record, reason)
+        if record.cancellation is None and record.overdue_since(datetime.now(UTC)):
+            return partial(self._expire, record)
+        return None
 
-    def _settle_stalled(self, record: EvaluationRecord) -> None:
+    def _close(self, record: EvaluationRecord, reason: str) -> None:
+        _log.error("its workflow has ended without a result: %s", reason)
+        self._ends.close_broken(record, reason)
+
+    def _remedy_of_stalled(self, record: EvaluationRecord) -> Callable[[], None] | None:
         """It goes on only if the sidecar comes back with a larger limit; nobody waits for that for ever."""
         eval_id = record.evaluation.eval_id
         looks = self._stalled[eval_id] = self._stalled.get(eval_id, 0) + 1
         _log.error("look %d of %d: %s", looks, _STALLED_LOOKS, _STALLED)
-        if looks < _STALLED_LOOKS or not self._is_open(record):
-            return
+        return partial(self._give_up, record) if looks >= _STALLED_LOOKS else None
+
+    def _give_up(self, record: EvaluationRecord) -> None:
         self._ends.close_broken(record, _STALLED)
         # Or it would go on one day, and clean up what a retry is about to do.
         self._engine.purge(record.evaluation.instance_id)
-        del self._stalled[eval_id]
+        del self._stalled[record.evaluation.eval_id]
 
-    def _is_open(self, record: EvaluationRecord) -> bool:
-        """Asked again: the record may have been read before the workflow's end, which comes later."""
-        now = self._store.find(record.evaluation.eval_id)
-        return now is not None and now.ended is None
+    def _is_still_open(self, record: EvaluationRecord) -> bool:
+        """Asked after the workflow was: the record may be older than that one's end, or than a retry."""
+        now = self._record_of(record.evaluation.eval_id)
+        return now is not None and now.ended is None and now.evaluation.attempt == record.evaluation.attempt

@@ -121,10 +121,22 @@ class SecretRef(_Request):
     key: Text | None = Field(None, description="Key in the secret; its name where it has only one.")
 
 
+Attempt = Annotated[
+    int | None,
+    Field(
+        ge=1,
+        le=LARGEST_INTEGER,
+        description="The attempt that is meant, as `GET /evals/{id}` tells it: a repetition that comes late "
+        "then does nothing to the next one.",
+    ),
+]
+
+
 class CancelRequest(_Request):
     """How an evaluation shall be ended."""
 
     extract: bool = Field(default=False, description="Read the scores that are there.")
+    attempt: Attempt = None
 
 
 class _BringsKubeconfig(_Request):
@@ -176,6 +188,8 @@ class ModelKey(_Request):
 
 class RetryRequest(_BringsKubeconfig, ModelKey):
     """The secrets of another attempt: those of the last one were destroyed at its end."""
+
+    attempt: Attempt = None
 
 
 class EvalModelInfo(ModelKey):

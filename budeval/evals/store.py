@@ -49,6 +49,18 @@ def unknown(eval_id: str) -> RequestError:
     return RequestError(text, status=404, code="EVALUATION_UNKNOWN", param="eval_id")
 
 
+def require_attempt(record: EvaluationRecord, attempt: int | None) -> None:
+    """Refuse what is asked of another attempt than the one at which an evaluation is; None means any.
+
+    Raises:
+        RequestError: ATTEMPT_OVER (409).
+    """
+    evaluation = record.evaluation
+    if attempt not in {None, evaluation.attempt}:
+        text = f"Evaluation {evaluation.eval_id} is at attempt {evaluation.attempt}, not {attempt}."
+        raise RequestError(text, status=409, code="ATTEMPT_OVER", param="attempt")
+
+
 def deleted(eval_id: str) -> RequestError:
     """What is asked of an evaluation that is no more."""
     text = f"Evaluation {eval_id} was deleted."
@@ -174,19 +186,27 @@ class EvaluationStore(Listing):
         self._save_brief(record)
         return record.ended is not None
 
-    def cancel(self, eval_id: str, *, extract: bool, why: str | None = None) -> EvaluationRecord:
+    def cancel(
+        self, eval_id: str, *, extract: bool, why: str | None = None, attempt: int | None = None
+    ) -> EvaluationRecord:
         """Note in the record that it shall end, unless it has. Returns the record as it is then.
 
         Args:
             eval_id: which.
             extract: read the scores that are there.
             why: where it is not on request.
+            attempt: the one that is meant; None for whichever it is at.
+
+        Raises:
+            RequestError: ATTEMPT_OVER (409).
         """
         now = _now()
         first = {"requested": now, "extract": False, "why": why or f"It was cancelled on request at {now}."}
 
         def asked(stored: Any) -> Any:
-            if _record(stored).ended:
+            record = _record(stored)
+            require_attempt(record, attempt)
+            if record.ended:
                 return stored
             before = stored.get("cancellation") or first
             return {**stored, "cancellation": {**before, "extract": before["extract"] or extract}}

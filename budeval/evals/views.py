@@ -73,7 +73,7 @@ class EvaluationViews:
         events = self._sidecar.announcements(record.evaluation.workflow_id, after)
         return EventPage(events=events, last=events[-1].number if events else after)
 
-    def has_ended_for(self, eval_id: str, seconds: float) -> bool:
+    def has_ended_for(self, eval_id: str, least: timedelta) -> bool:
         """Whether an evaluation ended so long ago.
 
         Raises:
@@ -82,7 +82,7 @@ class EvaluationViews:
         ended = self._store.load(eval_id).ended
         if ended is None:
             return False
-        return datetime.now(UTC) - datetime.fromisoformat(ended) > timedelta(seconds=seconds)
+        return datetime.now(UTC) - datetime.fromisoformat(ended) >= least
 
     def log(self, eval_id: str, run_id: str) -> RunLog:
         """The end of a run's log.

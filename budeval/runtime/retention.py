@@ -44,7 +44,13 @@ class Retention(Generic[KeptT]):
     """Sweeps a list day by day, the oldest first."""
 
     def __init__(self, store: Keeps[KeptT], forget: Callable[[KeptT], None], keep: timedelta) -> None:
-        """`forget` deletes what is kept of a thing; `keep` is how long after its end it stays."""
+        """Wire it.
+
+        Args:
+            store: what has the list.
+            forget: deletes what is kept of a thing; raises RequestError where it goes on after all.
+            keep: how long after its end a thing stays.
+        """
         self._store = store
         self._forget = forget
         self._keep = keep
@@ -83,6 +89,9 @@ class Retention(Generic[KeptT]):
             return True
         if record.ended is None or datetime.fromisoformat(record.ended) >= limit:
             return False
-        self._forget(record)
+        try:
+            self._forget(record)
+        except RequestError:  # it has been begun anew since
+            return False
         _log.info("forgotten: %s ended on %s", item_id, record.ended)
         return True

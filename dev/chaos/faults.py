@@ -146,11 +146,11 @@ class Breaker:
         return Strike(f"ansible-playbook ({victim.pid})")
 
     def _fill_disk(self) -> Strike:
-        with self._ballast.open("wb") as file:
+        # Without a buffer: closing would write once more what there was no room for.
+        with self._ballast.open("wb", buffering=0) as file:
             try:
                 while True:
                     file.write(bytes(_BLOCK))
-                    file.flush()
             except OSError:
                 written = file.tell()
         return Strike(f"disk of the state store, with {written >> 20} MiB")

@@ -34,6 +34,10 @@ _FOUND = {
 }
 
 
+def _allowed() -> None:
+    """Nobody has changed his mind."""
+
+
 class FakeRunner:
     """Takes down what is run, and answers with what it was made with."""
 
@@ -262,7 +266,7 @@ def test_a_run_that_is_not_deployed_has_a_code(clusters: Path, said: str, code: 
     found = [_made("r-1"), {"run_id": "r-2", "msg": said}]
     specs = [JobSpec(run_id, 1, "i", ["c"], {}) for run_id in ("r-1", "r-2")]
 
-    first, second = _working(FakeRunner({"runs": found}), clusters).deploy(_evaluation(), specs)
+    first, second = _working(FakeRunner({"runs": found}), clusters).deploy(_evaluation(), specs, _allowed)
 
     assert (first.job, first.code, first.message) == ("job-r-1", None, None)
     assert (second.job, second.code) == (None, code)
@@ -274,7 +278,7 @@ def test_a_runs_name_does_not_choose_its_code(clusters: Path) -> None:
     said = "409 the Job names run-401 and run-403 are taken by other Jobs"
     runner = FakeRunner({"runs": [{"run_id": "run-401", "msg": said}]})
 
-    (refused,) = _working(runner, clusters).deploy(_evaluation(), [])
+    (refused,) = _working(runner, clusters).deploy(_evaluation(), [], _allowed)
 
     assert refused.code not in {"AUTH_FAILED", "FORBIDDEN"}
 
@@ -422,7 +426,7 @@ def test_what_a_deployment_makes_is_in_the_receipt_before_anything_is_removed(cl
     runner, dapr = FakeRunner({"runs": [_made("r-1"), {"run_id": "r-2", "msg": "422 no"}]}), FakeDapr()
     specs = [JobSpec(run_id, 1, "i", ["c"], {}) for run_id in ("r-1", "r-2")]
 
-    _working(runner, clusters, dapr=dapr).deploy(_evaluation(), specs)
+    _working(runner, clusters, dapr=dapr).deploy(_evaluation(), specs, _allowed)
 
     parts = parts_name("e-1", "r-1", 1)
     receipt = _receipt(dapr)
@@ -439,7 +443,7 @@ def test_a_deployment_of_nothing_leaves_no_tree(clusters: Path) -> None:
     """No pod was there that could have written."""
     runner, dapr = FakeRunner({"runs": [{"run_id": "r-1", "msg": "422 no"}]}), FakeDapr()
 
-    _working(runner, clusters, dapr=dapr).deploy(_evaluation(), [JobSpec("r-1", 1, "i", ["c"], {})])
+    _working(runner, clusters, dapr=dapr).deploy(_evaluation(), [JobSpec("r-1", 1, "i", ["c"], {})], _allowed)
 
     assert _receipt(dapr) == {}
 
@@ -500,7 +504,7 @@ def test_everything_bears_the_installations_id(clusters: Path) -> None:
     runner, dapr = FakeRunner({"runs": [], "log": "", "pods": [], "removed": []}), FakeDapr()
     for _ in range(2):
         orchestrator = _working(runner, clusters, dapr=dapr)
-        orchestrator.deploy(_evaluation(), [JobSpec("r-1", 1, "i", ["c"], {})])
+        orchestrator.deploy(_evaluation(), [JobSpec("r-1", 1, "i", ["c"], {})], _allowed)
         with pytest.raises(ClusterError):
             orchestrator.extract_job_results(_evaluation(), ["r-1"])
 

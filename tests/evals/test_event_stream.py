@@ -1,6 +1,7 @@
 """Announcements as Server-Sent Events."""
 
 import asyncio
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ from fastapi.sse import KEEPALIVE_COMMENT
 
 from budeval.api import http_errors
 from budeval.domain.evaluation import EvaluationRecord, Outcome
-from budeval.domain.notification import Announcement, WorkflowStatus
+from budeval.domain.notification import ENDED, Announcement, WorkflowStatus
 from budeval.evals import event_stream
 from budeval.evals.announcer import Announcer
 from budeval.evals.evaluation_routes import stream_routes
@@ -39,8 +40,10 @@ class Desk:
         self._caller = Caller(application)
 
     def announce(self, *statuses: WorkflowStatus) -> None:
-        """Events of the whole evaluation."""
+        """Events of the whole evaluation, whose record ends before the last word."""
         for status in statuses:
+            if status in ENDED:
+                self.store.end("e-1", Outcome.COMPLETED)
             order = self._announcer.status(status, "said")
             from_order = Announcement.model_validate(order["announcement"])
             self._sidecar.announce([], from_order)
@@ -124,12 +127,31 @@ def test_an_evaluation_that_never_says_its_last_word_ends_its_stream(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its workflow was terminated by hand."""
-    monkeypatch.setattr(event_stream, "_LAST_WORD_SECONDS", -10)
+    monkeypatch.setattr(event_stream, "_LAST_WORD", timedelta(seconds=-10))
     desk.announce(WorkflowStatus.STARTED)
     desk.store.end("e-1", Outcome.FAILED)
 
     assert _ids(desk.ask().text) == ["1"]
     assert desk.ask("?after=1").status_code == 204
+
+
+def test_a_stream_goes_on_with_the_next_attempt(desk: Desk) -> None:
+    """Who follows a retry before it has said anything hears it to its own end."""
+    desk.announce(*_WHOLE)
+    desk.store.retry("e-1", ["r-1"], 2, "again")
+
+    async def follow() -> list[bytes]:
+        parts = []
+        async for part in desk.stream._stream("e-1", 0):
+            parts.append(part)
+            if len(parts) == 2:
+                desk.announce(WorkflowStatus.STARTED, WorkflowStatus.COMPLETED)
+        return parts
+
+    assert desk.stream._look("e-1", 2) == ([], False)
+    parts = asyncio.run(asyncio.wait_for(follow(), 20))
+
+    assert _ids(b"".join(parts).decode()) == ["1", "2", "3", "4"]
 
 
 def test_an_unknown_evaluation_has_no_stream(desk: Desk) -> None:

@@ -1,5 +1,6 @@
 """What a crash has cut is finished later."""
 
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
@@ -7,7 +8,7 @@ import pytest
 
 from budeval.domain.evaluation import EvaluationRecord, Outcome
 from budeval.domain.notification import WorkflowStatus
-from budeval.errors import SidecarError
+from budeval.errors import RequestError, SidecarError
 from budeval.evals.arrivals import Arrivals
 from budeval.evals.reconciler import Reconciler
 from budeval.evals.store import EvaluationStore
@@ -148,16 +149,89 @@ def test_records_of_what_has_ended_are_not_read(monkeypatch: pytest.MonkeyPatch)
     store, start = EvaluationStore(FakeDapr().client()), FakeEngine()
     _create(store, "ended", ended=_DAY)
     _create(store, "running")
-    load_all, read = store.load_all, []
+    find, read = store.find, []
 
-    def load(eval_ids: list[str]) -> list[EvaluationRecord]:
-        read.extend(eval_ids)
-        return load_all(eval_ids)
+    def found(eval_id: str) -> EvaluationRecord | None:
+        read.append(eval_id)
+        return find(eval_id)
 
-    monkeypatch.setattr(store, "load_all", load)
+    monkeypatch.setattr(store, "find", found)
     _reconciler(store, start).look()
 
-    assert read == ["running"]
+    assert set(read) == {"running"}
+
+
+class SlowEngine(FakeEngine):
+    """Something happens while it is asked about a workflow."""
+
+    def __init__(self, happens: Callable[[], object]) -> None:
+        super().__init__()
+        self._happens = happens
+
+    def find(self, workflow_id: str) -> WorkflowSnapshot | None:
+        """As it was when it was asked."""
+        found = super().find(workflow_id)
+        self._happens()
+        return found
+
+
+def _end(store: EvaluationStore, eval_id: str) -> None:
+    store.end(eval_id, Outcome.FAILED)
+
+
+def _retried(store: EvaluationStore) -> None:
+    _end(store, "e-1")
+    with suppress(RequestError):
+        store.retry("e-1", ["r-1"], 3, "again")
+
+
+def _deleted(store: EvaluationStore) -> None:
+    record = store.find("e-1")
+    assert record
+    _end(store, "e-1")
+    store.bury(record)
+
+
+@pytest.mark.parametrize("happens", [_retried, _deleted])
+@pytest.mark.parametrize("status", ["COMPLETED", None])
+def test_what_has_happened_during_a_look_counts(
+    happens: Callable[[EvaluationStore], None], status: str | None
+) -> None:
+    """The last workflow, or that there was none, says nothing of the next attempt, or of a tombstone."""
+    store = EvaluationStore(FakeDapr().client())
+    _create(store, "e-1")
+    done: list[None] = []
+
+    def once() -> None:
+        if not done:
+            done.append(happens(store))
+
+    engine = SlowEngine(once)
+    if status:
+        engine.has("e-1", status)
+    _reconciler(store, engine).look()
+
+    assert done
+    assert (engine.started, engine.closed, engine.expired, engine.purged) == ([], [], [], [])
+
+
+def test_each_record_is_read_when_its_turn_comes() -> None:
+    """Those before it may take minutes, in which it ends, is retried or deleted."""
+    store, engine = EvaluationStore(FakeDapr().client()), FakeEngine()
+    for eval_id in ("e-1", "e-2"):
+        _create(store, eval_id)
+        engine.has(eval_id, "COMPLETED")
+    closed: list[str] = []
+
+    def close(record: EvaluationRecord, _reason: str) -> None:
+        closed.append(record.evaluation.eval_id)
+        for eval_id in ("e-1", "e-2"):
+            _end(store, eval_id)
+
+    engine.close_broken = close  # type: ignore[method-assign]
+    _reconciler(store, engine).look()
+
+    assert len(closed) == 1
 
 
 def test_without_lines_the_records_tell() -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -246,8 +247,21 @@ def test_histories_of_real_runs_still_fit(path: Path) -> None:
         decisions(execute(body, started.workflowInstance.instanceId, old, new)) for old, new, _ in recorded
     ]
 
-    assert decided == [told for _, _, told in recorded]
+    told = [told for _, _, told in recorded]
+    assert [_as_far_as_told(*pair) for pair in zip(decided, told, strict=True)] == told
     assert len(decided) >= _LEAST_TURNS
+
+
+def _as_far_as_told(decided: list[Decision], told: list[Decision]) -> list[Decision]:
+    """Without what arguments say beyond those of then: Dapr compares the activities' names alone."""
+    return [*map(_without_news, decided, told), *decided[len(told) :]]
+
+
+def _without_news(decision: Decision, told: Decision) -> Decision:
+    match decision, told:
+        case Call(argument=dict(now)), Call(argument=dict(then)):
+            return replace(decision, argument={name: value for name, value in now.items() if name in then})
+    return decision
 
 
 def test_each_workflow_has_a_history() -> None:
