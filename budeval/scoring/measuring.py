@@ -128,10 +128,12 @@ class MeasuringActivities:
             text = f"The engine {job.engine} is not installed here any more."
             return _failed(metric.name, "ENGINE_UNKNOWN", text, _spent(ledgers))
         asked = Order(metric.name, stored.sample, judge, embedder)
-        outcomes = [await self._once(engine, asked, ledger) for ledger in ledgers]
+        outcomes = [await self._once(job, engine, asked, ledger) for ledger in ledgers]
         return mean_of_repeats(outcomes) if len(outcomes) > 1 else outcomes[0]
 
-    async def _once(self, engine: ScoringEngine, asked: Order, ledger: StoredLedger) -> MetricOutcome:
+    async def _once(
+        self, job: ScoreJob, engine: ScoringEngine, asked: Order, ledger: StoredLedger
+    ) -> MetricOutcome:
         before = ledger.failures
         fault: BudevalError
         usage = Usage()
@@ -145,6 +147,8 @@ class MeasuringActivities:
             fault = _unforeseen(error, asked.metric)
         if ledger.failures == before:  # it was not an endpoint that gave nothing, but the engine
             await ledger.lose(usage)
+        if not job.store_inputs:
+            fault = _unquoted(fault)
         if ledger.failures < _MOST_FAILURES:
             raise fault
         return _failed(asked.metric, fault.code, fault.message, ledger.spent)
@@ -175,6 +179,11 @@ def _unforeseen(error: Exception, metric: str) -> BudevalError:
     kind, places = type(error).__name__, "".join(traceback.format_tb(error.__traceback__))
     _log.error("an internal error metric=%s error=%s\n%s", metric, kind, places.rstrip())
     return BudevalError(f"An internal error ({kind}). The service's log has where it was.")
+
+
+def _unquoted(fault: BudevalError) -> BudevalError:
+    """By its code alone. Dapr keeps what a failed try says in the history, which outlasts the texts."""
+    return BudevalError("What was said is not kept: it may quote texts (store_inputs).", code=fault.code)
 
 
 def _spent(ledgers: list[StoredLedger]) -> Usage:

@@ -76,7 +76,8 @@ class FakeTurn:
         self.said: list[str] = []
         self.calls: list[str] = []
         self.answers: list[Any] = []
-        """What activities returned: as their arguments it stands in the history."""
+        """What activities returned, and what failed tries of them raised: as their arguments it stands in the
+        history."""
         self.late: str | None = None
         """DEADLINE or CANCELLED: what ends scoring before anything has begun."""
         self.crash_after: int | None = None
@@ -122,6 +123,7 @@ class FakeTurn:
                 done = activity(argument)
                 return asyncio.run(done) if inspect.iscoroutine(done) else done
             except BudevalError as error:
+                self.answers.append(str(error))
                 failed = StepError(*code_and_message(str(error)))
                 if not error.retryable:
                     break

@@ -92,6 +92,7 @@ _QUOTING = {
     "cut-off": ([says(f'{{"statements": ["{_WORD}', finish="length")] * 2, "judge_truncated"),
     "refused": ([refusal(400, f"I do not judge {_WORD}")], "judge_refused"),
     "unavailable": ([refusal(500, f"no idea of {_WORD}")] * 6, "judge_unavailable"),
+    "limited": ([refusal(429, f"no time for {_WORD}")] * 6, "rate_limited"),
 }
 
 
@@ -111,6 +112,23 @@ def test_a_judge_that_quotes_a_text_is_not_quoted(
     assert desk.store.load(record.job.job_id).error == (
         f"NOTHING_SCORED: No metric has a value. faithfulness: {reason}"
     )
+
+
+def test_a_try_that_failed_is_not_quoted_though_the_next_one_scores(
+    fake: FakeJudge, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Dapr keeps what each try says in the workflow's history, which stays after the job: the code alone."""
+    caplog.set_level(logging.DEBUG, "budeval")
+    fake.will_say(refusal(500, f"no idea of {_WORD}"), *_for_faithfulness())
+    desk = Desk(fake, tmp_path)
+    record = _accepted(desk, "faithfulness")
+
+    turn = desk.run(record)
+
+    assert desk.views.state(record.job.job_id).scores == {"faithfulness": 1.0}
+    (told,) = [answer for answer in turn.answers if str(answer).startswith("JUDGE_UNAVAILABLE: ")]
+    assert _WORD not in told + caplog.text
+    _assert_nothing_left(desk, record)
 
 
 def _fails_to_write(desk: Desk, patch: pytest.MonkeyPatch) -> None:
