@@ -79,7 +79,7 @@ class ScoreIntake:
         Raises:
             RequestError: no line is a sample, or there are too many.
         """
-        samples, invalid = read_lines(request.jsonl, self._settings.max_samples)
+        samples, invalid = read_lines(request.jsonl, self._settings.max_samples, quotes=request.store_inputs)
         resolved = self._resolved(request, [stored.sample for stored in samples])
         more = {"kind": "samples", "samples": len(samples), "tenant": tenant}
         job = resolved.model_copy(update={**more, "job_id": _job_id(tenant, key)})
@@ -191,8 +191,13 @@ def _require_same(known: str, digest: str) -> None:
         raise RequestError(text, status=409, code="SCORE_CONFLICT", param="Idempotency-Key")
 
 
-def read_lines(text: str, limit: int) -> tuple[list[StoredSample], list[InvalidSample]]:
+def read_lines(text: str, limit: int, *, quotes: bool) -> tuple[list[StoredSample], list[InvalidSample]]:
     """The samples in JSON Lines, and the lines that are none, with the reason.
+
+    Args:
+        text: the lines.
+        limit: how many there may be.
+        quotes: whether a reason may name a key that no sample has; else it names fields of samples only.
 
     Raises:
         RequestError: no line is a sample; there are more than `limit`; two have the same id.
@@ -205,7 +210,7 @@ def read_lines(text: str, limit: int) -> tuple[list[StoredSample], list[InvalidS
         text = f"{len(lines)} lines are more than {limit} (BUDEVAL_SCORING_MAX_SAMPLES). Divide them."
         raise RequestError(text, status=413, code="REQUEST_TOO_LARGE", param="jsonl")
     for number, line in lines:
-        found = _read_line(number, line)
+        found = _read_line(number, line, quotes=quotes)
         if isinstance(found, StoredSample):
             samples.append(found)
         else:
@@ -217,20 +222,26 @@ def read_lines(text: str, limit: int) -> tuple[list[StoredSample], list[InvalidS
     return samples, invalid
 
 
-def _read_line(number: int, line: str) -> StoredSample | InvalidSample:
+def _read_line(number: int, line: str, *, quotes: bool) -> StoredSample | InvalidSample:
     name = f"line-{number}"
     try:
         parsed = SampleLine.model_validate_json(line)
     except ValidationError as error:
-        problem = error.errors(include_url=False, include_input=False)[0]
-        where = ".".join(str(part) for part in problem["loc"])
         return InvalidSample(
-            sample_id=name, error=f"{where or 'line'}: {problem['msg']}", raw=_printable(line[:_RAW])
+            sample_id=name, error=_first_problem(error, quotes=quotes), raw=_printable(line[:_RAW])
         )
     wrong = _wrong_as_a_whole(line, parsed)
     if wrong:
         return InvalidSample(sample_id=name, error=f"line: {wrong}", raw=line[:_RAW])
     return _stored(parsed.id or name, parsed)
+
+
+def _first_problem(error: ValidationError, *, quotes: bool) -> str:
+    problem = error.errors(include_url=False, include_input=False)[0]
+    where = [str(part) for part in problem["loc"]]
+    if where and where[0] not in SampleLine.model_fields and not quotes:
+        return f"line: a key is none of {', '.join(SampleLine.model_fields)}"
+    return f"{'.'.join(where) or 'line'}: {problem['msg']}"
 
 
 def _wrong_as_a_whole(line: str, parsed: SampleLine) -> str | None:

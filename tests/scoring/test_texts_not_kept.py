@@ -16,6 +16,7 @@ from budeval.domain.score_job import JobOutcome, ScoreRecord
 from budeval.errors import ArtifactError, RequestError, SidecarError
 from budeval.scoring.artifacts import Artifact
 from budeval.scoring.course import CANCELLED, DEADLINE
+from budeval.scoring.schema import SampleLine
 from tests.scoring.bodies import batch, request
 from tests.scoring.desk import Desk, FakeTurn
 from tests.scoring.fake_cut_dapr import FakeCutDapr
@@ -181,6 +182,32 @@ def test_lines_that_were_no_sample_go_too(fake: FakeJudge, tmp_path: Path) -> No
     assert document(desk, record.job.run_id, Artifact.METADATA)["invalid_samples"] == 2
     assert "question: " in dict(artifacts(desk, record.job.run_id))[Artifact.INVALID_CSV]
     assert desk.views.state(record.job.job_id).invalid == 2
+
+
+_KEYS = {
+    "unknown": {f"patient Meier has {_WORD}": "yes"},
+    "unknown and empty": {f"{_WORD}": "yes", "question": ""},
+    "within": {"contexts": {_WORD: "c"}},
+    "in a list": {"contexts": [{_WORD: "c"}]},
+    "id": {"id": f"{_WORD}\n"},
+    "context id": {"context_ids": [[_WORD]]},
+}
+
+
+@pytest.mark.parametrize("more", _KEYS.values(), ids=_KEYS)
+def test_why_a_line_was_no_sample_quotes_neither_key_nor_text(
+    fake: FakeJudge, tmp_path: Path, more: dict[str, Any]
+) -> None:
+    """It names fields of samples only: in invalid.csv and scores.json it outlasts the line."""
+    desk = Desk(fake, tmp_path)
+    good, broken = json.dumps(_TEXTS), json.dumps({"question": "q", **more})
+    record = desk.intake.accept_many(batch(f"{good}\n{broken}", store_inputs=False), "default")
+
+    desk.run(record)
+
+    _assert_nothing_left(desk, record)
+    (invalid,) = document(desk, record.job.run_id, Artifact.SCORES)["invalid"]
+    assert invalid["error"].partition(":")[0].partition(".")[0] in {"line", *SampleLine.model_fields}
 
 
 @pytest.mark.parametrize("takes_the_last", [False, True], ids=["refused", "answer-lost"])
