@@ -65,6 +65,8 @@ class ScoreRun(_Frozen):
     finished_at: AwareDatetime
     samples: tuple[ScoredSample, ...]
     invalid: tuple[InvalidSample, ...] = ()
+    texts_kept: bool = True
+    """Otherwise samples have digests in their place."""
 
     @property
     def makers(self) -> dict[str, tuple[Maker, ...]]:

@@ -119,10 +119,10 @@ def _scored(
 
 
 def without_texts(run: ScoreRun) -> ScoreRun:
-    """The same run with digests for texts; without evidence and messages, which quote them."""
+    """The same run with digests for texts; without messages, and evidence that quotes them."""
     samples = tuple(_digested(sample) for sample in run.samples)
     invalid = tuple(line.model_copy(update={"raw": ""}) for line in run.invalid)
-    return run.model_copy(update={"samples": samples, "invalid": invalid})
+    return run.model_copy(update={"samples": samples, "invalid": invalid, "texts_kept": False})
 
 
 def _digested(scored: ScoredSample) -> ScoredSample:
@@ -131,10 +131,16 @@ def _digested(scored: ScoredSample) -> ScoredSample:
         name: tuple(map(_digest, value)) if isinstance(value, tuple) else value and _digest(value)
         for name, value in fields.items()
     }
-    outcomes = tuple(
-        outcome.model_copy(update={"evidence": (), "message": None}) for outcome in scored.outcomes
+    return scored.model_copy(
+        update={"sample": Sample(**digests), "outcomes": tuple(map(_unquoting, scored.outcomes))}
     )
-    return scored.model_copy(update={"sample": Sample(**digests), "outcomes": outcomes})
+
+
+def _unquoting(outcome: MetricOutcome) -> MetricOutcome:
+    """All that the advice reads, and no words of anybody."""
+    evasive = any(item.get("noncommittal") is True for item in outcome.evidence)
+    evidence = ({"noncommittal": True},) if evasive else ()
+    return outcome.model_copy(update={"evidence": evidence, "message": None})
 
 
 def _digest(text: str) -> str:

@@ -1,5 +1,6 @@
 """A job with `store_inputs=false`: nothing of its texts outlasts it, whatever else has gone wrong."""
 
+import asyncio
 import copy
 import hashlib
 import itertools
@@ -12,11 +13,14 @@ from typing import Any
 
 import pytest
 
-from budeval.domain.score_job import JobOutcome, ScoreRecord
+from budeval.domain.score_job import AdviceStatus, JobOutcome, ScoreRecord
 from budeval.errors import ArtifactError, RequestError, SidecarError
+from budeval.scoring.advice import Adviser, Writer
 from budeval.scoring.artifacts import Artifact
 from budeval.scoring.course import CANCELLED, DEADLINE
+from budeval.scoring.limiter import Limiter
 from budeval.scoring.schema import SampleLine
+from tests.scoring.asking import judge_settings
 from tests.scoring.bodies import batch, request
 from tests.scoring.desk import Desk, FakeTurn
 from tests.scoring.fake_cut_dapr import FakeCutDapr
@@ -167,6 +171,26 @@ def test_however_it_ends_the_texts_go(
     desk.run(record, change)
 
     assert desk.store.load(record.job.job_id).outcome in {JobOutcome.CANCELLED, JobOutcome.FAILED}
+    _assert_nothing_left(desk, record)
+
+
+def test_advice_is_given_by_what_may_be_kept(fake: FakeJudge, tmp_path: Path) -> None:
+    """That an answer is evasive quotes nothing, and decides which advice is right; no model sees digests."""
+    fake.will_say(says({"questions": [f"Who said {_WORD}?"], "noncommittal": True}))
+    desk = Desk(fake, tmp_path)
+    record = _accepted(desk, "answer_relevancy")
+    desk.run(record)
+    (run,) = desk.adviser.runs
+    asked = len(fake.requests)
+
+    status = asyncio.run(Adviser(desk.artifacts, Writer(judge_settings(fake), Limiter(1))).advise(run))
+
+    page = dict(artifacts(desk, record.job.run_id))[Artifact.ADVICE]
+    assert status is AdviceStatus.RULES_ONLY
+    assert "### 1. The answer is evasive." in page
+    assert "does not keep to the question" not in page
+    assert "There are none: inputs_not_kept: " in page.partition("## In a model's words")[2]
+    assert len(fake.requests) == asked
     _assert_nothing_left(desk, record)
 
 

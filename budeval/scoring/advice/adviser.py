@@ -21,6 +21,10 @@ from budeval.scoring.settings import JudgeSettings
 SECONDS = 120.0
 """For a model's words. Nobody waits for them, but they hold a worker."""
 
+_UNASKED = Explained(
+    None, "inputs_not_kept: a model would be shown digests, not texts (store_inputs)", Usage()
+)
+
 _log = logging.getLogger(__name__)
 
 
@@ -46,7 +50,7 @@ class Adviser:
 
         Returns:
             SKIPPED where nothing is scored (the page says what is missing, and no model is asked); GENERATED
-            with a model's words; RULES_ONLY without (the page says why, where a model was asked); FAILED
+            with a model's words; RULES_ONLY without (the page says why, where a model is set); FAILED
             where there is no page.
         """
         try:
@@ -64,6 +68,8 @@ class Adviser:
             return Advice(AdviceStatus.SKIPPED, findings, gaps)
         if self._writer is None or not findings:
             return Advice(AdviceStatus.RULES_ONLY, findings, gaps)
+        if not run.texts_kept:
+            return Advice(AdviceStatus.RULES_ONLY, findings, gaps, _UNASKED)
         said = await self._explained(self._writer, run, findings)
         status = AdviceStatus.GENERATED if said.prose else AdviceStatus.RULES_ONLY
         if said.problem:

@@ -23,7 +23,7 @@ class Advice:
     findings: Sequence[Finding]
     gaps: Sequence[Finding]
     said: Explained | None = None
-    """None where no model was asked."""
+    """None where there was nothing to ask a model for, or no model to ask."""
     model: str | None = None
     """Who was."""
 
