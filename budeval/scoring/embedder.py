@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any, Self
 
 from budeval.domain.scoring import Usage
+from budeval.scoring.bill import Bill
 from budeval.scoring.endpoint import Endpoint, tokens
 from budeval.scoring.failures import JudgeError, ReplyUnusableError
 from budeval.scoring.limiter import Limiter
@@ -32,21 +33,25 @@ class Embedder:
     async def __aexit__(self, *_: object) -> None:
         await self._endpoint.__aexit__()
 
-    async def embed(self, texts: Sequence[str]) -> tuple[list[Vector], Usage]:
+    async def embed(self, texts: Sequence[str], bill: Bill | None = None) -> tuple[list[Vector], Usage]:
         """A vector of length 1 for each text, all of one dimension, and what they cost.
+
+        Args:
+            texts: what to embed.
+            bill: an empty one, for who wants to know what was spent until a cancellation.
 
         Raises:
             JudgeError: with what was spent; embedding_zero_norm where a vector has no direction.
         """
         self._endpoint.check_length(sum(len(text) for text in texts))
-        usage = Usage(embedding_calls=1)
+        bill = bill or Bill()
         body = {"model": self._settings.model, "input": list(texts), "encoding_format": "float"}
         try:
-            document = await self._endpoint.post("/embeddings", body)
-            usage += Usage(prompt_tokens=tokens(document)[0])
-            return [_unit(vector) for vector in self._vectors(document, len(texts))], usage
+            document = await self._endpoint.post("/embeddings", body, bill)
+            bill.add(Usage(prompt_tokens=tokens(document)[0]))
+            return [_unit(vector) for vector in self._vectors(document, len(texts))], bill.usage
         except JudgeError as error:
-            error.usage = usage
+            error.usage = bill.usage
             raise
 
     def _vectors(self, document: dict[str, Any], count: int) -> list[Vector]:

@@ -17,6 +17,8 @@ from typing import Any, Literal, NoReturn, Self
 import httpx
 
 from budeval.domain.redaction import redacted
+from budeval.domain.scoring import Usage
+from budeval.scoring.bill import Bill
 from budeval.scoring.failures import EndpointBusyError, JudgeError, ReplyUnusableError, RequestRefusedError
 from budeval.scoring.limiter import Limiter
 from budeval.scoring.replies import well_formed
@@ -28,6 +30,7 @@ MAX_REPLY = 4 * 1024 * 1024
 _EXCERPT = 200
 _SAID = 2000
 _UNUSABLE = {"judge": "judge_output_invalid", "embedder": "embedding_invalid"}
+_A_CALL = {"judge": Usage(calls=1), "embedder": Usage(embedding_calls=1)}
 _TOO_LONG = re.compile(
     r"context[ _](length|size|window)|exceed_context|too many tokens"
     r"|(input|prompt)( \(\d+ tokens\))? is too (long|large)"
@@ -81,13 +84,14 @@ class Endpoint:
             text = f"{chars} characters are more than the {self.settings.max_input_chars} for {self._name}"
             raise RequestRefusedError(text, "context_too_long")
 
-    async def post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
-        """Send once and read the reply.
+    async def post(self, path: str, body: dict[str, Any], bill: Bill) -> dict[str, Any]:
+        """Send once and read the reply; the call is on the bill before it is sent, and not while it waits.
 
         Raises:
             JudgeError: by what happened; nothing is tried again.
         """
         async with self._limiter.slot():
+            bill.add(_A_CALL[self._kind])
             status, headers, raw = await self._exchange(path, body)
             if status != HTTPStatus.OK:
                 self._limiter.pause(_retry_after(headers))

@@ -4,12 +4,13 @@ A transport fault is raised at once. What is repeated here, once each, is what t
 again: a reply that was cut off (with twice the tokens) and one that cannot be read (with what was wrong).
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Self
 
 from pydantic import BaseModel
 
 from budeval.domain.scoring import Usage
+from budeval.scoring.bill import Bill
 from budeval.scoring.dialect import Dialect, Dialects
 from budeval.scoring.endpoint import Endpoint, tokens
 from budeval.scoring.failures import JudgeError, ReplyUnusableError, RequestRefusedError
@@ -24,8 +25,8 @@ class _Asking:
 
     answer_model: type[BaseModel]
     max_tokens: int
+    bill: Bill
     widened: bool = False
-    usage: Usage = field(default_factory=Usage)
 
 
 class Judge:
@@ -50,21 +51,24 @@ class Judge:
     async def __aexit__(self, *_: object) -> None:
         await self._endpoint.__aexit__()
 
-    async def ask(self, prompt: str, answer_model: type[AnswerT]) -> tuple[AnswerT, Usage]:
+    async def ask(
+        self, prompt: str, answer_model: type[AnswerT], bill: Bill | None = None
+    ) -> tuple[AnswerT, Usage]:
         """The judge's answer, and what it cost.
 
         Args:
             prompt: with the shape of the answer in it: not every endpoint shows the model the schema.
             answer_model: what the answer must be.
+            bill: an empty one, for who wants to know what was spent until a cancellation.
 
         Raises:
             JudgeError: with what was spent.
         """
-        asking = _Asking(answer_model, self._settings.max_tokens)
+        asking = _Asking(answer_model, self._settings.max_tokens, bill or Bill())
         try:
-            return await self._answer(prompt, answer_model, asking), asking.usage
+            return await self._answer(prompt, answer_model, asking), asking.bill.usage
         except JudgeError as error:
-            error.usage = asking.usage
+            error.usage = asking.bill.usage
             raise
 
     async def _answer(self, prompt: str, answer_model: type[AnswerT], asking: _Asking) -> AnswerT:
@@ -106,9 +110,8 @@ class Judge:
         dialect = self._dialects[self._settings.alias]
         while True:
             body = dialect.body(self._settings.model, prompt, asking.answer_model, asking.max_tokens)
-            asking.usage += Usage(calls=1)
             try:
-                document = await self._endpoint.post("/chat/completions", body)
+                document = await self._endpoint.post("/chat/completions", body, asking.bill)
             except RequestRefusedError as refusal:
                 simpler = dialect.without(refusal)
                 if simpler is None:
@@ -117,7 +120,7 @@ class Judge:
                 continue
             self._dialects[self._settings.alias] = dialect
             prompt_tokens, completion_tokens = tokens(document)
-            asking.usage += Usage(prompt_tokens=prompt_tokens, completion_tokens=completion_tokens)
+            asking.bill.add(Usage(prompt_tokens=prompt_tokens, completion_tokens=completion_tokens))
             return document
 
     def _choice(self, document: dict[str, Any]) -> tuple[object, object]:

@@ -36,7 +36,10 @@ class Ledger(Protocol):
         """Store an answer before anything is made of it."""
 
     async def lose(self, usage: Usage) -> None:
-        """Store what an unanswered question has cost."""
+        """Store what an unanswered question has cost; it counts as a failure."""
+
+    async def cut_off(self, usage: Usage) -> None:
+        """Store what a question has cost that was cut off by a cancellation, which is nobody's failure."""
 
 
 class MemoryLedger:
@@ -55,6 +58,10 @@ class MemoryLedger:
         self._paid[question] = paid
 
     async def lose(self, usage: Usage) -> None:
+        """See `Ledger`."""
+        self.lost += usage
+
+    async def cut_off(self, usage: Usage) -> None:
         """See `Ledger`."""
         self.lost += usage
 

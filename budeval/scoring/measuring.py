@@ -54,12 +54,15 @@ class MeasuringActivities:
         """{job_id, attempt, sample, metric, deadline} -> its status; the outcome is stored first."""
         place = order["job_id"], order["sample"], order["metric"]
         # A sidecar that comes back gives out again what still runs here, and would have it paid for twice.
-        turn = self._turns.setdefault(place, asyncio.Lock())
-        async with turn:
+        async with self._turn_at(*place):
             stored = await self.apart(lambda: self._store.outcome(*place))
             if stored is None or not stored.stands_in(order["attempt"]):
                 stored = await self._measured(order)
         return stored.outcome.status
+
+    def _turn_at(self, job_id: str, number: int, metric: str) -> asyncio.Lock:
+        """Whoever has it is the only one here that scores a metric of a sample."""
+        return self._turns.setdefault((job_id, number, metric), asyncio.Lock())
 
     async def _measured(self, order: dict[str, Any]) -> StoredOutcome:
         record = await self.apart(lambda: self._store.load(order["job_id"]))
@@ -153,16 +156,20 @@ class MeasuringActivities:
             raise fault
         return _failed(asked.metric, fault.code, fault.message, ledger.spent)
 
-    def give_up_metrics(self, order: dict[str, Any]) -> None:
+    async def give_up_metrics(self, order: dict[str, Any]) -> None:
         """{job_id, given_up: [{sample, metric, code, message}]} -> failed, where nothing else is known."""
-        record = self._store.load(order["job_id"])
+        record = await self.apart(lambda: self._store.load(order["job_id"]))
         if record.cancelled:
             self.stop(order["job_id"])
-        for item in order["given_up"]:
-            number, metric, code = item["sample"], item["metric"], item["code"]
-            ledgers = self._stored_ledgers(record.job, number, metric, record.job.repeats)
-            message = _LATE.get(code, item["message"])
-            self._keep(record, number, _failed(metric, code, message, _spent(ledgers)))
+        await asyncio.gather(*(self._give_up(record, item) for item in order["given_up"]))
+
+    async def _give_up(self, record: ScoreRecord, item: dict[str, Any]) -> None:
+        job, number, metric, code = record.job, item["sample"], item["metric"], item["code"]
+        # What still runs here ends by the same deadline or cancellation, and then says what it has spent.
+        async with self._turn_at(job.job_id, number, metric):
+            ledgers = await self.apart(lambda: self._stored_ledgers(job, number, metric, job.repeats))
+            outcome = _failed(metric, code, _LATE.get(code, item["message"]), _spent(ledgers))
+            await self.apart(lambda: self._keep(record, number, outcome))
 
     async def apart(self, call: Callable[[], T]) -> T:
         """A call of the sidecar, which blocks, in a thread of our own."""

@@ -84,6 +84,10 @@ class StoredLedger:
         """See `Ledger`."""
         await self._write(replace(self._books, lost=self.lost + usage, failures=self.failures + 1))
 
+    async def cut_off(self, usage: Usage) -> None:
+        """See `Ledger`."""
+        await self._write(replace(self._books, lost=self.lost + usage))
+
     async def _write(self, books: _Books) -> None:
         # In force at once: who is cut off while it is written has spent it.
         before, self._books = self._books, books

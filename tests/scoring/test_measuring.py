@@ -122,7 +122,7 @@ def test_a_worker_that_ends_between_two_calls_pays_for_none_twice(desk: Desk, fa
     prompts = fake.prompts()
     assert len(prompts) == 3
     assert prompts[0] != prompts[1] == prompts[2]
-    assert outcome(desk, record).usage == _ONE_CALL + _ONE_CALL
+    assert outcome(desk, record).usage == _ONE_CALL + _ONE_CALL + Usage(calls=1)
 
 
 def test_another_attempt_pays_for_nothing_that_was_answered(desk: Desk, fake: FakeJudge) -> None:
@@ -297,18 +297,19 @@ def test_metrics_wait_side_by_side(desk: Desk, fake: FakeJudge) -> None:
 
 
 def test_the_deadline_ends_a_call(desk: Desk, fake: FakeJudge) -> None:
-    """Although the judge may take longer; what was spent until then is told."""
+    """Although the judge may take longer; what was asked until then is told."""
     split, _ = for_faithfulness(YES)
     fake.will_say(split, Reply(hangs=True))
     record = accepted(desk, "faithfulness")
 
-    assert score(desk, record, seconds=0.5) == "failed"
+    assert score(desk, record, seconds=1) == "failed"
 
     found = outcome(desk, record)
     assert (found.reason_code, found.message) == ("deadline", "Its time was up before it had a value.")
-    assert found.usage.calls <= 1
+    # A call is counted when it is sent, and may be cut off before it arrives.
+    assert len(fake.requests) <= found.usage.calls <= 2
     # What was answered is kept: whoever scores it again shall not pay for it again.
-    assert len(ledgers(desk)) == found.usage.calls
+    assert len(ledgers(desk)) == min(found.usage.calls, 1)
 
 
 def test_after_the_deadline_nobody_is_asked(desk: Desk, fake: FakeJudge) -> None:
@@ -373,7 +374,7 @@ def test_what_is_given_up_keeps_what_is_known(desk: Desk, fake: FakeJudge) -> No
     ]
 
     for _ in range(2):
-        desk.measuring.give_up_metrics({"job_id": record.job.job_id, "attempt": 1, "given_up": given_up})
+        asyncio.run(desk.measuring.give_up_metrics({"job_id": record.job.job_id, "given_up": given_up}))
 
     assert outcome(desk, record).status is MetricStatus.SCORED
     late, broken = outcome(desk, record, "faithfulness"), outcome(desk, record, "exact_match")

@@ -1,5 +1,6 @@
 """What a metric is, and what it has to ask with."""
 
+import asyncio
 import hashlib
 import json
 import time
@@ -8,7 +9,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from budeval.domain.scoring import MetricOutcome, MetricStatus, Sample, scored
+from budeval.domain.scoring import MetricOutcome, MetricStatus, Sample, Usage, scored
+from budeval.scoring.bill import Bill
 from budeval.scoring.embedder import Embedder, Vector
 from budeval.scoring.failures import JudgeError
 from budeval.scoring.judge import Judge
@@ -88,8 +90,8 @@ class Panel:
         if judge is None:
             raise LookupError("no judge")
 
-        async def put() -> Paid:
-            answer, usage = await judge.ask(prompt, answer_model)
+        async def put(bill: Bill) -> Paid:
+            answer, usage = await judge.ask(prompt, answer_model, bill)
             return Paid(answer=answer.model_dump(mode="json"), usage=usage)
 
         # By its model: what another one has answered, before the settings changed, is not this one's.
@@ -107,23 +109,28 @@ class Panel:
         if embedder is None:
             raise LookupError("no embedder")
 
-        async def put() -> Paid:
-            vectors, usage = await embedder.embed(texts)
+        async def put(bill: Bill) -> Paid:
+            vectors, usage = await embedder.embed(texts, bill)
             return Paid(answer=vectors, usage=usage)
 
         paid = await self._paid(["embedder", embedder.model, *texts], put)
         return [tuple(vector) for vector in paid.answer]
 
-    async def _paid(self, parts: Sequence[str], put: Callable[[], Awaitable[Paid]]) -> Paid:
+    async def _paid(self, parts: Sequence[str], put: Callable[[Bill], Awaitable[Paid]]) -> Paid:
         """The answer to a question, which is put only if it was not answered before."""
         question = question_of(parts)
         paid = self._ledger.find(question)
         if paid is None:
+            bill = Bill()
             try:
-                paid = await put()
-            except JudgeError as error:
-                self.usage += error.usage
-                await self._ledger.lose(error.usage)
+                paid = await put(bill)
+            except JudgeError:
+                self.usage += bill.usage
+                await self._ledger.lose(bill.usage)
+                raise
+            except asyncio.CancelledError:
+                if bill.usage != Usage():
+                    await self._ledger.cut_off(bill.usage)
                 raise
             await self._ledger.keep(question, paid)
         self.usage += paid.usage
