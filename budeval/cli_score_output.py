@@ -33,7 +33,7 @@ def _print_metrics_of_one(state: ScoreState) -> None:
         (
             item.metric,
             item.status,
-            "" if item.value is None else f"{item.value:.4f}",
+            _value(item),
             item.usage.calls + item.usage.embedding_calls,
             item.usage.prompt_tokens + item.usage.completion_tokens,
             _reason(item),
@@ -42,6 +42,11 @@ def _print_metrics_of_one(state: ScoreState) -> None:
     ]
     if rows:
         output.print_table(("metric", "status", "value", "calls", "tokens", "reason"), rows)
+
+
+def _value(item: MetricOutcome) -> str:
+    spread = "" if item.stdev is None else f" (s.d. {item.stdev:.4f}, n {len(item.repeats)})"
+    return "" if item.value is None else f"{item.value:.4f}{spread}"
 
 
 def _reason(item: MetricOutcome) -> str:

@@ -138,6 +138,17 @@ def test_what_was_left_out_is_told(fake: FakeService) -> None:
     assert "2 repeat(s) without a value: judge_timeout" in result.stdout
 
 
+def test_the_spread_of_repeats_is_told(fake: FakeService) -> None:
+    """Beside their mean."""
+    state = _state()
+    state["metrics"][0] |= {"value": 0.5, "repeats": [0.25, 0.75], "stdev": 0.3536}
+    fake.put(_STATE, state)
+
+    result = run_budeval(fake, "score", "status", _JOB)
+
+    assert "0.5000 (s.d. 0.3536, n 2)" in result.stdout
+
+
 def test_lines_are_sent_as_one_run(fake: FakeService, tmp_path: Path) -> None:
     """As they are in the file: the service tells which are no samples."""
     file = tmp_path / "samples.jsonl"

@@ -6,6 +6,7 @@ Every metric that was asked for ends as exactly one of four statuses, with the r
 import math
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
+from statistics import fmean, stdev
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
@@ -64,7 +65,8 @@ class MetricOutcome(_Frozen):
     value: Share | None = None
     """Only where `status` is scored."""
     raw_value: FiniteFloat | None = None
-    """As the definition gives it, before it is cut to [0, 1]: a cosine may be negative."""
+    """As the definition gives it, before it is cut to [0, 1]: a cosine may be negative. Of repeats their
+    mean."""
     reason_code: str | None = None
     """Why there is no value; stable, as `no_statements`."""
     message: str | None = None
@@ -77,6 +79,8 @@ class MetricOutcome(_Frozen):
     """Where it was scored several times: the values, whose mean `value` is. Evidence is that of the first."""
     repeats_without_value: tuple[str, ...] = ()
     """Where it was: the reason codes of the other times, which do not count in the mean."""
+    stdev: Annotated[FiniteFloat, Field(ge=0)] | None = None
+    """Of `repeats`: the sample standard deviation (n - 1); None with fewer than two."""
 
 
 class Maker(_Frozen):
@@ -114,9 +118,16 @@ def mean_of_repeats(outcomes: Sequence[MetricOutcome]) -> MetricOutcome:
     if not there:
         return outcomes[0].model_copy(update=cost)
     values = tuple(outcome.value for outcome in there if outcome.value is not None)
-    missing = tuple(outcome.reason_code or "" for outcome in outcomes if outcome.value is None)
-    mean = math.fsum(values) / len(values)
-    told = {"value": mean, "raw_value": mean, "repeats": values, "repeats_without_value": missing}
+    raw_values = [outcome.raw_value for outcome in there if outcome.raw_value is not None]
+    told = {
+        "value": fmean(values),
+        "raw_value": fmean(raw_values),
+        "repeats": values,
+        "repeats_without_value": tuple(
+            outcome.reason_code or "" for outcome in outcomes if outcome.value is None
+        ),
+        "stdev": stdev(values) if len(values) > 1 else None,
+    }
     return there[0].model_copy(update={**told, **cost})
 
 

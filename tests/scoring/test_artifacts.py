@@ -168,6 +168,18 @@ def test_repeats_without_a_value_are_told() -> None:
     assert sample["outcomes"]["faithfulness"]["repeats_without_value"] == ["no_statements"]
 
 
+def test_the_deviation_of_repeats_is_told() -> None:
+    """In a column of its own behind all others, empty where there is none; and for programs."""
+    repeated = value("faithfulness", 0.5).model_copy(update={"repeats": (0.25, 0.75), "stdev": 0.3535})
+    files = files_of(single(repeated, value("answer_relevancy", 0.9)))
+
+    (row,) = csv.DictReader(io.StringIO(files[Artifact.SCORES_CSV]))
+    assert list(row)[-2:] == ["faithfulness_stdev", "answer_relevancy_stdev"]
+    assert (row["faithfulness_stdev"], row["answer_relevancy_stdev"]) == ("0.3535", "")
+    outcomes = _json(files[Artifact.SCORES])["samples"][0]["outcomes"]
+    assert [outcomes[metric]["stdev"] for metric in ("faithfulness", "answer_relevancy")] == [0.3535, None]
+
+
 def test_scores_and_evidence_are_there_for_programs() -> None:
     """With status, reason and cost of each metric, and what it rests on."""
     files = files_of(MIXED)

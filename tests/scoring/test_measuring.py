@@ -6,7 +6,6 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from statistics import stdev
 from typing import Any
 
 import pytest
@@ -227,7 +226,7 @@ def test_usage_has_the_embedders_part(desk: Desk, fake: FakeJudge) -> None:
 
 
 def test_repeats_are_scored_anew_and_their_mean_counts(desk: Desk, fake: FakeJudge) -> None:
-    """With all values, from which a deviation can be computed; evidence is that of the first."""
+    """With all values and their deviation; evidence is that of the first."""
     fake.will_say(*for_context_recall(YES), *for_context_recall(YES, NO), *for_context_recall(NO))
     record = accepted(desk, "context_recall", repeats=3)
 
@@ -235,7 +234,7 @@ def test_repeats_are_scored_anew_and_their_mean_counts(desk: Desk, fake: FakeJud
 
     found = outcome(desk, record)
     assert (found.value, found.repeats) == (0.5, (1.0, 0.5, 0.0))
-    assert stdev(found.repeats) == 0.5
+    assert found.stdev == 0.5
     assert [item["attributed"] for item in found.evidence] == [True]
     assert found.usage == Usage(calls=3, prompt_tokens=300, completion_tokens=30)
     assert ledgers(desk) == []
@@ -264,7 +263,7 @@ def test_repeats_without_a_value_do_not_count(desk: Desk, fake: FakeJudge) -> No
     assert score(desk, record) == "scored"
 
     found = outcome(desk, record)
-    assert (found.value, found.repeats) == (0.5, (0.5,))
+    assert (found.value, found.repeats, found.stdev) == (0.5, (0.5,), None)
     assert found.repeats_without_value == ("no_statements", "judge_refused")
 
 

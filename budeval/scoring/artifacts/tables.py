@@ -14,9 +14,10 @@ _OWN_COLUMNS = ("weighted_score", "weight_coverage", "latency_ms")
 
 
 def scores_table(run: ScoreRun) -> bytes:
-    """A row for each sample: the original's columns, then ours, with status and reason of each metric."""
+    """A row for each sample: the original's columns, then ours, with all else that is told of each metric."""
     of_metrics = [f"{metric}_{what}" for metric in run.metrics for what in ("status", "reason")]
-    columns = (*_SAMPLE_COLUMNS, *run.metrics, *_OWN_COLUMNS, *of_metrics)
+    deviations = [f"{metric}_stdev" for metric in run.metrics]
+    columns = (*_SAMPLE_COLUMNS, *run.metrics, *_OWN_COLUMNS, *of_metrics, *deviations)
     return utf8(csv_text(columns, map(_score_row, run.samples)))
 
 
@@ -54,6 +55,7 @@ def _cells(outcome: MetricOutcome) -> dict[str, object]:
         outcome.metric: outcome.value,
         f"{outcome.metric}_status": outcome.status.value,
         f"{outcome.metric}_reason": outcome.reason_code,
+        f"{outcome.metric}_stdev": outcome.stdev,
     }
 
 
