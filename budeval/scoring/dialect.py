@@ -1,5 +1,6 @@
 """How a chat endpoint wants to be asked. They differ in what they know, and say so with status 400."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from http import HTTPStatus
 from typing import Any, Literal
@@ -37,13 +38,19 @@ class Dialect:
     """OpenAI's reasoning models take the second only; llama.cpp and many others know the first only."""
     cold: bool = True
     """Temperature 0, which OpenAI's reasoning models refuse."""
+    seeded: bool = True
+    """A seed, where there is one."""
 
-    def body(self, model: str, prompt: str, answer_model: type[BaseModel], max_tokens: int) -> dict[str, Any]:
+    def body(
+        self, model: str, prompt: str, answer_model: type[BaseModel], max_tokens: int, seed: int | None
+    ) -> dict[str, Any]:
         """The request. One user message: some models' templates have no other role."""
         messages = [{"role": "user", "content": prompt}]
         body: dict[str, Any] = {"model": model, "messages": messages, self.limit: max_tokens}
         if self.cold:
             body["temperature"] = 0
+        if self.seeded and seed is not None:
+            body["seed"] = seed
         if self.structured == "json_object":
             body["response_format"] = {"type": "json_object"}
         if self.structured == "json_schema":
@@ -52,11 +59,14 @@ class Dialect:
             body["response_format"] = {"type": "json_schema", "json_schema": schema}
         return body
 
-    def without(self, refusal: RequestRefusedError) -> "Dialect | None":
+    def without(self, refusal: RequestRefusedError, body: Mapping[str, Any]) -> "Dialect | None":
         """The dialect without what the endpoint has just refused; None where that is something else."""
         if refusal.status not in _SAY_WHAT_THEY_LACK:
             return None
         said = refusal.said
+        # First: whoever refuses all that he names has most likely answered the same without a seed before.
+        if self.seeded and "seed" in body and _names(said, "seed"):
+            return replace(self, seeded=False)
         if self.structured in _SIMPLER and _names(said, "response_format", "json_schema", "json_object"):
             return replace(self, structured=_SIMPLER[self.structured])
         if self.limit == "max_tokens" and _names(said, "max_completion_tokens"):

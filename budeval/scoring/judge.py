@@ -32,9 +32,16 @@ class _Asking:
 class Judge:
     """A judge; a context manager, for the event loop that opens it."""
 
-    def __init__(self, settings: JudgeSettings, limiter: Limiter, dialects: Dialects | None = None) -> None:
-        """`dialects` tells, and is told, how the endpoint wants to be asked."""
+    def __init__(
+        self,
+        settings: JudgeSettings,
+        limiter: Limiter,
+        dialects: Dialects | None = None,
+        seed: int | None = None,
+    ) -> None:
+        """`dialects` tells, and is told, how the endpoint wants to be asked; `seed` is for its sampling."""
         self._settings = settings
+        self._seed = seed
         self._endpoint = Endpoint(settings, "judge", limiter)
         self._dialects = {} if dialects is None else dialects
         self._dialects.setdefault(settings.alias, Dialect(settings.structured))
@@ -109,11 +116,13 @@ class Judge:
         self._endpoint.check_length(len(prompt))
         dialect = self._dialects[self._settings.alias]
         while True:
-            body = dialect.body(self._settings.model, prompt, asking.answer_model, asking.max_tokens)
+            body = dialect.body(
+                self._settings.model, prompt, asking.answer_model, asking.max_tokens, self._seed
+            )
             try:
                 document = await self._endpoint.post("/chat/completions", body, asking.bill)
             except RequestRefusedError as refusal:
-                simpler = dialect.without(refusal)
+                simpler = dialect.without(refusal, body)
                 if simpler is None:
                     raise
                 dialect = simpler

@@ -130,8 +130,12 @@ class MeasuringActivities:
         if engine is None:
             text = f"The engine {job.engine} is not installed here any more."
             return _failed(metric.name, "ENGINE_UNKNOWN", text, _spent(ledgers))
-        asked = Order(metric.name, stored.sample, judge, embedder)
-        outcomes = [await self._once(job, engine, asked, ledger) for ledger in ledgers]
+        outcomes = []
+        for repeat, ledger in enumerate(ledgers, 1):
+            # Each further time with a seed of its own: the same request may get the same answer from a cache.
+            seed = repeat if repeat > 1 else None
+            asked = Order(metric.name, stored.sample, judge, embedder, seed)
+            outcomes.append(await self._once(job, engine, asked, ledger))
         return mean_of_repeats(outcomes) if len(outcomes) > 1 else outcomes[0]
 
     async def _once(

@@ -236,8 +236,25 @@ def test_repeats_are_scored_anew_and_their_mean_counts(desk: Desk, fake: FakeJud
     assert (found.value, found.repeats) == (0.5, (1.0, 0.5, 0.0))
     assert found.stdev == 0.5
     assert [item["attributed"] for item in found.evidence] == [True]
+    assert [request["body"].get("seed") for request in fake.requests] == [None, 2, 3]
     assert found.usage == Usage(calls=3, prompt_tokens=300, completion_tokens=30)
     assert ledgers(desk) == []
+
+
+def test_answers_that_were_paid_for_before_there_were_seeds_are_found(desk: Desk, fake: FakeJudge) -> None:
+    """A seed is no part of the question; each repeat has a ledger of its own."""
+    fake.will_say(*for_context_recall(YES), _BUSY)
+    record = accepted(desk, "context_recall", repeats=2)
+    with pytest.raises(EndpointBusyError):
+        score(desk, record)
+    job_id = record.job.job_id
+    paid = desk.store.ledger(job_id, 1, "context_recall", 1)["paid"]
+    second = desk.store.ledger(job_id, 1, "context_recall", 2)
+    assert (len(paid), second["paid"]) == (1, {})
+    desk.store.save_ledger(job_id, 1, "context_recall", 2, {**second, "paid": paid})
+
+    assert score(desk, record) == "scored"
+    assert len(fake.requests) == 2
 
 
 def test_a_repeat_that_is_cut_off_leaves_the_others(desk: Desk, fake: FakeJudge) -> None:

@@ -16,6 +16,8 @@ class Order:
     sample: Sample
     judge: JudgeSettings | None
     embedder: EmbedderSettings | None
+    seed: int | None = None
+    """For the judge; None where it is not repeated, or for the first time."""
 
 
 class ScoringEngine(Protocol):

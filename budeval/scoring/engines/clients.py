@@ -33,7 +33,8 @@ class Switchboard:
             judge = embedder = None
             if order.judge and metric.needs_judge:
                 limiter = self._limiters.of(order.judge)
-                judge = await clients.enter_async_context(Judge(order.judge, limiter, self._dialects))
+                client = Judge(order.judge, limiter, self._dialects, order.seed)
+                judge = await clients.enter_async_context(client)
             if order.embedder and metric.needs_embedder:
                 limiter = self._limiters.of(order.embedder)
                 embedder = await clients.enter_async_context(Embedder(order.embedder, limiter))
