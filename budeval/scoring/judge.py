@@ -15,7 +15,7 @@ from budeval.scoring.dialect import Dialect, Dialects
 from budeval.scoring.endpoint import Endpoint, tokens
 from budeval.scoring.failures import JudgeError, ReplyUnusableError, RequestRefusedError
 from budeval.scoring.limiter import Limiter
-from budeval.scoring.replies import AnswerT, UnreadableError, read
+from budeval.scoring.replies import AnswerT, UnreadableError, read, whole
 from budeval.scoring.settings import JudgeSettings
 
 
@@ -133,7 +133,7 @@ class Judge:
             return document
 
     def _choice(self, document: dict[str, Any]) -> tuple[object, object]:
-        """Content and finish reason.
+        """Content and finish reason. Content that is not there is null: thoughts have taken all tokens.
 
         Raises:
             RequestRefusedError: judge_refused, where the model or a filter declines in its own words.
@@ -142,7 +142,7 @@ class Judge:
         try:
             choice = document["choices"][0]
             message, finish = choice["message"], choice.get("finish_reason")
-            content, declined = message["content"], message.get("refusal")
+            content, declined = whole(message.get("content")), message.get("refusal")
         except (KeyError, IndexError, TypeError, AttributeError):
             self._endpoint.unusable("is no chat completion", document)
         if finish == "content_filter" or (declined and not content):

@@ -64,6 +64,14 @@ def read(content: object, answer_model: type[AnswerT]) -> AnswerT:
     raise UnreadableError(why)
 
 
+def whole(content: object) -> object:
+    """The content of a message; the texts of one that comes in parts, without thoughts, as one text."""
+    if not isinstance(content, list):
+        return content
+    texts = [part for part in content if isinstance(part, dict) and part.get("type", "text") == "text"]
+    return "".join(part["text"] for part in texts if isinstance(part.get("text"), str))
+
+
 def well_formed(text: str) -> str:
     """The text with a replacement for each half of a character: no UTF-8 has one, JSON can name it."""
     return _LONE_SURROGATE.sub("\ufffd", text)

@@ -89,6 +89,8 @@ _UNREADABLE = {
     "deep": says('{"a":' * 20_000),
     "too long": says("x" * 300_000),
     "parts": says_raw({"choices": [{"message": {"content": [{"text": "{}"}]}}]}),
+    "no parts": says_raw({"choices": [{"message": {"content": [None, 1, {}, {"type": "text", "text": 1}]}}]}),
+    "absent": says_raw({"choices": [{"message": {"role": "assistant"}, "finish_reason": "stop"}]}),
 }
 
 
@@ -128,6 +130,9 @@ def test_what_cannot_be_read_twice_is_given_up(fake: FakeJudge, reply: Reply) ->
         Reply(body=b'{"choices": []}'),
         Reply(body=b'{"choices": null}'),
         Reply(body=b'{"choices": ["x"]}'),
+        Reply(body=b'{"choices": [{}]}'),
+        Reply(body=b'{"choices": [{"message": null}]}'),
+        Reply(body=b'{"choices": [{"message": "x"}]}'),
         Reply(body=b"[" * 100_000),
         Reply(body=b'{"x": NaN}'),
     ],
@@ -160,6 +165,33 @@ def test_a_reply_that_was_cut_off_is_asked_for_with_twice_the_tokens(fake: FakeJ
     assert (answer.happy, usage.calls) == (True, 2)
     assert [request["body"]["max_tokens"] for request in fake.requests] == [50, 100]
     assert fake.prompts()[0] == fake.prompts()[1]
+
+
+@pytest.mark.parametrize("message", [{"content": None}, {}, {"content": []}], ids=["null", "absent", "parts"])
+def test_thoughts_that_took_all_tokens_are_a_cut(fake: FakeJudge, message: dict[str, Any]) -> None:
+    """However an endpoint writes that there is no content: with more tokens there may be some."""
+    fake.will_say(
+        says_raw({"choices": [{"message": message, "finish_reason": "length"}]}), says({"happy": True})
+    )
+
+    answer, usage = asked(fake, _Mood, max_tokens=50)
+
+    assert (answer.happy, usage.calls) == (True, 2)
+    assert [request["body"]["max_tokens"] for request in fake.requests] == [50, 100]
+
+
+def test_an_answer_may_come_in_parts(fake: FakeJudge) -> None:
+    """Its texts are one text; thoughts and what else there is are no part of it."""
+    parts = [
+        {"type": "thinking", "thinking": [{"type": "text", "text": "?"}], "text": '{"happy": false} {'},
+        {"type": "text", "text": '{"happy": '},
+        {"type": "text", "text": "true}"},
+    ]
+    fake.will_say(says_raw({"choices": [{"message": {"content": parts}, "finish_reason": "stop"}]}))
+
+    answer, usage = asked(fake, _Mood)
+
+    assert (answer.happy, usage.calls) == (True, 1)
 
 
 def test_a_reply_that_is_cut_off_again_is_given_up(fake: FakeJudge) -> None:
