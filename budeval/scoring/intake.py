@@ -7,6 +7,7 @@ is there, the request has not happened; from then on the same request again fini
 import hashlib
 import json
 import logging
+import math
 import secrets
 from collections.abc import Callable, Iterable, Mapping
 
@@ -18,9 +19,12 @@ from budeval.domain.scoring import Sample
 from budeval.errors import RequestError
 from budeval.scoring.contexts import BYTE_ORDER_MARK
 from budeval.scoring.engines.base import ScoringEngine
+from budeval.scoring.metrics import METRICS
 from budeval.scoring.requirements import applicable
 from budeval.scoring.schema import (
+    LEAST_SECONDS,
     MAX_SAMPLE,
+    MAX_SECONDS,
     BatchRequest,
     SampleFields,
     SampleLine,
@@ -34,6 +38,9 @@ _SHOWN = 80
 _RAW = 2000
 _KEYED, _RANDOM = 24, 12
 """Hex digits of a job id. Twelve are what the original has; ids from callers' keys need more to be apart."""
+
+_SECONDS_BESIDE = 1.0
+"""For a metric of a sample, beside its requests: activity, state, and metrics that compute for so long."""
 
 _log = logging.getLogger(__name__)
 
@@ -103,9 +110,13 @@ class ScoreIntake:
 
     def judge_calls(self, job: ScoreJob, sample: Sample) -> int:
         """Requests to the judge for a sample at most, where nothing has to be repeated."""
-        engine, skipped = self._engines[job.engine], self.skipped(job, sample)
-        effective = [name for name in job.metrics if name not in skipped]
+        engine = self._engines[job.engine]
+        effective = self._effective(job, sample)
         return job.repeats * sum(engine.judge_calls(name, len(sample.contexts)) for name in effective)
+
+    def _effective(self, job: ScoreJob, sample: Sample) -> list[str]:
+        skipped = self.skipped(job, sample)
+        return [name for name in job.metrics if name not in skipped]
 
     def _resolved(self, request: ScoringOptions, samples: list[Sample]) -> ScoreJob:
         engine = self._engine(request)
@@ -118,13 +129,28 @@ class ScoreIntake:
             judge=_alias(request.judge_model, settings.judges, "judge_model"),
             embedder=_alias(request.embedding_model, settings.embedders, "embedding_model"),
             repeats=request.repeats,
-            timeout_s=request.timeout_s,
+            timeout_s=request.timeout_s or LEAST_SECONDS,
             advise=request.advise,
             store_inputs=request.store_inputs,
             labels=request.labels,
         )
         self._require_something(job, samples, allow_empty=request.allow_empty)
+        if request.timeout_s is None:
+            job = job.model_copy(update={"timeout_s": self._time_for(job, samples)})
         return job
+
+    def _time_for(self, job: ScoreJob, samples: list[Sample]) -> int:
+        """Seconds in which all requests are done that keep their endpoints' own limits."""
+        of_judge = _seconds_each(self._settings.judge(job.judge))
+        of_embedder = _seconds_each(self._settings.embedder(job.embedder))
+        seconds = 0.0
+        for sample in samples:
+            effective = self._effective(job, sample)
+            embedding = [METRICS[name] for name in effective if METRICS[name].needs_embedder]
+            embedded = sum(job.repeats if metric.needs_judge else 1 for metric in embedding)
+            seconds += len(effective) * _SECONDS_BESIDE
+            seconds += self.judge_calls(job, sample) * of_judge + embedded * of_embedder
+        return min(max(math.ceil(seconds), LEAST_SECONDS), MAX_SECONDS)
 
     def _require_something(self, job: ScoreJob, samples: list[Sample], *, allow_empty: bool) -> None:
         skips = [self.skipped(job, sample) for sample in samples]
@@ -284,6 +310,11 @@ def _alias(named: str | None, endpoints: tuple[EndpointSettings, ...], param: st
     return named
 
 
+def _seconds_each(endpoint: EndpointSettings | None) -> float:
+    """For one of many requests that take all the time they may, `concurrency` at once."""
+    return endpoint.timeout / endpoint.concurrency if endpoint else 0.0
+
+
 def _job_id(tenant: str, key: str | None) -> str:
     if key is None:
         return secrets.token_hex(_RANDOM // 2)
@@ -292,7 +323,9 @@ def _job_id(tenant: str, key: str | None) -> str:
 
 def _digest_of(request: ScoreRequest | BatchRequest, tenant: str) -> str:
     """SHA-256 of the canonical request; another tenant's is another one."""
-    document = {**request.model_dump(mode="json"), "tenant": tenant}
+    # The time as it was before it grew with the samples: what was sent then is still the same request.
+    timeout_s = request.timeout_s or LEAST_SECONDS
+    document = {**request.model_dump(mode="json"), "timeout_s": timeout_s, "tenant": tenant}
     return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
 
 

@@ -28,6 +28,8 @@ MAX_TEXT = 64 * 1024
 MAX_SAMPLE = 512 * 1024
 """Characters of all texts of a sample."""
 MAX_CONTEXTS = 64
+LEAST_SECONDS, MAX_SECONDS = 300, 86_400
+"""For the scoring of a job whose request leaves the time out; a request may name less."""
 _ALLOWED_CONTROLS = "\n\r\t"
 
 
@@ -130,7 +132,14 @@ class ScoringOptions(_Request):
     repeats: int = Field(
         1, ge=1, le=10, description="How often each judged metric is scored; the mean counts."
     )
-    timeout_s: int = Field(300, ge=1, le=86_400, description="Seconds for all scoring.")
+    timeout_s: int | None = Field(
+        None,
+        ge=1,
+        le=MAX_SECONDS,
+        description="Seconds for all scoring. If left out, what all requests take if each takes its "
+        "endpoint's whole time limit, `concurrency` at once, and each metric of each sample a second beside; "
+        f"{LEAST_SECONDS} at least, {MAX_SECONDS} at most.",
+    )
     advise: bool = Field(default=True, description="Write optimization_advice.md.")
     store_inputs: bool = Field(
         default=True, description="Keep the texts after the end; otherwise only digests of them."

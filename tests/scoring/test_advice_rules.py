@@ -100,9 +100,19 @@ def test_every_reason_has_a_remedy() -> None:
         f"{kind}_{what}" for kind in ("judge", "embedder") for what in ("timeout", "unavailable", "refused")
     }
     others = {"rate_limited", "judge_output_invalid", "judge_truncated", "context_too_long", "no_statements"}
+    ours = {"deadline", "endpoint_unknown", "engine_unavailable"}
 
     assert lacking == SUPPLY.keys()
-    assert kinds | others | {"embedding_invalid", "embedding_zero_norm"} == REPAIR.keys()
+    assert kinds | others | ours | {"embedding_invalid", "embedding_zero_norm"} == REPAIR.keys()
+
+
+@pytest.mark.parametrize("reason", ["deadline", "endpoint_unknown", "engine_unavailable"])
+def test_what_the_service_ends_itself_has_a_remedy(reason: str) -> None:
+    """It is no fault of judge or sample, so the message alone would help nobody."""
+    (gap,) = gaps_of(single(failed("faithfulness", reason)))
+
+    assert gap.changes == (REPAIR[reason],)
+    assert "retry" in gap.changes[0]
 
 
 def test_a_finding_cites_what_it_rests_on() -> None:

@@ -193,7 +193,8 @@ def test_a_request_that_means_the_same_is_the_same(desk: Desk) -> None:
     """Contexts in one text are those of a list, and defaults may be written out."""
     first = desk.intake.accept(request(contexts=["one", "two"]), "default", _KEY)
 
-    assert desk.intake.accept(request(contexts="one\n\ntwo", repeats=1), "default", _KEY) == first
+    written_out = request(contexts="one\n\ntwo", repeats=1, timeout_s=300)
+    assert desk.intake.accept(written_out, "default", _KEY) == first
 
 
 @pytest.mark.parametrize(

@@ -58,6 +58,36 @@ def test_many_samples_are_one_job(desk: Desk) -> None:
     assert record.summary.question == SAMPLE["question"]
 
 
+def _seconds(desk: Desk, samples: int, **changes: Any) -> int:
+    return desk.intake.accept_many(batch(lines(samples), **changes), "default").job.timeout_s
+
+
+def test_many_samples_have_time_for_all_their_requests(tmp_path: Path) -> None:
+    """If each takes as long as its endpoint may: two of a judge for each sample, four at once."""
+    desk = unasking_desk(tmp_path, max_samples=5000)
+    metrics = {"metrics": ["faithfulness"]}
+
+    assert [_seconds(desk, samples, **metrics) for samples in (1, 100, 2000)] == [300, 1600, 32_000]
+    assert _seconds(desk, 100, metrics=["faithfulness"], repeats=3) == 4600
+    assert _seconds(desk, 5000, metrics=["faithfulness"], repeats=10) == 86_400
+    assert _seconds(desk, 100, metrics=["semantic_similarity"], repeats=3) == 1600
+    assert _seconds(desk, 2000) == 4000
+
+
+def test_a_time_that_is_named_stands(tmp_path: Path) -> None:
+    """However many samples there are."""
+    assert _seconds(unasking_desk(tmp_path, max_samples=100), 100, metrics=["faithfulness"], timeout_s=5) == 5
+
+
+def test_only_what_can_be_scored_needs_time(tmp_path: Path) -> None:
+    """Requests that nobody makes take none."""
+    desk = unasking_desk(tmp_path, max_samples=100)
+    without_truth = "\n".join(json.dumps({"question": f"q{at}", "answer": "a"}) for at in range(100))
+    asked = batch(without_truth, metrics=["context_recall", "answer_relevancy"], repeats=10)
+
+    assert desk.intake.accept_many(asked, "default").job.timeout_s == 100 * (1 + 10 * (7.5 + 15))
+
+
 def test_lines_may_end_as_windows_ends_them(desk: Desk) -> None:
     """And the last one need not end."""
     assert desk.intake.accept_many(batch(lines(3).replace("\n", "\r\n")), "default").job.samples == 3

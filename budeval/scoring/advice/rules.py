@@ -223,6 +223,16 @@ SUPPLY: dict[str, str] = {
 """By reason code of skipped metrics, what to do."""
 
 REPAIR: dict[str, str] = {
+    "deadline": (
+        "The job's time was up: retry the job, which scores what is missing, or give a larger `timeout_s`."
+    ),
+    "endpoint_unknown": (
+        "The settings have no such judge or embedder any more: put it back and retry the job, or name "
+        "another one in a new request."
+    ),
+    "engine_unavailable": (
+        "The process of the other engine ended or did not answer: see the message, and retry the job."
+    ),
     "rate_limited": "The endpoint limits the rate: lower `concurrency` in its settings, or raise its limit.",
     "judge_timeout": "The judge is too slow: raise `timeout` in its settings, or take a faster model.",
     "embedder_timeout": "The embedder is too slow: raise `timeout` in its settings, or take a faster model.",
