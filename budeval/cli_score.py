@@ -97,6 +97,7 @@ def one(  # noqa: PLR0913 - typer reads the options from here
 ) -> None:
     """Score one sample: `budeval score --question … --answer … --contexts FILE --metrics …`."""
     if context.invoked_subcommand:
+        _refuse_options(context, context.invoked_subcommand)
         return
     sample = {
         "question": _text(question, "question"),
@@ -216,6 +217,18 @@ def delete(context: typer.Context, job_id: JobId) -> None:
     """Delete a job that has ended, with its run."""
     client_of(context).delete_score(job_id)
     output.print_line(f"{job_id} is deleted")
+
+
+def _refuse_options(context: typer.Context, subcommand: str) -> None:
+    """Those of a single sample: a subcommand has its own, and does not see what stands before it."""
+    given = [
+        (option.secondary_opts if context.params[str(option.name)] is False else option.opts)[0]
+        for option in context.command.params
+        if (source := context.get_parameter_source(str(option.name))) and source.name == "COMMANDLINE"
+    ]
+    if given:
+        text = f"`{subcommand}` does not see options before it. Put them after it: {', '.join(given)}"
+        raise RequestError(text)
 
 
 def _follow(client: BudevalClient, started: ScoreState, *, wait: bool, as_json: bool) -> None:

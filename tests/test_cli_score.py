@@ -216,6 +216,22 @@ def test_wrong_usage_is_one_line_with_the_field(
     assert fake.requests == []
 
 
+@pytest.mark.parametrize("subcommand", [("run", "samples.jsonl", "--metrics", "faithfulness"), ("list",)])
+def test_options_before_a_subcommand_are_refused(fake: FakeService, subcommand: tuple[str, ...]) -> None:
+    """It would not see them: texts would be stored that were not to be."""
+    before = ("--no-store-inputs", "--advise", "--judge", "big", "--label", "a=b", "--timeout", "7200")
+
+    result = run_budeval(fake, "score", *before, *subcommand)
+
+    assert result.exit_code == 2
+    said = only_line(result)
+    assert f"`{subcommand[0]}`" in said
+    assert all(option in said for option in before if option.startswith("--"))
+    assert "--store-inputs" not in said
+    assert "--metrics" not in said
+    assert fake.requests == []
+
+
 def test_what_the_service_refuses_is_told(fake: FakeService) -> None:
     """With its code and field."""
     fake.put("POST /scores", refusal(422, "REQUEST_INVALID", "metrics: there is no metric 'x'", "metrics"))
