@@ -49,6 +49,8 @@ Labels = Annotated[
 Key = Annotated[str | None, typer.Option(help="Idempotency key: with it the same again is the same job.")]
 NoWait = Annotated[bool, typer.Option("--no-wait", help="Print the job and do not wait for its scores.")]
 
+_STDIN = Path("-")
+
 
 def add_commands(app: typer.Typer) -> None:
     """Make them commands of an application."""
@@ -99,6 +101,15 @@ def one(  # noqa: PLR0913 - typer reads the options from here
     if context.invoked_subcommand:
         _refuse_options(context, context.invoked_subcommand)
         return
+    _refuse_two_readers(
+        {
+            "--question": _file_of(question),
+            "--answer": _file_of(answer),
+            "--contexts": contexts,
+            "--ground-truth": _file_of(ground_truth),
+            "--reference-contexts": reference_contexts,
+        }
+    )
     sample = {
         "question": _text(question, "question"),
         "answer": _text(answer, "answer"),
@@ -231,6 +242,13 @@ def _refuse_options(context: typer.Context, subcommand: str) -> None:
         raise RequestError(text)
 
 
+def _refuse_two_readers(files: dict[str, Path | None]) -> None:
+    """Of the standard input: the second would find nothing there, and its metrics would be skipped."""
+    readers = [option for option, file in files.items() if file == _STDIN]
+    if len(readers) > 1:
+        raise RequestError(f"Only one can read the standard input, not {' and '.join(readers)}.")
+
+
 def _follow(client: BudevalClient, started: ScoreState, *, wait: bool, as_json: bool) -> None:
     """Show a job to its end; the exit code says whether it has scores."""
     state = started
@@ -301,13 +319,19 @@ def _contexts(file: Path | None, param: str) -> list[str] | None:
 
 def _text(given: str | None, param: str) -> str | None:
     """A text, or what is in the file behind an `@`."""
-    return _read(Path(given[1:]), param) if given and given.startswith("@") else given
+    file = _file_of(given)
+    return _read(file, param) if file else given
+
+
+def _file_of(given: str | None) -> Path | None:
+    """Behind an `@`; None for a text."""
+    return Path(given[1:]) if given and given.startswith("@") else None
 
 
 def _read(file: Path, param: str) -> str:
     try:
         # Editors of Windows put a byte order mark before the text.
-        text = sys.stdin.read() if str(file) == "-" else file.read_text(encoding="utf-8")
+        text = sys.stdin.read() if file == _STDIN else file.read_text(encoding="utf-8")
         return text.removeprefix(BYTE_ORDER_MARK)
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "is not UTF-8"

@@ -232,6 +232,20 @@ def test_options_before_a_subcommand_are_refused(fake: FakeService, subcommand: 
     assert fake.requests == []
 
 
+def test_the_standard_input_has_one_reader(fake: FakeService) -> None:
+    """A second one would find it empty, and metrics would be skipped that were not to be."""
+    both = ("score", "--question", "@-", "--contexts", "-", "--metrics", "faithfulness", "--no-wait")
+    one = ("score", "--question", "Why?", "--contexts", "-", "--metrics", "faithfulness", "--no-wait")
+
+    refused = run_budeval(fake, *both, stdin="one")
+    before = len(fake.requests)
+    sent = run_budeval(fake, *one, stdin="one")
+
+    assert (refused.exit_code, before, sent.exit_code) == (2, 0, 0)
+    assert "--question and --contexts" in only_line(refused)
+    assert fake.body["contexts"] == "one"
+
+
 def test_what_the_service_refuses_is_told(fake: FakeService) -> None:
     """With its code and field."""
     fake.put("POST /scores", refusal(422, "REQUEST_INVALID", "metrics: there is no metric 'x'", "metrics"))
