@@ -10,7 +10,7 @@ from budeval.domain.scoring import MetricOutcome, scored
 from budeval.scoring.advice.finding import Area, Finding, Severity
 from budeval.scoring.advice.findings import findings_of
 from budeval.scoring.advice.gaps import gaps_of
-from budeval.scoring.advice.rules import REPAIR, RULES, SUPPLY
+from budeval.scoring.advice.rules import REPAIR, RULES, SIMILARITY, SUPPLY
 from budeval.scoring.metrics import METRICS, Need
 from tests.scoring.runs import MIXED, failed, run_of, sample_of, single, skipped, undetermined, value
 
@@ -48,9 +48,18 @@ def _values(**values: float) -> list[MetricOutcome]:
         ({"answer_relevancy": 0.5}, ["misses_the_question"]),
         ({"answer_correctness": 0.5, "faithfulness": 0.9}, ["grounded_but_wrong"]),
         ({"answer_correctness": 0.5, "context_recall": 0.9}, ["wrong_despite_contexts"]),
-        ({"answer_correctness": 0.5}, []),  # of what, nobody knows
+        ({"answer_correctness": 0.5}, ["wrong_for_unknown_reasons"]),
+        ({"answer_correctness": 0.7, "semantic_similarity": 0.1}, []),  # its quarter of the correctness
+        ({"semantic_similarity": 0.5}, ["means_something_else"]),
+        ({"exact_match": 0.0}, ["other_words"]),
+        ({"exact_match": 0.0, "non_llm_string_similarity": 0.0}, ["other_words"]),
+        ({"non_llm_string_similarity": 0.4}, ["other_words"]),
         ({"exact_match": 0.0, "semantic_similarity": 0.9}, ["right_in_other_words"]),
-        ({"exact_match": 0.0, "semantic_similarity": 0.3}, []),
+        ({"exact_match": 0.0, "answer_correctness": 0.7}, ["other_words_and_meaning"]),
+        (
+            {"exact_match": 0.0, "semantic_similarity": 0.3},
+            ["other_words_and_meaning", "means_something_else"],
+        ),
         ({"faithfulness": 0.8, "context_recall": 0.8, "context_precision": 0.7, "answer_relevancy": 0.6}, []),
     ],
 )
@@ -75,6 +84,30 @@ def test_an_evasive_answer_is_no_answer_beside_the_question(recall: float | None
 
     assert rule in found
     assert "misses_the_question" not in found
+
+
+_THRESHOLDS = {rule.family: rule.threshold for rule in RULES}
+
+
+@given(st.dictionaries(st.sampled_from(sorted(METRICS)), st.floats(0, 1), min_size=1))
+def test_nothing_low_goes_without_a_rule(values: dict[str, float]) -> None:
+    """Whatever else is known: where the most telling metric of a family is low, something is found."""
+    telling = {
+        family: next(values[metric] for metric in family if metric in values)
+        for family in _THRESHOLDS
+        if values.keys() & set(family)
+    }
+    if "answer_correctness" in values:
+        telling.pop(SIMILARITY, None)
+
+    low = any(number < _THRESHOLDS[family] for family, number in telling.items())
+
+    assert bool(_found(*_values(**values))) is low
+
+
+def test_every_metric_has_rules() -> None:
+    """One that had none could be low without a word."""
+    assert {metric for rule in RULES for metric in rule.family} == METRICS.keys()
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.name)

@@ -156,7 +156,7 @@ def test_good_scores_need_no_advice(store: ArtifactStore, fake: FakeJudge) -> No
     status, page = _advise(store, _GOOD, _writer(fake))
 
     assert status is AdviceStatus.RULES_ONLY
-    assert "Nothing: no rule found a score that is too low.\n" in page
+    assert "Nothing: no score is too low; of metrics that measure the same the most telling" in page
     assert fake.requests == []
 
 

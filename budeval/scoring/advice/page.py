@@ -56,7 +56,8 @@ def _changes(run: ScoreRun, advice: Advice) -> str:
         return "## What to change\n\nNothing is scored, so there is nothing to advise on."
     unscored = sum(item.mean is None for item in summary_of(run).metrics)
     but = f" {unscored} of {len(run.metrics)} metrics have no value." if unscored else ""
-    return f"## What to change\n\nNothing: no rule found a score that is too low.{but}"
+    nothing = "Nothing: no score is too low; of metrics that measure the same the most telling one counts."
+    return f"## What to change\n\n{nothing}{but}"
 
 
 def _finding(number: int, finding: Finding) -> str:

@@ -21,7 +21,8 @@ PRECISION: Family = (
 FAITHFULNESS: Family = ("faithfulness",)
 RELEVANCY: Family = ("answer_relevancy",)
 CORRECTNESS: Family = ("answer_correctness",)
-MEANING: Family = ("answer_correctness", "semantic_similarity")
+SIMILARITY: Family = ("semantic_similarity",)
+MEANING: Family = (*CORRECTNESS, *SIMILARITY)
 WORDING: Family = ("exact_match", "non_llm_string_similarity")
 
 GOOD = 0.8
@@ -194,6 +195,32 @@ RULES: tuple[Rule, ...] = (
         ),
     ),
     Rule(
+        name="wrong_for_unknown_reasons",
+        family=CORRECTNESS,
+        threshold=0.6,
+        given=((RECALL, Level.UNKNOWN), (FAITHFULNESS, Level.UNKNOWN)),
+        title="The answer is wrong by the ground truth.",
+        areas=(Area.RETRIEVAL, Area.MODEL, Area.GROUND_TRUTH),
+        changes=(
+            "Ask for context_recall and faithfulness: they tell whether the retrieval or the model is at fault.",
+            "Compare the contexts with the ground truth: where they lack it, mend the retrieval first.",
+            "Check the ground truth: it may be outdated, or more detailed than the question asks for.",
+        ),
+    ),
+    Rule(
+        name="means_something_else",
+        family=SIMILARITY,
+        threshold=0.6,
+        given=((CORRECTNESS, Level.UNKNOWN),),
+        title="The answer does not mean what the ground truth says.",
+        areas=(Area.MODEL, Area.RETRIEVAL, Area.GROUND_TRUTH),
+        changes=(
+            "Ask for answer_correctness: it tells which statements are wrong, and which are missing.",
+            "Ask for context_recall: it tells whether the contexts hold what the answer needs.",
+            "If the answer is right, check the ground truth's length and form: they count here, too.",
+        ),
+    ),
+    Rule(
         name="right_in_other_words",
         family=WORDING,
         threshold=0.5,
@@ -202,6 +229,30 @@ RULES: tuple[Rule, ...] = (
         areas=(Area.GROUND_TRUTH, Area.PROMPT),
         changes=(
             "Leave the metrics of wording out, or weigh them less: they count the wording only.",
+            "Where the wording matters, show the form of the answer in the prompt.",
+        ),
+    ),
+    Rule(
+        name="other_words_and_meaning",
+        family=WORDING,
+        threshold=0.5,
+        given=((MEANING, Level.POOR),),
+        title="The answer has other words than the ground truth, and not quite its meaning.",
+        areas=(Area.MODEL, Area.PROMPT),
+        changes=(
+            "Look at the meaning first: what is not right cannot be worded alike.",
+            "Where the wording matters, show the form of the answer in the prompt.",
+        ),
+    ),
+    Rule(
+        name="other_words",
+        family=WORDING,
+        threshold=0.5,
+        given=((MEANING, Level.UNKNOWN),),
+        title="The answer has other words than the ground truth; whether it is wrong, nobody has measured.",
+        areas=(Area.GROUND_TRUTH, Area.PROMPT),
+        changes=(
+            "Ask for answer_correctness or semantic_similarity: they tell whether it means the same.",
             "Where the wording matters, show the form of the answer in the prompt.",
         ),
     ),
