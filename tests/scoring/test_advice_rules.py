@@ -10,7 +10,7 @@ from budeval.domain.scoring import MetricOutcome, scored
 from budeval.scoring.advice.finding import Area, Finding, Severity
 from budeval.scoring.advice.findings import findings_of
 from budeval.scoring.advice.gaps import gaps_of
-from budeval.scoring.advice.rules import REPAIR, RULES, SIMILARITY, SUPPLY
+from budeval.scoring.advice.rules import RANKING, REPAIR, RULES, SHARE, SIMILARITY, SUPPLY
 from budeval.scoring.metrics import METRICS, Need
 from tests.scoring.runs import MIXED, failed, run_of, sample_of, single, skipped, undetermined, value
 
@@ -39,6 +39,13 @@ def _values(**values: float) -> list[MetricOutcome]:
         ({"context_recall": 0.9, "non_llm_context_recall": 0.1}, []),  # the judge's counts
         ({"context_precision": 0.5}, ["contexts_are_noisy"]),
         ({"context_utilization": 0.5}, ["contexts_are_noisy"]),
+        ({"non_llm_context_precision_with_reference": 0.5}, ["contexts_are_noisy"]),
+        ({"id_based_context_precision": 0.5}, ["contexts_are_too_many"]),  # the useful one may be the first
+        ({"id_based_context_precision": 0.5, "context_precision": 0.9}, []),
+        ({"id_based_context_precision": 0.5, "context_precision": 0.5}, ["contexts_are_noisy"]),
+        ({"id_based_context_precision": 0.0}, ["contexts_are_useless"]),
+        ({"context_precision": 0.0}, ["contexts_are_useless"]),  # none comes before another
+        ({"context_precision": 1e-9}, ["contexts_are_noisy"]),
         ({"faithfulness": 0.5, "context_recall": 0.9}, ["invents_despite_contexts"]),
         (
             {"faithfulness": 0.3, "context_recall": 0.5},
@@ -99,6 +106,8 @@ def test_nothing_low_goes_without_a_rule(values: dict[str, float]) -> None:
     }
     if "answer_correctness" in values:
         telling.pop(SIMILARITY, None)
+    if values.keys() & set(RANKING):
+        telling.pop(SHARE, None)
 
     low = any(number < _THRESHOLDS[family] for family, number in telling.items())
 
@@ -241,7 +250,7 @@ def test_the_worst_comes_first() -> None:
     ]
     assert _found(*_values(context_recall=0.0, context_precision=0.0)) == [
         "contexts_lack_the_answer",
-        "contexts_are_noisy",
+        "contexts_are_useless",
     ]
 
 

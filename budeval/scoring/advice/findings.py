@@ -73,6 +73,8 @@ def _fits(rule: Rule, case: _Case) -> bool:
     """Whether all else is as the rule demands."""
     if rule.evasive is not None and rule.evasive is not _is_evasive(case.outcome):
         return False
+    if rule.zero is not None and rule.zero is not (case.value == 0):
+        return False
     return all(_level(family, case.sample) is level for family, level in rule.given)
 
 

@@ -12,12 +12,11 @@ from budeval.scoring.advice.finding import Area
 Family = tuple[str, ...]
 
 RECALL: Family = ("context_recall", "non_llm_context_recall", "id_based_context_recall")
-PRECISION: Family = (
-    "context_precision",
-    "context_utilization",
-    "non_llm_context_precision_with_reference",
-    "id_based_context_precision",
-)
+RANKING: Family = ("context_precision", "context_utilization", "non_llm_context_precision_with_reference")
+"""Average precisions: they fall below 1 only where a useless context comes before a useful one."""
+SHARE: Family = ("id_based_context_precision",)
+"""Of useful contexts, whatever their ranks."""
+PRECISION: Family = (*RANKING, *SHARE)
 FAITHFULNESS: Family = ("faithfulness",)
 RELEVANCY: Family = ("answer_relevancy",)
 CORRECTNESS: Family = ("answer_correctness",)
@@ -51,6 +50,8 @@ class Rule:
     given: tuple[tuple[Family, Level], ...] = ()
     evasive: bool | None = None
     """Of the answer by the relevancy's evidence: only evasive ones, only others, or (None) any."""
+    zero: bool | None = None
+    """Of the value: only 0, only above, or (None) any below the threshold."""
 
 
 RULES: tuple[Rule, ...] = (
@@ -68,9 +69,24 @@ RULES: tuple[Rule, ...] = (
         ),
     ),
     Rule(
-        name="contexts_are_noisy",
+        name="contexts_are_useless",
         family=PRECISION,
         threshold=0.7,
+        zero=True,
+        title="None of the retrieved contexts is useful.",
+        areas=(Area.RETRIEVAL, Area.CORPUS),
+        changes=(
+            "Check that the documents that hold the answer are in the index at all.",
+            "Check that questions are embedded by the model that has embedded the documents.",
+            "Search by keywords beside vectors (hybrid search): vectors miss names, numbers and codes.",
+            "If only context_utilization says so, look at the answer: it does not rest on its contexts.",
+        ),
+    ),
+    Rule(
+        name="contexts_are_noisy",
+        family=RANKING,
+        threshold=0.7,
+        zero=False,
         title="Useless contexts come before useful ones.",
         areas=(Area.RETRIEVAL, Area.CHUNKING),
         changes=(
@@ -78,6 +94,20 @@ RULES: tuple[Rule, ...] = (
             "Leave out contexts below a similarity, or retrieve fewer; watch that the recall stays.",
             "Filter by what is known of the documents (product, date, language) before searching.",
             "Make chunks smaller where they mix several subjects.",
+        ),
+    ),
+    Rule(
+        name="contexts_are_too_many",
+        family=SHARE,
+        threshold=0.7,
+        given=((RANKING, Level.UNKNOWN),),
+        zero=False,
+        title="Too many of the retrieved contexts are useless.",
+        areas=(Area.RETRIEVAL,),
+        changes=(
+            "Retrieve fewer contexts (a lower top-k); watch that the recall stays.",
+            "Leave out contexts below a similarity, or what a reranker puts last.",
+            "Filter by what is known of the documents (product, date, language) before searching.",
         ),
     ),
     Rule(
@@ -202,7 +232,7 @@ RULES: tuple[Rule, ...] = (
         title="The answer is wrong by the ground truth.",
         areas=(Area.RETRIEVAL, Area.MODEL, Area.GROUND_TRUTH),
         changes=(
-            "Ask for context_recall and faithfulness: they tell whether the retrieval or the model is at fault.",
+            "Ask for context_recall and faithfulness: they tell whether retrieval or model is at fault.",
             "Compare the contexts with the ground truth: where they lack it, mend the retrieval first.",
             "Check the ground truth: it may be outdated, or more detailed than the question asks for.",
         ),
