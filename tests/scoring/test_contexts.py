@@ -5,6 +5,7 @@ import json
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from budeval.scoring.contexts import parse_contexts
 from tests.scoring.bodies import request
@@ -20,7 +21,15 @@ _ANY_TEXT = st.text(st.characters(exclude_categories=()))
         pytest.param(' \n["one"]\n', ["one"], id="json-with-spaces"),
         pytest.param('["a\\n\\nb"]', ["a\n\nb"], id="json-with-blank-lines-inside"),
         pytest.param("[]", [], id="nothing"),
-        pytest.param("['one', 'it''s']", ["one", "its"], id="python"),
+        pytest.param("['one', \"it's\"]", ["one", "it's"], id="python"),
+        pytest.param("['one', 'it''s']", ["one", "its"], id="python-glued"),  # nobody prints two so
+        pytest.param("['one', ('two, '\n 'and on')]", ["one", "two, and on"], id="python-glued-in-brackets"),
+        pytest.param("['''one''', u'two']", ["one", "two"], id="python-with-other-quotes"),
+        pytest.param("['one.' 'two.']", ["one.", "two."], id="numpy"),
+        pytest.param(
+            "['one,'\n \"it's, \"\r\n '\\'two\\''\n]", ["one,", "it's, ", "'two'"], id="numpy-over-lines"
+        ),
+        pytest.param("['one' '' '\\n']", ["one", "", "\n"], id="numpy-with-nothing"),
         pytest.param("['one',\n\n 'two',]", ["one", "two"], id="python-over-lines"),
         pytest.param("['\\d']", ["\\d"], id="python-with-an-odd-escape"),
         pytest.param("one\n\ntwo\n \t\nthree", ["one", "two", "three"], id="blank-lines"),
@@ -42,12 +51,12 @@ def test_a_text_holds_contexts(text: str, contexts: list[str]) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "[1, 2]",
-        '["one", 2]',
-        '["one", ["two"]]',
         '{"one": 1}',
         "('one', 'two')",
         "['one'",
+        "['one' two]",
+        "['one',, 'two']",
+        "['one'] ['two']",
         "[f'{1}']",
         "[open('x')]",
         "['a'] * 9",
@@ -71,6 +80,35 @@ def test_a_text_that_wears_parsers_out_is_a_text(text: str) -> None:
     assert parse_contexts(text) == [text]
 
 
+@pytest.mark.parametrize(
+    ("text", "wrong"),
+    [
+        ('["one", null]', 1),
+        ("['one', None]", 1),
+        ("['one' None 'two']", 1),
+        ("[nan, 'one']", 0),
+        ('["one", 2]', 1),
+        ("['one', ['two']]", 1),
+        ("[1, 2]", 0),
+    ],
+)
+def test_a_list_in_a_text_is_refused_as_the_list_itself(text: str, wrong: int) -> None:
+    """By the entry that is no text: in one piece it would be scored as a context that nobody retrieved."""
+    with pytest.raises(ValidationError) as refusal:
+        request(contexts=text)
+
+    assert refusal.value.errors()[0]["loc"] == ("contexts", wrong)
+
+
+@given(st.lists(st.text(), min_size=1))
+def test_every_list_survives_as_numpy_prints_it(contexts: list[str]) -> None:
+    """With spaces, or ends of lines, where Python has commas."""
+    printed = [repr(context) for context in contexts]
+
+    assert parse_contexts(f"[{' '.join(printed)}]") == contexts
+    assert parse_contexts(f"[{chr(10).join(printed)}]") == contexts
+
+
 @given(st.lists(_ANY_TEXT))
 def test_every_list_survives_as_json(contexts: list[str]) -> None:
     """Whatever stands in it."""
@@ -85,11 +123,12 @@ def test_every_list_survives_as_python(contexts: list[str]) -> None:
 
 @given(_ANY_TEXT)
 def test_every_text_holds_contexts(text: str) -> None:
-    """No text is an error, and none warns."""
+    """No text is an error, and none warns. What is no list has a context, and each is a text."""
     found = parse_contexts(text)
 
-    assert all(isinstance(context, str) for context in found)
-    assert found or not text.removeprefix("\ufeff").strip() or text.strip("\ufeff \t\r\n").startswith("[")
+    is_list = text.strip("\ufeff \t\r\n").startswith("[")
+    assert is_list or all(isinstance(context, str) for context in found)
+    assert is_list or found or not text.removeprefix("\ufeff").strip()
 
 
 @pytest.mark.parametrize(
