@@ -212,7 +212,7 @@ def metrics(context: typer.Context, *, as_json: AsJson = False) -> None:
 
 @score.command()
 def cancel(context: typer.Context, job_id: JobId, *, as_json: AsJson = False) -> None:
-    """End a job; what is scored by then stays known."""
+    """End a job; what is scored by then stays known. Of a retry only the retry ends."""
     show(client_of(context).cancel_score(job_id), print_state, as_json=as_json)
 
 

@@ -163,6 +163,16 @@ class JobResult(_Frozen):
     """Lines that were no sample."""
 
 
+class Standing(_Frozen):
+    """How an attempt has ended that has written the run. It stands until the next one has written its own."""
+
+    started: str | None
+    finished: str | None
+    outcome: JobOutcome
+    result: JobResult
+    advice: AdviceStatus | None
+
+
 class ScoreRecord(BaseModel):
     """What the state store keeps of a job."""
 
@@ -186,12 +196,22 @@ class ScoreRecord(BaseModel):
     outcome: JobOutcome | None = None
     result: JobResult | None = None
     error: str | None = None
-    """`CODE: message` of a job that failed."""
+    """`CODE: message` of a job that failed, or whose retry was cancelled."""
     advice: AdviceStatus | None = None
     cancelled: str | None = None
     """When its end was asked for."""
     announced: int = 0
     """Number of the last event before this attempt."""
+    before: Standing | None = None
+    """The attempt before, while this one has not ended."""
+
+    @property
+    def standing(self) -> Standing | None:
+        """What stands if a retry comes to nothing; None where there is no run."""
+        if self.outcome is None or self.result is None:
+            return None
+        kept = {name: getattr(self, name) for name in Standing.model_fields}
+        return Standing(**kept)
 
     @property
     def status(self) -> JobStatus:

@@ -13,7 +13,7 @@ from budeval.domain.notification import (
     NotificationRequest,
     WorkflowStatus,
 )
-from budeval.domain.score_job import AdviceStatus, JobOutcome, JobResult, Phase, ScoreRecord
+from budeval.domain.score_job import AdviceStatus, JobOutcome, JobResult, Phase, ScoreRecord, Standing
 from budeval.domain.score_run import ScoreRun
 from budeval.errors import SidecarError, code_and_message
 from budeval.runtime.sidecar import Sidecar
@@ -122,11 +122,13 @@ class ScoringActivities:
         """{job_id, result, problem} -> {outcome, advise, code, message}: how the job has ended."""
         result = JobResult.model_validate(order["result"]) if order["result"] else None
         outcome, error = _ending(result, order["problem"])
-        update = {"outcome": outcome, "result": result, "error": error}
+        update = {"outcome": outcome, "result": result, "error": error, "before": None}
 
         def settled(record: ScoreRecord) -> ScoreRecord:
             if record.outcome:
                 return record
+            if outcome is JobOutcome.CANCELLED and record.before:
+                return record.model_copy(update=_taken_back(record.before))
             advise = (
                 record.job.advise
                 and result is not None
@@ -210,6 +212,12 @@ def _ending(result: JobResult | None, problem: str | None) -> tuple[JobOutcome, 
         return outcome, None
     first = next(iter(result.reasons.items()), ("", "no metric has a value"))
     return outcome, f"NOTHING_SCORED: No metric has a value. {': '.join(first)}"
+
+
+def _taken_back(before: Standing) -> dict[str, Any]:
+    """Of a retry that was cancelled: its job is as it was, as its run is."""
+    error = "CANCELLED: The retry was cancelled; what the attempt before it has found stands."
+    return {**dict(before), "error": error, "phase": None, "before": None}
 
 
 def _results_content(record: ScoreRecord) -> NotificationContent:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from budeval.domain.notification import ENDED
-from budeval.domain.score_job import JobOutcome, JobStatus, ScoreRecord
+from budeval.domain.score_job import JobStatus, ScoreRecord
 from budeval.domain.scoring import MetricStatus
 from budeval.errors import RequestError, SidecarError
 from budeval.runtime.sidecar import Sidecar
@@ -74,15 +74,17 @@ class ScoreLifecycle:
         self._artifacts = artifacts
 
     def cancel(self, job_id: str) -> None:
-        """End a job as soon as may be; what is scored by then stays known. One that was cancelled stays so.
+        """End a job as soon as may be; what is scored by then stays known. May be repeated.
+
+        Of a retry only the retry ends: the run of the attempt before stands.
 
         Raises:
-            RequestError: SCORE_UNKNOWN; SCORE_ENDED (409) where it has ended otherwise.
+            RequestError: SCORE_UNKNOWN; SCORE_ENDED (409) where it had ended before it was asked to.
         """
         self._store.load(job_id)
 
         def asked(record: ScoreRecord) -> ScoreRecord:
-            if record.outcome not in {None, JobOutcome.CANCELLED}:
+            if record.outcome and not record.cancelled:
                 text = f"Scoring job {job_id} has ended: {record.outcome}. There is nothing to cancel."
                 raise RequestError(text, status=409, code="SCORE_ENDED", param="job_id")
             return record.model_copy(update={"cancelled": record.cancelled or now()})
@@ -118,7 +120,8 @@ class ScoreLifecycle:
             job = before.job.model_copy(update={"attempt": before.job.attempt + 1})
             fresh: dict[str, Any] = dict.fromkeys(_OF_AN_ATTEMPT)
             announced = told[-1].number if told else 0
-            return before.model_copy(update={**fresh, "job": job, "announced": announced, "done": 0})
+            more = {"job": job, "announced": announced, "done": 0, "before": before.standing}
+            return before.model_copy(update={**fresh, **more})
 
         self._store.activate(job_id)
         again = self._store.update(job_id, begun)
@@ -134,7 +137,9 @@ class ScoreLifecycle:
         stored = self._store.outcomes(job_id, numbers, record.job.metrics)
         failed = any(item.outcome.status is MetricStatus.FAILED for item in stored.values())
         missing = len(stored) < record.job.samples * len(record.job.metrics)
-        if not failed and not missing and record.status is JobStatus.COMPLETED:
+        # Where a retry was cancelled, all may be scored and not be in the run yet.
+        written = record.status is JobStatus.COMPLETED and not record.error
+        if not failed and not missing and written:
             text = f"No metric of scoring job {job_id} has failed."
             raise RequestError(text, status=409, code="NOTHING_TO_RETRY", param="job_id")
 

@@ -105,7 +105,7 @@ def score_lifecycle_routes(lifecycle: ScoreLifecycle, views: ScoreViews) -> APIR
 
     @router.post("/scores/{job_id}/cancel", status_code=202)
     def cancel(job_id: str) -> ScoreState:
-        """End a job; what is scored by then stays known."""
+        """End a job; what is scored by then stays known. Of a retry only the retry ends."""
         lifecycle.cancel(job_id)
         return views.state(job_id)
 

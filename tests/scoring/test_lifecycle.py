@@ -2,6 +2,7 @@
 
 import copy
 import itertools
+import json
 from contextlib import suppress
 from pathlib import Path
 
@@ -116,6 +117,70 @@ def test_a_cancelled_job_can_be_taken_up_again(service: Service) -> None:
     assert answer.status_code == 202
     assert service.state(job_id)["outcome"] == "completed"
     assert service.state(job_id)["scores"] == {"exact_match": 0.0}
+
+
+def test_a_cancelled_retry_leaves_the_job_as_it_was(service: Service, fake: FakeJudge) -> None:
+    """Scores, run, artifacts and advice stand; that it was cancelled is told, also to who listens."""
+    fake.will_say(*for_context_recall(YES), refusal(401, "no"))
+    job_id = service.accepted(metrics=["context_recall", "context_precision"], advise=True)
+    service.run(job_id)
+    before, run_before = service.state(job_id), service.desk.artifacts.sizes(f"score-{job_id}")
+    service.post(job_id, "retry")
+
+    answers = [service.post(job_id, "cancel")]
+    service.run(job_id)
+    answers.append(service.post(job_id, "cancel"))
+
+    assert [answer.status_code for answer in answers] == [202, 202]
+    after = service.state(job_id)
+    same = before.keys() - {"error", "attempt", "metrics"}
+    assert {name: after[name] for name in same} == {name: before[name] for name in same}
+    assert (after["outcome"], after["run_id"]) == ("completed_with_errors", f"score-{job_id}")
+    assert after["error"].startswith("CANCELLED: The retry was cancelled")
+    assert service.desk.artifacts.sizes(f"score-{job_id}") == run_before
+    told = json.loads(service.desk.dapr.messages[-1].content)["payload"]["content"]
+    assert (told["message"], told["result"]["scores"]) == (after["error"], before["scores"])
+    assert len(service.desk.adviser.runs) == 1
+
+
+def test_a_cancelled_retry_that_had_scored_all_can_be_taken_up_again(
+    service: Service, fake: FakeJudge
+) -> None:
+    """What it has scored is not in the run yet."""
+    fake.will_say(refusal(401, "no"), *for_context_recall(YES))
+    job_id = service.accepted(metrics=["context_recall", "exact_match"])
+    service.run(job_id)
+    service.post(job_id, "retry")
+    service.run_first_metric(job_id)
+    service.post(job_id, "cancel")
+    service.run(job_id)
+    cancelled = service.state(job_id)
+
+    answer = service.post(job_id, "retry")
+    service.run(job_id)
+
+    assert (cancelled["scores"], cancelled["metrics"][0]["value"]) == (
+        {"context_recall": None, "exact_match": 0.0},
+        1.0,
+    )
+    assert answer.status_code == 202
+    after = service.state(job_id)
+    assert (after["outcome"], after["error"], after["attempt"]) == ("completed", None, 3)
+    assert after["scores"] == {"context_recall": 1.0, "exact_match": 0.0}
+
+
+def test_a_retry_of_a_job_without_a_run_leaves_none_where_it_is_cancelled(service: Service) -> None:
+    """There is nothing that could stand."""
+    job_id = service.accepted(metrics=["exact_match"])
+    for actions in (("cancel",), ("retry", "cancel")):
+        for action in actions:
+            service.post(job_id, action)
+        service.run(job_id)
+
+    state = service.state(job_id)
+
+    assert (state["outcome"], state["run_id"], state["scores"]) == ("cancelled", None, {})
+    assert service.desk.artifacts.sizes(f"score-{job_id}") is None
 
 
 def test_a_retry_needs_something_to_do(service: Service) -> None:
