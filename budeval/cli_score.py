@@ -10,7 +10,14 @@ import typer
 
 from budeval import cli_output as output
 from budeval.cli_base import INTERRUPTED, AsJson, client_of, exit_unless, show
-from budeval.cli_score_output import print_metrics, print_page, print_state, print_validation
+from budeval.cli_score_output import (
+    how_far,
+    measurable,
+    print_metrics,
+    print_page,
+    print_state,
+    print_validation,
+)
 from budeval.client import BudevalClient
 from budeval.domain.score_job import Engine, JobOutcome, JobStatus
 from budeval.errors import RequestError
@@ -273,13 +280,11 @@ def _bar(started: ScoreState) -> Iterator[Any]:
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), TimeElapsedColumn())
     people = sys.stderr.isatty()
     with Progress(*columns, console=output.console(sys.stderr), disable=not people) as progress:
-        task = progress.add_task("queued", total=started.samples if started.samples > 1 else None)
+        task = progress.add_task("queued", total=measurable(started))
 
         def advance(state: ScoreState) -> None:
-            done = f" {state.done} of {state.samples}" if state.done is not None else ""
-            progress.update(
-                task, description=f"{state.phase or state.status}{done}", completed=state.done or 0
-            )
+            # What comes after the scoring is no step back.
+            progress.update(task, description=how_far(state), completed=state.measured)
 
         yield advance
 

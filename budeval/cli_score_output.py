@@ -7,9 +7,8 @@ from budeval.scoring.answers import MetricInfo, MetricList, ScorePage, ScoreStat
 
 def print_state(state: ScoreState) -> None:
     """A job, its scores, and why others are missing."""
-    outcome = state.outcome or state.phase or "-"
     output.print_line(
-        f"{state.job_id}: {state.status} ({outcome}), {state.samples} sample(s), {state.engine}"
+        f"{state.job_id}: {state.status} ({how_far(state)}), {state.samples} sample(s), {state.engine}"
     )
     if state.error:
         output.print_line(f"error: {state.error}")
@@ -26,6 +25,20 @@ def print_state(state: ScoreState) -> None:
         output.print_note(
             f"Artifacts: GET /runs/{state.run_id}; advice: {state.advice_status or 'under way'}"
         )
+
+
+def how_far(state: ScoreState) -> str:
+    """How it ended, or where it is and what is done of it."""
+    where = state.outcome or state.phase or state.status
+    if state.measured is None:
+        return where
+    of_samples = f", {state.done} of {state.samples} samples" if state.done is not None else ""
+    return f"{where}: {state.measured} of {measurable(state)} values{of_samples}"
+
+
+def measurable(state: ScoreState) -> int:
+    """How many metrics of samples were asked for."""
+    return state.samples * len(state.request_summary.metrics)
 
 
 def _print_metrics_of_one(state: ScoreState) -> None:

@@ -1,10 +1,14 @@
 """The commands that score, against a fake of the service."""
 
+import io
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from budeval.cli_score import _bar
+from budeval.scoring.answers import ScoreState
 from budeval.scoring.schema import ScoreRequest
 from tests.fake_service import FakeService, only_line, refusal, run_budeval
 
@@ -147,6 +151,42 @@ def test_the_spread_of_repeats_is_told(fake: FakeService) -> None:
     result = run_budeval(fake, "score", "status", _JOB)
 
     assert "0.5000 (s.d. 0.3536, n 2)" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("state", "told"),
+    [
+        ({"samples": 30, "done": 12, "measured": 13}, "running (scoring: 13 of 30 values, 12 of 30 samples)"),
+        ({"measured": 0}, "running (scoring: 0 of 1 values)"),
+        ({"phase": "writing"}, "running (writing)"),
+        ({"phase": None, "status": "queued"}, "queued (queued)"),
+    ],
+)
+def test_what_is_done_so_far_is_told(fake: FakeService, state: dict[str, Any], told: str) -> None:
+    """By values, since many samples end at the same time; and by samples where there are many."""
+    fake.put(_STATE, _state(None, **state))
+
+    assert f"{_JOB}: {told}," in run_budeval(fake, "score", "status", _JOB).stdout
+
+
+class FakeTerminal(io.StringIO):
+    """Somebody looks."""
+
+    def isatty(self) -> bool:
+        """As of a terminal."""
+        return True
+
+
+def test_the_bar_tells_what_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beside the output, as it goes on."""
+    screen = FakeTerminal()
+    monkeypatch.setattr(sys, "stderr", screen)
+    state = ScoreState.model_validate(_state(None, samples=4, done=1, measured=3))
+
+    with _bar(state) as advance:
+        advance(state)
+
+    assert "scoring: 3 of 4 values, 1 of 4 samples" in screen.getvalue()
 
 
 def test_lines_are_sent_as_one_run(fake: FakeService, tmp_path: Path) -> None:

@@ -30,7 +30,14 @@ class ScoreState(BaseModel):
     started_at: str | None = None
     kind: str = Field(description="`sample`, or `samples` for many that are one run.")
     samples: int
-    done: int | None = Field(None, description="Of many samples: how many are scored so far.")
+    done: int | None = Field(
+        None, description="Of many samples: how many are scored so far; in lists by blocks of 32."
+    )
+    measured: int | None = Field(
+        None,
+        description="While it is scored: how many values there are, of `samples` times the metrics asked "
+        "for. Not in lists.",
+    )
     invalid: int = Field(0, description="Lines that were no sample.")
     weight_coverage: float | None = Field(
         None, description="The share of the weight asked for that `weighted_score` rests on."

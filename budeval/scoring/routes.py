@@ -164,7 +164,6 @@ async def _waited(views: ScoreViews, job_id: str, wait: int) -> ScoreState:
     """The state, once its scores are there or the time is up. Holds no thread in between."""
     deadline = time.monotonic() + wait
     while True:
-        state = await run_in_threadpool(views.state, job_id)
-        if state.outcome or time.monotonic() >= deadline:
-            return state
+        if time.monotonic() >= deadline or await run_in_threadpool(views.has_ended, job_id):
+            return await run_in_threadpool(views.state, job_id)
         await asyncio.sleep(_POLL_SECONDS)

@@ -1,9 +1,13 @@
 """What callers see of jobs, drawn from what is stored."""
 
+from collections import Counter
+from typing import Any
+
 from budeval.api.cursors import decoded, encoded
 from budeval.domain.score_job import JobStatus, Phase, ScoreRecord
 from budeval.scoring.answers import ScorePage, ScoreState
 from budeval.scoring.assembling import Assembly
+from budeval.scoring.course import SAMPLES_PER_GENERATION
 from budeval.scoring.store import ScoreStore
 
 _READS_PER_PAGE = 10
@@ -23,10 +27,29 @@ class ScoreViews:
             RequestError: SCORE_UNKNOWN, SCORE_DELETED.
         """
         record = self._store.load(job_id)
-        state = state_of(record)
+        more: dict[str, Any] = self._progress(record) if record.phase is Phase.SCORING else {}
         if record.job.kind == "sample":
-            return state.model_copy(update={"metrics": self._assembly.outcomes(record, 1)})
-        return state
+            more["metrics"] = self._assembly.outcomes(record, 1)
+        return state_of(record).model_copy(update=more)
+
+    def has_ended(self, job_id: str) -> bool:
+        """Whether its scores are there, or will not come.
+
+        Raises:
+            RequestError: SCORE_UNKNOWN, SCORE_DELETED.
+        """
+        return self._store.load(job_id).outcome is not None
+
+    def _progress(self, record: ScoreRecord) -> dict[str, Any]:
+        """By what is stored of the samples that are scored now; the record has those before them."""
+        job, before = record.job, record.done
+        last = min(before + SAMPLES_PER_GENERATION, job.samples)
+        stored = self._store.outcomes(job.job_id, range(before + 1, last + 1), job.metrics)
+        there = Counter(number for (number, _), one in stored.items() if one.stands_in(job.attempt))
+        told = {"measured": before * len(job.metrics) + there.total()}
+        if job.kind == "samples":
+            told["done"] = before + sum(count == len(job.metrics) for count in there.values())
+        return told
 
     def page(self, cursor: str | None, limit: int, status: JobStatus | None, tenant: str | None) -> ScorePage:
         """Jobs, newest first, without what single metrics say.

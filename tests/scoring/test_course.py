@@ -13,6 +13,7 @@ from budeval.scoring.course import CANCELLED, DEADLINE, SAMPLES_PER_GENERATION
 from tests.scoring.bodies import batch, lines, request
 from tests.scoring.desk import Desk, FakeTurn
 from tests.scoring.fake_judge import YES, FakeJudge, refusal
+from tests.scoring.measured import accepted, score
 from tests.scoring.replies import for_context_recall, for_faithfulness
 from tests.scoring.strict import document
 
@@ -319,6 +320,48 @@ def test_many_samples_are_scored_in_generations(desk: Desk) -> None:
     assert [sample["sample_id"] for sample in written["samples"]] == [
         f"line-{at}" for at in range(1, count + 1)
     ]
+
+
+def test_progress_is_told_within_a_generation(desk: Desk) -> None:
+    """By what is stored, so that a batch of one block moves, too; not any more at the end."""
+    metrics = ["exact_match", "non_llm_string_similarity"]
+    record = desk.intake.accept_many(batch(lines(34), metrics=metrics), "default")
+    job_id, order = record.job.job_id, {"job_id": record.job.job_id, "attempt": 1}
+    seen = []
+
+    def look() -> None:
+        state = desk.views.state(job_id)
+        seen.append((state.done, state.measured))
+
+    look()
+    desk.activities.begin_scoring(order)
+    look()
+    for number, metric in ((1, metrics[0]), (2, metrics[0]), (2, metrics[1])):
+        score(desk, record, metric, sample=number)
+        look()
+    desk.activities.note_progress({**order, "done": 32})
+    score(desk, record, metrics[0], sample=34)
+    look()
+    desk.run(record)
+    look()
+
+    begun = [(None, None), (0, 0), (0, 1), (0, 2), (1, 3)]
+    assert seen == [*begun, (32, 65), (None, None)]
+
+
+def test_a_single_sample_moves_by_its_metrics(desk: Desk, fake: FakeJudge) -> None:
+    """In a retry what has failed before does not count: it is scored again."""
+    fake.will_say(refusal(401, "no"), *for_context_recall(YES))
+    record = accepted(desk, "exact_match", "context_recall")
+    score(desk, record)
+    first = desk.views.state(record.job.job_id)
+    desk.run(record)
+
+    again = desk.lifecycle.retry(record.job.job_id)
+    desk.activities.begin_scoring({"job_id": again.job.job_id})
+
+    second = desk.views.state(record.job.job_id)
+    assert [(state.done, state.measured) for state in (first, second)] == [(None, 1), (None, 1)]
 
 
 def test_progress_is_told_while_there_is_more(desk: Desk) -> None:
