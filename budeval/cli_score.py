@@ -21,7 +21,7 @@ from budeval.cli_score_output import (
 from budeval.client import BudevalClient
 from budeval.domain.score_job import Engine, JobOutcome, JobStatus
 from budeval.errors import RequestError
-from budeval.scoring.answers import ScoreState
+from budeval.scoring.answers import ScorePage, ScoreState
 from budeval.scoring.contexts import BYTE_ORDER_MARK, parse_contexts
 
 score = typer.Typer(
@@ -57,6 +57,8 @@ Key = Annotated[str | None, typer.Option(help="Idempotency key: with it the same
 NoWait = Annotated[bool, typer.Option("--no-wait", help="Print the job and do not wait for its scores.")]
 
 _STDIN = Path("-")
+_PAGE = 200
+"""The most that the service lists at once."""
 
 
 def add_commands(app: typer.Typer) -> None:
@@ -202,12 +204,12 @@ def watch(context: typer.Context, job_id: JobId, *, as_json: AsJson = False) -> 
 def list_(
     context: typer.Context,
     *,
-    limit: Annotated[int, typer.Option(min=1, max=200, help="How many.")] = 20,
+    limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 20,
     status: Annotated[JobStatus | None, typer.Option("--status", help="Only those.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """The newest jobs."""
-    found = client_of(context).scores(limit=limit, status=status.value if status else None)
+    found = _newest(client_of(context), limit, status.value if status else None)
     show(found, print_page, as_json=as_json)
 
 
@@ -235,6 +237,18 @@ def delete(context: typer.Context, job_id: JobId) -> None:
     """Delete a job that has ended, with its run."""
     client_of(context).delete_score(job_id)
     output.print_line(f"{job_id} is deleted")
+
+
+def _newest(client: BudevalClient, limit: int, status: str | None) -> ScorePage:
+    """As many jobs as wanted, where there are so many: a page may have fewer though more follow."""
+    found: list[ScoreState] = []
+    cursor = None
+    while True:
+        page = client.scores(cursor, min(limit - len(found), _PAGE), status)
+        found += page.scores
+        cursor = page.cursor
+        if cursor is None or len(found) >= limit:
+            return ScorePage(scores=found, cursor=cursor)
 
 
 def _refuse_options(context: typer.Context, subcommand: str) -> None:

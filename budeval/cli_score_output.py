@@ -97,6 +97,8 @@ def print_page(page: ScorePage) -> None:
         for state in page.scores
     ]
     output.print_table(("job", "status", "outcome", "weighted", "created", "question"), rows)
+    if page.cursor:
+        output.print_note("There are more: --limit tells how many are listed.")
 
 
 def print_validation(found: ScoreValidation) -> None:

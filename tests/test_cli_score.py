@@ -330,6 +330,22 @@ def test_jobs_are_listed_ended_repeated_and_deleted(fake: FakeService) -> None:
     assert "is deleted" in run_budeval(fake, "score", "delete", _JOB).stdout
 
 
+def test_a_list_goes_on_until_it_has_what_was_asked_for(fake: FakeService) -> None:
+    """A filter may leave a page empty though more follow; what is not listed is mentioned."""
+    empty, page = {"scores": [], "cursor": "a"}, {"scores": [_state("failed")] * 2, "cursor": "b"}
+    fake.put("GET /scores", empty, page)
+
+    two = run_budeval(fake, "score", "list", "--status", "failed", "--limit", "2")
+    fake.put("GET /scores", page, {"scores": [_state("failed")], "cursor": None})
+    three = run_budeval(fake, "score", "list", "--status", "failed", "--limit", "300")
+
+    asked = [(request.url.params.get("cursor"), request.url.params["limit"]) for request in fake.requests]
+    assert asked == [(None, "2"), ("a", "2"), (None, "200"), ("b", "200")]
+    assert [result.stdout.count(_JOB) for result in (two, three)] == [2, 3]
+    assert "There are more" in two.stderr
+    assert three.stderr == ""
+
+
 def test_the_metrics_are_listed(fake: FakeService) -> None:
     """With those who judge."""
     metric = {

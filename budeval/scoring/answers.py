@@ -60,7 +60,11 @@ class ScorePage(BaseModel):
     """Jobs, newest first."""
 
     scores: list[ScoreState]
-    cursor: str | None = Field(None, description="For the next page; null where this is the last.")
+    cursor: str | None = Field(
+        None,
+        description="For the next page; null where this is the last. A page may have fewer jobs than asked "
+        "for, though more follow, where a filter has passed over 2,000.",
+    )
 
 
 class ScoreValidation(BaseModel):

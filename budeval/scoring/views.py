@@ -1,16 +1,18 @@
 """What callers see of jobs, drawn from what is stored."""
 
 from collections import Counter
+from collections.abc import Iterator
 from typing import Any
 
 from budeval.api.cursors import decoded, encoded
 from budeval.domain.score_job import JobStatus, Phase, ScoreRecord
+from budeval.runtime.listing import Cursor
 from budeval.scoring.answers import ScorePage, ScoreState
 from budeval.scoring.assembling import Assembly
 from budeval.scoring.course import SAMPLES_PER_GENERATION
 from budeval.scoring.store import ScoreStore
 
-_READS_PER_PAGE = 10
+_READS_PER_PAGE, _PER_READ = 10, 200
 
 
 class ScoreViews:
@@ -54,7 +56,7 @@ class ScoreViews:
     def page(self, cursor: str | None, limit: int, status: JobStatus | None, tenant: str | None) -> ScorePage:
         """Jobs, newest first, without what single metrics say.
 
-        A filter looks at no more than ten pages; to what it has not found by then the cursor leads.
+        It looks at no more than 2,000 jobs; to what it has not found by then the cursor leads.
 
         Args:
             cursor: of the page before.
@@ -66,18 +68,33 @@ class ScoreViews:
             RequestError: the cursor is not one of ours.
         """
         found: list[ScoreState] = []
-        place = decoded(cursor)
-        for _ in range(_READS_PER_PAGE):
-            ids, place = self._store.newest(place, limit - len(found))
-            records = self._store.load_all(ids)
-            found += [
-                state_of(record)
-                for record in records
-                if status in {None, record.status} and tenant in {None, record.job.tenant}
-            ]
-            if place is None or len(found) >= limit:
+        following = None
+        for record, below in self._records(decoded(cursor), limit):
+            following = below
+            if record and status in {None, record.status} and tenant in {None, record.job.tenant}:
+                found.append(state_of(record))
+            if len(found) == limit:
                 break
-        return ScorePage(scores=found, cursor=encoded(place))
+        return ScorePage(scores=found, cursor=encoded(following))
+
+    def _records(
+        self, below: Cursor | None, at_once: int
+    ) -> Iterator[tuple[ScoreRecord | None, Cursor | None]]:
+        """From below a place on, each with its own place, None where nothing follows; a bounded number.
+
+        A record is None where there is none any more, or none that can be read. `at_once` is how many are
+        likely to be enough.
+        """
+        for _ in range(_READS_PER_PAGE):
+            listed = self._store.entries(below, at_once + 1)
+            taken, more = listed[:at_once], len(listed) > at_once
+            found = self._store.load_all([job_id for job_id, _ in taken])
+            records = {record.job.job_id: record for record in found}
+            for job_id, place in taken:
+                yield records.get(job_id), place if more or place != taken[-1][1] else None
+            if not more:
+                return
+            below, at_once = taken[-1][1], _PER_READ
 
 
 def state_of(record: ScoreRecord) -> ScoreState:

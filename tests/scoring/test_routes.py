@@ -11,6 +11,7 @@ import pytest
 from budeval.api.access import digest_of
 from budeval.config import ApiToken, Scope
 from budeval.domain.score_job import Engine
+from budeval.scoring import views
 from budeval.scoring.engines.ragas.engine import RagasEngine
 from budeval.scoring.limiter import Limiters
 from budeval.scoring.metrics import METRICS
@@ -194,19 +195,41 @@ def test_jobs_are_listed_page_by_page(service: Service) -> None:
     job_ids = [service.accepted() for _ in range(5)]
     service.run(job_ids[0])
 
-    pages: list[list[str]] = []
-    cursor = ""
-    while True:
-        page = service.caller.get(f"/scores?limit=2{cursor}").json()
-        pages.append([state["job_id"] for state in page["scores"]])
-        if page["cursor"] is None:
-            break
-        cursor = f"&cursor={page['cursor']}"
+    pages = _pages(service, "limit=2")
 
     newest = job_ids[::-1]
-    assert pages == [newest[:2], newest[2:4], newest[4:]]
-    (last,) = page["scores"]
+    assert [[state["job_id"] for state in page] for page in pages] == [newest[:2], newest[2:4], newest[4:]]
+    (last,) = pages[-1]
     assert (last["weighted_score"], last["metrics"]) == (pytest.approx(4 / 13, abs=1e-4), [])
+    assert [len(page) for page in _pages(service, "limit=5")] == [5]
+
+
+def _pages(service: Service, query: str) -> list[list[Json]]:
+    """All of a list, by its cursors."""
+    pages: list[list[Json]] = []
+    cursor = ""
+    while cursor is not None:
+        page = service.caller.get(f"/scores?{query}&cursor={cursor}" if cursor else f"/scores?{query}").json()
+        pages.append(page["scores"])
+        cursor = page["cursor"]
+    return pages
+
+
+def test_a_filter_fills_its_page(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many others lie between; and no request reads without a bound."""
+    old = [service.accepted(), service.accepted()]
+    for job_id in old:
+        service.post(job_id, "cancel")
+        service.run(job_id)
+    for _ in range(12):
+        service.accepted()
+
+    def found() -> list[list[str]]:
+        return [[state["job_id"] for state in page] for page in _pages(service, "limit=1&status=failed")]
+
+    assert found() == [[old[1]], [old[0]]]
+    monkeypatch.setattr(views, "_PER_READ", 1)
+    assert found() == [[], [old[1]], [old[0]]]
 
 
 def test_a_list_may_be_of_one_status(service: Service, fake: FakeJudge) -> None:
