@@ -22,6 +22,7 @@ from budeval.ansible.runner import PlaybookRunner
 from budeval.api import http_errors
 from budeval.api.access import Access
 from budeval.api.body_limit import BodyLimit
+from budeval.api.distinct_keys import require_distinct_keys
 from budeval.api.gate import Gate
 from budeval.config import Settings
 from budeval.domain.evaluation import EvaluationRecord
@@ -202,7 +203,8 @@ class Service:
         application.include_router(routes.health_routes(ReadinessCheck(self.sidecar, self.engine)))
         public = self._public_routers()
         for router in public:
-            application.include_router(router, dependencies=[Depends(access.guard)])
+            guards = [Depends(access.guard), Depends(require_distinct_keys)]
+            application.include_router(router, dependencies=guards)
         messages = message_routes(self.settings, self.intake, self.sidecar)
         application.include_router(messages, dependencies=[Depends(access.guard_from_outside)])
         http_errors.install(application)
