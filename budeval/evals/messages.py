@@ -2,8 +2,8 @@
 
 Secrets come by reference only (`secret_ref`): messages are kept by brokers and seen by many. A message that
 cannot be taken in is answered by an event with number 0, if it tells whom, and is not delivered again; only
-where our own dependencies are away the broker is asked to try later. Where its id is that of an evaluation
-that is there, whose events say how that one is, the log alone tells of the refusal.
+where our own dependencies are away the broker is asked to try later, and those behind it wait. Where its id
+is that of an evaluation that is there, whose events say how that one is, the log alone tells of the refusal.
 """
 
 import json
@@ -61,6 +61,9 @@ def message_routes(settings: Settings, intake: Intake, sidecar: Sidecar) -> APIR
             _log.warning("refused a request eval_id=%s: %s", eval_id, error)
             if not intake.knows(eval_id):
                 _refuse(settings, sidecar, message, error)
+        except Exception:  # noqa: BLE001 - whatever it is: those behind it wait, and it would fail again
+            _log.exception("a request goes to the dead letters")
+            return "DROP"
         return "SUCCESS"
 
     @router.post(ROUTE)

@@ -276,3 +276,50 @@ def test_a_deletion_that_was_cut_off_is_completed_by_the_next(desk: Desk) -> Non
     desk.deletions.delete("e-1", _OURS)
 
     assert desk.kept() == {"eval-e-1"}
+
+
+def test_one_that_another_deletion_has_overtaken_leaves_nothing(desk: Desk) -> None:
+    """What it had noted by then in the receipt would stay for ever."""
+    desk.runner.failing["cleanup_k8s.yml"] = ClusterError("away", code="CLUSTER_UNREACHABLE", retryable=True)
+    record = desk.store.load("e-1")
+
+    def noted_late(*_: Any) -> None:
+        desk.deletions.forget(record)
+        desk.receipts.note("e-1", [ReceiptItem(kind="Job", name="r-0", outcome=Fate.DELETED)])
+        raise ClusterError("away", code="CLUSTER_UNREACHABLE", retryable=True)
+
+    desk.runner.run = noted_late  # type: ignore[method-assign, assignment]
+    with pytest.raises(ClusterError):
+        desk.deletions.delete("e-1", _OURS)
+
+    assert "receipt-e-1" not in desk.dapr.state
+    with pytest.raises(RequestError, match="was deleted"):
+        desk.store.load("e-1")
+
+
+def test_what_is_retried_is_not_forgotten(desk: Desk) -> None:
+    """The sweep has read the record of the attempt before."""
+    before = desk.store.load("e-1")
+    desk.store.retry("e-1", ["r-1"], 3, "again")
+
+    with pytest.raises(RequestError) as refused:
+        desk.deletions.expire(before)
+
+    assert refused.value.code == "EVALUATION_RUNNING"
+    assert desk.store.load("e-1").ended is None
+    assert desk.purged == []
+
+
+def test_what_is_being_forgotten_cannot_be_retried(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its secrets would come to an evaluation that is no more."""
+    refused: list[str] = []
+
+    def retried_meanwhile(_record: EvaluationRecord) -> None:
+        with pytest.raises(RequestError) as error:
+            desk.store.retry("e-1", ["r-1"], 3, "again")
+        refused.append(error.value.code)
+
+    monkeypatch.setattr(desk.deletions, "forget", retried_meanwhile)
+    desk.deletions.expire(desk.store.load("e-1"))
+
+    assert refused == ["EVALUATION_DELETED"]

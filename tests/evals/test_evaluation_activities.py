@@ -6,6 +6,7 @@ import json
 import tempfile
 import zlib
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -897,3 +898,58 @@ def test_an_eta_is_sent_to_who_wants_it(case: Case) -> None:
     assert (sent.method, sent.url.path) == ("PATCH", "/v1.0/invoke/budapp/method/evaluations/eta")
     assert json.loads(sent.content) == {"evaluation_id": "e-1", "eta_seconds": 420}
     assert len(case.dapr.messages) == 4  # two topics, twice
+
+
+_LATE: dict[str, Json] = {
+    "verify_evaluation_cluster": {"attempt": 1, "target": {}, "claim": "c"},
+    "prepare_engine": {"attempt": 1},
+    "deploy_eval_job": {"attempt": 1, "run_ids": ["r-1"]},
+    "check_jobs_status": {"attempt": 1},
+    "read_snapshot": {"attempt": 1},
+    "extract_eval_results": {"attempt": 1, "runs": []},
+    "record_failure": {"attempt": 1, "code": "C", "message": "m", "runs": []},
+    "cleanup_evaluation": {"attempt": 1},
+    "end_evaluation": {"attempt": 1, "outcome": "FAILED"},
+}
+
+
+@pytest.mark.parametrize("activity", _LATE)
+def test_what_is_run_late_does_nothing_to_the_next_attempt(case: Case, activity: str) -> None:
+    """Dapr runs an activity at least once: also when a retry has begun since."""
+    case.store.end("e-1", Outcome.FAILED)
+    case.store.retry("e-1", ["r-1"], 3, "again")
+    before = dict(case.dapr.state)
+
+    with suppress(EvaluationError):
+        getattr(case.activities, activity)({**_ORDER, **_LATE[activity]})
+
+    assert case.runner.runs == []
+    assert case.dapr.state == before
+
+
+def test_what_is_run_late_deploys_nothing_after_the_end(case: Case) -> None:
+    """Nobody would clean it up."""
+    case.store.end("e-1", Outcome.FAILED)
+
+    refused = _refused(
+        EvaluationError, case.activities.deploy_eval_job, {**_ORDER, "run_ids": ["r-1"], "attempt": 1}
+    )
+
+    assert refused == "EVALUATION_ENDED"
+    assert case.runner.runs == []
+
+
+def test_what_waited_for_a_worker_is_asked_again_whether_it_is_wanted(case: Case) -> None:
+    """All may be over and cleaned up by then."""
+    case.runner.answers["deploy_eval_jobs_k8s.yml"] = {"runs": []}
+    run = case.runner.run
+
+    def when_a_worker_is_free(*arguments: Any) -> Json:
+        case.store.cancel("e-1", extract=False)
+        return run(*arguments)
+
+    case.runner.run = when_a_worker_is_free  # type: ignore[method-assign, assignment]
+    order = {**_ORDER, "run_ids": ["r-1"], "attempt": 1}
+
+    assert _refused(EvaluationError, case.activities.deploy_eval_job, order) == "CANCELLED"
+    assert case.runner.runs == []

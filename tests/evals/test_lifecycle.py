@@ -247,3 +247,52 @@ def test_an_end_of_an_earlier_attempt_ends_nothing(desk: Desk) -> None:
     assert desk.store.end("e-1", Outcome.FAILED, attempt=1) is False
     assert desk.store.load("e-1").ended is None
     assert desk.store.end("e-1", Outcome.FAILED, attempt=2) is True
+
+
+def test_a_cancellation_of_another_attempt_does_nothing(desk: Desk) -> None:
+    """A repetition that comes late is told from a new wish."""
+    desk.ended("COMPLETED", "FAILED")
+    desk.lifecycle.retry("e-1", _KEY)
+
+    with pytest.raises(RequestError) as refused:
+        desk.lifecycle.cancel("e-1", extract=False, attempt=1)
+
+    assert (refused.value.status, refused.value.code, refused.value.param) == (409, "ATTEMPT_OVER", "attempt")
+    assert desk.store.load("e-1").cancellation is None
+    desk.lifecycle.cancel("e-1", extract=False, attempt=2)
+    assert desk.store.load("e-1").cancellation
+
+
+def test_a_retry_of_another_attempt_begins_none(desk: Desk) -> None:
+    """The same."""
+    desk.ended("COMPLETED", "FAILED")
+
+    refused = desk.refused(RetryRequest.model_validate({"api_key": "sk-new-secret", "attempt": 2}))
+
+    assert refused.code == "ATTEMPT_OVER"
+    desk.lifecycle.retry("e-1", RetryRequest.model_validate({"api_key": "sk-new-secret", "attempt": 1}))
+    assert desk.store.load("e-1").evaluation.attempt == 2
+
+
+def test_whose_time_is_up_is_an_attempt(desk: Desk) -> None:
+    """Not the one that was begun since."""
+    overdue = desk.store.load("e-1")
+    desk.ended("COMPLETED", "FAILED")
+    desk.lifecycle.retry("e-1", _KEY)
+
+    with pytest.raises(RequestError, match="is at attempt 2, not 1"):
+        desk.lifecycle.expire(overdue)
+
+    assert desk.store.load("e-1").cancellation is None
+
+
+def test_a_retry_needs_room(desk: Desk) -> None:
+    """It is work like another; nothing of it is kept."""
+    desk.ended("COMPLETED", "FAILED")
+    for number in range(Settings().max_active_evaluations):
+        desk.store.activate(f"other-{number}")
+
+    refused = desk.refused()
+
+    assert (refused.status, refused.code) == (429, "QUEUE_FULL")
+    assert not [key for key in desk.dapr.state if key.startswith(("arriving-", "sealed-"))]

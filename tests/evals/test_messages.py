@@ -211,6 +211,13 @@ def test_without_a_sidecar_the_message_comes_again(inbox: Inbox) -> None:
     assert inbox.deliver(_body()) == _AGAIN
 
 
+def test_what_breaks_us_goes_to_the_dead_letters(inbox: Inbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A mistake of ours is none of those behind it, which wait while one is delivered again."""
+    monkeypatch.setattr(Intake, "accept", lambda *_: 1 // 0)
+
+    assert inbox.deliver(_body()) == (200, {"status": "DROP"})
+
+
 def test_a_refusal_that_cannot_be_told_comes_again(inbox: Inbox) -> None:
     """Whatever is no success, the sidecar delivers again: no refusal is lost."""
     inbox.dapr.refused["/v1.0/publish"] = 500

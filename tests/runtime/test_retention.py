@@ -90,3 +90,15 @@ def test_one_that_cannot_be_forgotten_stops_nobody() -> None:
     assert store.days() == [_ago(50)[:10]]
     with pytest.raises(RequestError, match="was deleted"):
         store.load("old")
+
+
+def test_what_was_begun_anew_stays_listed(store: EvaluationStore) -> None:
+    """It was retried between the look at it and its end; a later sweep comes to it."""
+
+    def refuse(record: EvaluationRecord) -> None:
+        raise RequestError(record.evaluation.eval_id, status=409, code="EVALUATION_RUNNING")
+
+    days = store.days()
+    Retention(store, refuse, _KEEP).sweep()
+
+    assert store.days() == days
