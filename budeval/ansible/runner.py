@@ -29,7 +29,7 @@ from budeval.ansible.failures import classify
 from budeval.ansible.kubeconfig import rules_of, secrets_of
 from budeval.ansible.private_directory import PrivateDirectory, clear, kill_processes_of
 from budeval.domain.addresses import RULES_VARIABLE
-from budeval.domain.redaction import redacted
+from budeval.domain.redaction import redacted, spellings, texts_in
 from budeval.errors import ClusterError
 
 PLAYBOOKS = Path(__file__).parent / "playbooks"
@@ -58,7 +58,10 @@ class PlaybookRun:
     playbook: str
     """Its file name there."""
     data: dict[str, Any]
-    """JSON; the playbook reads it from a file, so nothing in it is ever a template."""
+    """JSON; the playbook reads it from a file, so nothing in it is ever a template.
+
+    What stands in it by the name of `SECRET_VALUES` is in nothing that comes back.
+    """
     kubeconfig: str
     """As `kubeconfig.rebuild` or `guarded` returns it."""
     timeout: float
@@ -100,7 +103,7 @@ class PlaybookRunner:
 
         Args:
             playbook: its file name.
-            data: JSON that it reads from a file.
+            data: JSON that it reads from a file, as of `PlaybookRun`.
             kubeconfig: as `kubeconfig.rebuild` returns it; a guarded one keeps the run to its rules.
             patience: seconds that it may wait for the cluster, beyond the limits of every run.
             tell: see there; what it raises ends the run before it begins.
@@ -278,11 +281,23 @@ def _run_in(private: Path, order: PlaybookRun) -> dict[str, Any]:
         raise ClusterError(text, code="API_TIMEOUT", retryable=True)
     if failed:
         # The first is the cause: what fails after it is the cleaning up in an `always`.
-        said = redacted(failed[0].get("res", {}), secrets_of(order.kubeconfig))
+        said = redacted(failed[0].get("res", {}), _secrets_of(order))
         raise classify(said, failed[0].get("task", order.playbook))
     if not published or not published[-1]:
         raise _crash(f"{order.playbook} ended without a result")
-    return published[-1]
+    return _told(order, published[-1])
+
+
+def _told(order: PlaybookRun, published: dict[str, Any]) -> dict[str, Any]:
+    """What was published without the run's secrets; what was handed in openly, as a run's id, stays."""
+    told: dict[str, Any] = redacted(published, _secrets_of(order), texts_in(order.data, secret=False))
+    return told
+
+
+def _secrets_of(order: PlaybookRun) -> set[str]:
+    """In every spelling: API servers, webhooks and pods echo what they are sent."""
+    handed_in = texts_in(order.data, secret=True)
+    return {*secrets_of(order.kubeconfig), *(text for secret in handed_in for text in spellings(secret))}
 
 
 def _inventory(private: Path, order: PlaybookRun) -> str:

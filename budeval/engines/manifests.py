@@ -14,6 +14,7 @@ from budeval.config import StorageConfig
 from budeval.domain.datasets import datasets_directory
 from budeval.domain.evaluation import Evaluation, Run
 from budeval.domain.identifiers import job_names, parts_name
+from budeval.domain.redaction import SECRET_VALUES
 from budeval.engines import pod_files
 from budeval.engines.base import MOUNT, SCRATCH, JobSpec
 
@@ -57,7 +58,7 @@ def deployment(
 
     Returns:
         {run_id, names: the Job's possible names, parts: the name of its ConfigMap and Secret, job: manifest
-        without a name, files: {name: content}, secrets: {name: value}}.
+        without a name, files: {name: content}, secret_values: {name: value}}.
     """
     marks = labels(evaluation, installation, {RUN_LABEL: run.run_id, ATTEMPT_LABEL: str(spec.attempt)})
     parts = parts_name(evaluation.eval_id, run.run_id, spec.attempt)
@@ -69,7 +70,7 @@ def deployment(
         "parts": parts,
         "job": job,
         "files": pod_files.as_data(spec.files),
-        "secrets": dict(spec.secret_environment),
+        SECRET_VALUES: dict(spec.secret_environment),
     }
 
 

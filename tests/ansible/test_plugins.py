@@ -1,5 +1,6 @@
 """The action plugins on an API server in memory: what is made, seen and removed, and in which order."""
 
+import base64
 import json
 from typing import Any
 
@@ -459,6 +460,24 @@ def test_the_playbooks_hand_over_what_the_plugins_find(playbooks: PlaybookRunner
     assert [item["kind"] for item in removed["receipt"]] == ["Secret", "ConfigMap", "Job"]
     assert {item["outcome"] for item in removed["receipt"]} == {"deleted"}
     assert plugins.made(api) == [[], [], []]
+
+
+@pytest.mark.parametrize("status", [400, 403, 422, 500])
+def test_a_secret_that_is_refused_in_its_own_words_is_not_told(
+    playbooks: PlaybookRunner, api: FakeApi, status: int
+) -> None:
+    """As of an admission webhook that quotes what it was shown; in the answer, or in the failure of all."""
+    in_base64 = base64.b64encode(plugins.KEY.encode()).decode()
+    quoted = f"{{'OPENAI_API_KEY': '{plugins.KEY}'}} is data {{OPENAI_API_KEY: {in_base64}}}"
+    api.refuse = lambda _method, what: (status, f"refused: {quoted}") if what.startswith("secrets") else None
+
+    try:
+        answer = str(playbooks.run("deploy_eval_jobs_k8s.yml", plugins.runs("r-1"), api.kubeconfig()))
+    except ClusterError as error:
+        answer = str(error)
+
+    assert "refused: {'OPENAI_API_KEY': '***'} is data {OPENAI_API_KEY: ***" in answer.replace("\\", "")
+    assert (plugins.KEY in answer, in_base64[:-4] in answer) == (False, False)
 
 
 @pytest.mark.parametrize(

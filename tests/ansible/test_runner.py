@@ -245,6 +245,55 @@ def test_a_failure_does_not_tell_the_credential(
     assert base64.b64encode(b"Bearer CANARY").decode()[:16] not in failed.value.message
 
 
+_KEY = "sk-canary-0123456789"
+_IN_BASE64 = base64.b64encode(_KEY.encode()).decode()
+_QUOTED = f"the webhook denied {{'OPENAI_API_KEY': '{_KEY}'}}, data: {{OPENAI_API_KEY: {_IN_BASE64}}}"
+
+
+def _is_open_in(told: str) -> bool:
+    return _KEY in told or _IN_BASE64[:-4] in told
+
+
+def test_a_failure_does_not_tell_what_the_run_was_given_in_secret(runner: PlaybookRunner) -> None:
+    """As a webhook does that quotes the Secret it refuses, or an API server."""
+    data = {"text": f"422 {_QUOTED}", "runs": [{"secret_values": {"OPENAI_API_KEY": _KEY}}]}
+
+    with pytest.raises(ClusterError, match="the webhook denied") as failed:
+        runner.run("refuse.yml", data, _KUBECONFIG)
+
+    assert failed.value.code == "SPEC_INVALID"
+    assert "'OPENAI_API_KEY': '***'" in failed.value.message
+    assert not _is_open_in(str(failed.value))
+
+
+@pytest.mark.parametrize("run_id", ["r-1", _KEY, f"{_KEY}-1"])
+def test_a_result_does_not_tell_what_the_run_was_given_in_secret(
+    runner: PlaybookRunner, tmp_path: Path, run_id: str
+) -> None:
+    """However it comes back; names by which answers are told apart stay, even if a key is in them."""
+    (tmp_path / "said").write_text(f"422 {_QUOTED}")
+    data = {"said": str(tmp_path / "said"), "run_id": run_id, "secret_values": {"OPENAI_API_KEY": _KEY}}
+
+    result = runner.run("answer.yml", data, _KUBECONFIG)
+
+    assert result["run_id"] == run_id
+    assert "'OPENAI_API_KEY': '***'" in result["said"]
+    assert not _is_open_in(result["said"])
+
+
+def test_a_result_does_not_tell_the_credential(runner: PlaybookRunner, tmp_path: Path) -> None:
+    """Neither: whatever it was that a pod or a server has said of it."""
+    token = "CANARY-TOKEN-0123456789"
+    (tmp_path / "said").write_text(f"you are {token}")
+    credential = kubeconfig.document("https://10.0.0.1", b"", {"token": token})
+
+    result = runner.run(
+        "answer.yml", {"said": str(tmp_path / "said"), "run_id": "r-1"}, json.dumps(credential)
+    )
+
+    assert result == {"said": "you are ***", "run_id": "r-1"}
+
+
 def test_the_first_failure_is_the_cause(runner: PlaybookRunner) -> None:
     """What fails while the playbook cleans up after it would hide it."""
     with pytest.raises(ClusterError) as raised:

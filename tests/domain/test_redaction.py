@@ -2,6 +2,7 @@
 
 import base64
 import json
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import quote
 
@@ -9,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from budeval.domain.redaction import SHORTEST_SECRET, redacted, spellings
+from budeval.domain.redaction import SECRET_VALUES, SHORTEST_SECRET, redacted, spellings, texts_in
 
 _KEY = "sk-very-secret"
 
@@ -66,6 +67,43 @@ def test_each_of_several_secrets_is_hidden() -> None:
 def test_of_a_secret_around_another_nothing_is_left() -> None:
     """Whichever is given first."""
     assert redacted("of key-number-12", ["key-number-1", "key-number-12"]) == "of ***"
+
+
+def test_a_name_stays_what_it_is() -> None:
+    """By it answers are told apart: a key that servers without keys document may be the beginning of one."""
+    value = {"run_id": "lm-studio-sums", "job": "lm-studio", "said": "lm-studio-sums has lm-studio"}
+
+    shown = redacted(value, ["lm-studio"], {"lm-studio-sums"})
+
+    assert shown == {"run_id": "lm-studio-sums", "job": "***", "said": "***-sums has ***"}
+
+
+def test_the_texts_that_nobody_may_be_told_are_those_of_one_name() -> None:
+    """Wherever it stands, and whatever is in it; the same text may stand elsewhere, too."""
+    document = {
+        "runs": [{"run_id": "a", "count": 1, SECRET_VALUES: {"KEY": "a", "MORE": [{"deep": "b"}, None]}}],
+        "files": {"run.json": "{}"},
+    }
+
+    assert texts_in(document, secret=True) == {"a", "b"}
+    assert texts_in(document, secret=False) == {"a", "{}"}
+
+
+def _as_go_writes_json(text: str) -> str:
+    for sign in "<>&":
+        text = text.replace(sign, f"\\u{ord(sign):04x}")
+    return text
+
+
+@pytest.mark.parametrize("quoted", [json.dumps, repr])
+def test_a_secret_is_found_in_what_an_api_server_quotes(quoted: Callable[[str], str]) -> None:
+    """Its answer is JSON as Go writes it; read as that, it still has none."""
+    secret = 'sk-<a>&"b"\\c\'-0123456789'
+    answer = _as_go_writes_json(json.dumps({"message": f"Invalid value: {quoted(secret)}: no"}))
+
+    shown = json.loads(redacted(answer, spellings(secret)))["message"]
+
+    assert shown.replace("'", '"') == 'Invalid value: "***": no'
 
 
 @given(st.text(min_size=12), st.binary(max_size=5), st.binary(max_size=5))

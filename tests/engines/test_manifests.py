@@ -8,6 +8,7 @@ import pytest
 
 from budeval.config import StorageConfig
 from budeval.domain.evaluation import Evaluation
+from budeval.domain.redaction import SECRET_VALUES
 from budeval.engines.base import MOUNT, SCRATCH, JobSpec
 from budeval.engines.manifests import deployment, hardened_pod, labels, probe_job
 
@@ -175,8 +176,8 @@ def test_secrets_are_referred_to_and_never_shown() -> None:
     """They are told apart from all that is stored in the clear: the Job, its digest, its files."""
     deployed = _deployed()
 
-    assert deployed["secrets"] == {"OPENAI_API_KEY": "sk-very-secret"}
-    others = {name: value for name, value in deployed.items() if name != "secrets"}
+    assert deployed[SECRET_VALUES] == {"OPENAI_API_KEY": "sk-very-secret"}
+    others = {name: value for name, value in deployed.items() if name != SECRET_VALUES}
     assert "sk-very-secret" not in json.dumps(others)
     variables = {item["name"]: item for item in _container(deployed["job"])["env"]}
     assert variables["OPENAI_API_KEY"]["valueFrom"] == {

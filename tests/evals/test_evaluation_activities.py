@@ -18,6 +18,7 @@ from budeval.ansible.runner import Tell
 from budeval.config import EngineConfig, StorageConfig
 from budeval.domain.evaluation import Evaluation, EvaluationRecord, Outcome
 from budeval.domain.notification import WorkflowStatus
+from budeval.domain.redaction import SECRET_VALUES
 from budeval.engines.opencompass.jobs import OpenCompass
 from budeval.errors import BudevalError, ClusterError, EvaluationError, RequestError, SealError
 from budeval.evals import activities
@@ -375,7 +376,7 @@ def test_runs_are_deployed_with_key_and_rows(case: Case) -> None:
     ((playbook, data, credential),) = case.runner.runs
     first, second = data["runs"]
     assert playbook == "deploy_eval_jobs_k8s.yml"
-    assert first["secrets"] == second["secrets"] == {"OPENAI_API_KEY": _KEY}
+    assert first[SECRET_VALUES] == second[SECRET_VALUES] == {"OPENAI_API_KEY": _KEY}
     assert _ROWS in first["files"].values()
     assert _ROWS not in second["files"].values()
     assert _TOKEN in credential

@@ -26,7 +26,7 @@ _OURS = ("budeval.dev/eval-id", "budeval.dev/run-id", "budeval.dev/attempt")
 class ActionModule(ClusterAction):  # type: ignore[misc] # Ansible has no types
     """Arguments: kubeconfig, input_file with {namespace, runs}.
 
-    Each run: {run_id, names, parts, job, files, secrets}.
+    Each run: {run_id, names, parts, job, files, secret_values}.
     """
 
     def run(self, _tmp: Any = None, task_vars: dict[str, Any] | None = None) -> Object:
@@ -117,10 +117,10 @@ def _ensure_parts(cluster: Cluster, namespace: str, run: Object, job: Object) ->
     }
     base = {"apiVersion": "v1", "metadata": metadata, "immutable": True}
     files = {**base, "kind": "ConfigMap", "data": run["files"]}
-    secrets = {**base, "kind": "Secret", "stringData": run["secrets"]}
+    secrets = {**base, "kind": "Secret", "stringData": run["secret_values"]}
     return {
         "ConfigMap": _replace(cluster, namespace, "configmaps", files),
-        "Secret": _replace(cluster, namespace, "secrets", secrets) if run["secrets"] else None,
+        "Secret": _replace(cluster, namespace, "secrets", secrets) if run["secret_values"] else None,
     }
 
 
