@@ -13,7 +13,7 @@ from budeval.domain.cluster import ClusterTarget, ClusterVerification
 from budeval.domain.evaluation import DEPLOYMENTS, EvaluationRecord, Outcome, Run, workflow_id
 from budeval.domain.notification import Announcement
 from budeval.domain.observation import CANCELLED, TERMINAL, RunObservation, refused
-from budeval.domain.redaction import redacted
+from budeval.domain.redaction import redacted, spellings
 from budeval.domain.results import (
     Result,
     evaluation_outcome,
@@ -235,7 +235,7 @@ class EvaluationActivities:
         # What never had a Job has left nothing to read.
         run_ids = [item.run_id for item in seen if item.job or item.code == "JOB_GONE"]
         documents = self._orchestrator.extract_job_results(evaluation, run_ids) if run_ids else {}
-        documents = redacted(documents, [self._vault.open(record.sealed_as)["api_key"]])
+        documents = redacted(documents, spellings(self._vault.open(record.sealed_as)["api_key"]))
         results = [run_result(evaluation, item, documents.get(item.run_id), None) for item in seen]
         return summary_of(self._keep_results(record, results, "completed"))
 

@@ -1,12 +1,12 @@
 """What was seen of evaluations' runs, kept in the state store: the newest look of each."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 from budeval.domain.evaluation import EvaluationRecord
 from budeval.domain.observation import TERMINAL, JobFacts, RunObservation, RunState, observe
-from budeval.domain.redaction import redacted
+from budeval.domain.redaction import redacted, spellings
 from budeval.evals.store import EvaluationStore
 from budeval.runtime.vault import Vault
 
@@ -44,7 +44,7 @@ class Snapshots:
         eval_id = record.evaluation.eval_id
         if record.ended:
             return self.newest(eval_id)
-        key = self._vault.open(record.sealed_as)["api_key"]
+        key = spellings(self._vault.open(record.sealed_as)["api_key"])
         # Before anything is cut from it: half a key is still one.
         shown = {run_id: _without(key, item) for run_id, item in facts.items()}
         runs = [
@@ -73,15 +73,15 @@ def _unread(run: dict[str, Any]) -> bool:
     return bool(run.get("log_unread"))
 
 
-def _without(key: str, facts: JobFacts) -> JobFacts:
+def _without(key: Collection[str], facts: JobFacts) -> JobFacts:
     return JobFacts.model_validate(_shown("", facts.model_dump(mode="json"), key))
 
 
-def _shown(name: str, value: Any, key: str) -> Any:
+def _shown(name: str, value: Any, key: Collection[str]) -> Any:
     """Without the key in what pods and endpoints may have said; a state stays one, even if it is the key."""
     if isinstance(value, dict):
         return {inner: _shown(inner, item, key) for inner, item in value.items()}
-    return redacted(value, [key]) if name in _TEXTS else value
+    return redacted(value, key) if name in _TEXTS else value
 
 
 def _with_what_stays(before: list[dict[str, Any]], runs: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -864,12 +864,14 @@ def test_a_run_that_was_gone_twice_is_read_all_the_same(case: Case) -> None:
 
 
 def test_what_the_extractor_quotes_of_a_log_shows_no_key(case: Case) -> None:
-    """Results are stored, announced and shown to whoever asks."""
-    case.extracted({**_document("r-1", "error"), "error": f"401 for {_KEY}"}, _document("r-2"))
+    """Results are stored, announced and shown to whoever asks; a header may be shown in base64."""
+    in_base64 = base64.b64encode(f"Bearer {_KEY}".encode()).decode()
+    said = f"401 for {_KEY}, {in_base64}"
+    case.extracted({**_document("r-1", "error"), "error": said}, _document("r-2"))
 
     case.activities.extract_eval_results({**_ORDER, "runs": [_seen("r-1"), _seen("r-2")]})
 
-    assert case.result("r-1")["error"] == "401 for ***"
+    assert case.result("r-1")["error"] == f"401 for ***, {in_base64[:10]}***"
 
 
 def test_a_refusal_is_seen_before_anybody_looks(case: Case) -> None:

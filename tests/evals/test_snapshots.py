@@ -1,5 +1,6 @@
 """What of a look at the runs is kept."""
 
+import base64
 import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -17,6 +18,7 @@ from tests.evals import samples
 from tests.runtime.fake_dapr import FakeDapr
 
 _KEY = "sk-very-secret"
+_IN_BASE64 = base64.b64encode(_KEY.encode()).decode()
 _NOON = datetime.now(UTC) + timedelta(hours=1)  # after what is refused now
 _RUNNING = {"phase": "Running", "name": "p"}
 _LINE = 'BUDEVAL1-PROGRESS {"done": 3, "total": 4, "phase": "infer"}\n'
@@ -82,13 +84,15 @@ def test_samples_stay_when_a_log_does_not_tell_them(desk: Desk) -> None:
 
 
 def test_the_key_is_in_nothing_that_is_kept(desk: Desk) -> None:
-    """Endpoints echo it, engines print it, and pods end with it in their last words."""
+    """Endpoints echo it, engines print it, and pods end with it in their last words; or with its base64."""
     said = f'{{"code": "ENDPOINT_ERROR", "message": "401 for {_KEY}"}}'
     container = {"exit_code": 3, "termination": said}
-    run = desk.look(failed="BackoffLimitExceeded", pod={**_RUNNING, "container": container}, log=f"{_KEY}!")
+    run = desk.look(
+        failed="BackoffLimitExceeded", pod={**_RUNNING, "container": container}, log=f"{_KEY}! {_IN_BASE64}"
+    )
 
     assert run["message"] == "401 for ***"
-    assert desk.store.log("e-1", "r-1") == "***!"
+    assert desk.store.log("e-1", "r-1") == f"***! ***{_IN_BASE64[-2:]}"
 
 
 def test_without_the_key_nothing_is_kept(desk: Desk) -> None:
