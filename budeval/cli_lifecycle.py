@@ -8,7 +8,7 @@ import typer
 
 from budeval import cli_output as output
 from budeval.cli_base import EvalId, Watch, client_of, watch_to_the_end
-from budeval.cli_request import DEFAULT_KEY_VARIABLE, api_key_of, text_of
+from budeval.cli_request import DEFAULT_KEY_VARIABLE, api_key_of, secret_ref_of, text_of
 
 
 def add_commands(app: typer.Typer) -> None:
@@ -36,17 +36,29 @@ def retry(
     context: typer.Context,
     eval_id: EvalId,
     api_key_env: Annotated[
-        str, typer.Option(metavar="NAME", help="Environment variable with the API key.")
+        str,
+        typer.Option(
+            metavar="NAME", help="Environment variable with the API key, if no --secret-ref is given."
+        ),
     ] = DEFAULT_KEY_VARIABLE,
     kubeconfig: Annotated[
         Path | None, typer.Option(help="File with the kubeconfig, if the evaluation brought its own.")
     ] = None,
     *,
+    secret_ref: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME[=KEY]",
+            help="Secret with the API key in the service's secret store; KEY where it has several.",
+        ),
+    ] = None,
     watch: Watch = False,
 ) -> None:
     """Repeat the runs of an evaluation that have no whole result; each goes on with what it had."""
     brought = text_of(kubeconfig, "--kubeconfig") if kubeconfig else None
-    state = client_of(context).retry(eval_id, api_key_of(api_key_env), brought)
+    api_key = api_key_of(api_key_env) if secret_ref is None else None
+    reference = None if secret_ref is None else secret_ref_of(secret_ref)
+    state = client_of(context).retry(eval_id, api_key, brought, secret_ref=reference)
     pending = sum(run.get("state") == "pending" for run in state.runs.values())
     output.print_note(f"Attempt {state.attempt} has begun with {pending} of {len(state.runs)} runs.")
     if watch:

@@ -185,6 +185,12 @@ def api_key_of(variable: str) -> str:
     return key
 
 
+def secret_ref_of(text: str) -> Document:
+    """A `--secret-ref`, NAME or NAME=KEY, as requests have it. The service checks what it names."""
+    name, given, key = text.partition("=")
+    return {"name": name, "key": key} if given else {"name": name}
+
+
 def _add_ids(document: Document) -> None:
     eval_id = str(document.get("eval_id") or uuid.uuid4())
     document["eval_id"] = eval_id

@@ -13,11 +13,13 @@ from typing import Any
 import httpx
 import pytest
 import typer
+from pydantic import BaseModel
 from typer.testing import CliRunner
 
 from budeval import cli
 from budeval.cli import app
 from budeval.errors import SealError
+from budeval.evals.schema import CancelRequest, DeletionRequest, OrphanRequest, RetryRequest
 from tests.fake_service import (
     EVAL_ID,
     FAILED_RUN,
@@ -34,7 +36,8 @@ from tests.fake_service import (
     streamed,
 )
 
-_COMMANDS = sorted(typer.main.get_command(app).commands)  # type: ignore[attr-defined]
+_app = typer.main.get_group(app)
+_COMMANDS = sorted(_app.commands)
 _STATE = f"GET /evals/{EVAL_ID}"
 _RESULTS = f"GET /evals/{EVAL_ID}/results"
 _EVENTS = f"GET /evals/{EVAL_ID}/events"
@@ -187,6 +190,55 @@ def test_retry(fake: FakeService, monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
     assert (without.exit_code, unread.exit_code, done.exit_code) == (2, 2, 0)
     assert "Attempt 2 has begun with 1 of 2 runs." in done.stderr
     assert fake.body == {"api_key": "sk-again", "kubeconfig": "a: kubeconfig"}
+
+
+@pytest.mark.parametrize(
+    ("given", "reference"),
+    [
+        ("models", {"name": "models"}),
+        ("models=openai", {"name": "models", "key": "openai"}),
+        ("models=", {"name": "models", "key": ""}),
+        ("", {"name": ""}),
+    ],
+)
+def test_retry_by_reference(
+    fake: FakeService, monkeypatch: pytest.MonkeyPatch, given: str, reference: dict[str, str]
+) -> None:
+    """The key stays in the service's secret store: none of here is sent. What is wrong the service says."""
+    monkeypatch.setenv("OPENAI_API_KEY", SECRET)
+    fake.put(f"POST /evals/{EVAL_ID}/retry", evaluation("RUNNING", attempt=2, runs={}))
+
+    done = run_budeval(fake, "retry", EVAL_ID, "--secret-ref", given)
+
+    assert done.exit_code == 0
+    assert fake.body == {"secret_ref": reference}
+
+
+_ORDERS = [
+    ("cancel", CancelRequest, {"extract": "--extract"}),
+    (
+        "retry",
+        RetryRequest,
+        {"api_key": "--api-key-env", "secret_ref": "--secret-ref", "kubeconfig": "--kubeconfig"},
+    ),
+    ("delete", DeletionRequest, {"kubeconfig": "--kubeconfig", "keep_files": "--keep-files"}),
+    (
+        "receipts",
+        OrphanRequest,
+        {"cluster": "--cluster", "namespace": "--namespace", "installation": "--installation"},
+    ),
+]
+
+
+@pytest.mark.parametrize(("command", "request_model", "options"), _ORDERS)
+def test_what_a_request_can_say_a_command_can(
+    command: str, request_model: type[BaseModel], options: dict[str, str]
+) -> None:
+    """Each field of what ends, repeats and removes has its option."""
+    has = {name for parameter in _app.commands[command].params for name in parameter.opts}
+
+    assert options.keys() == request_model.model_fields.keys()
+    assert set(options.values()) <= has
 
 
 @pytest.mark.parametrize(
