@@ -6,7 +6,7 @@ test fails with the reason; none is skipped.
 """
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -80,14 +80,24 @@ subjects: [{kind: ServiceAccount, name: doomed, namespace: budeval-system}]
 
 
 @pytest.fixture
-def doomed_kubeconfig(stack: Stack) -> Iterator[str]:
-    """A credential with the service's rights, of an account that can be deleted."""
+def new_kubeconfig(stack: Stack) -> Iterator[Callable[[], str]]:
+    """Makes credentials with the service's rights, each with a token of its own, of an account that goes."""
     stack.kubectl(1, "apply", "--filename", "-", stdin=_MEMBER)
-    token = stack.kubectl(1, "create", "token", "doomed", "--namespace", "budeval-system").strip()
-    document = yaml.safe_load((stack.layout.clusters_directory / "local.yaml").read_text())
-    document["users"][0]["user"] = {"token": token}
-    yield yaml.safe_dump(document)
+
+    def make() -> str:
+        token = stack.kubectl(1, "create", "token", "doomed", "--namespace", "budeval-system").strip()
+        document = yaml.safe_load((stack.layout.clusters_directory / "local.yaml").read_text())
+        document["users"][0]["user"] = {"token": token}
+        return yaml.safe_dump(document)
+
+    yield make
     stack.kubectl(1, "delete", "--ignore-not-found", "--filename", "-", stdin=_MEMBER)
+
+
+@pytest.fixture
+def doomed_kubeconfig(new_kubeconfig: Callable[[], str]) -> str:
+    """One of them; its account can be deleted."""
+    return new_kubeconfig()
 
 
 class _RefusingEndpoint(BaseHTTPRequestHandler):
