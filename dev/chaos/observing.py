@@ -6,6 +6,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,9 @@ from dev.layout import ClusterLayout
 from dev.stack import Stack
 
 _WATCH_SECONDS = 20
+_CONNECT_SECONDS = 5.0
+"""Short: what is sent to a network that is cut is repeated ever more seldom, also once it is there again."""
+_PATIENCE = httpx.Timeout(_WATCH_SECONDS, connect=_CONNECT_SECONDS)
 _QUIET_SECONDS = 780.0
 """What a request left that was cut off is removed after ten minutes."""
 _KINDS = "jobs,pods,configmaps,secrets,persistentvolumeclaims,networkpolicies"
@@ -52,32 +56,42 @@ class JobWatch:
         self._url = f"{cluster.server}/apis/batch/v1/namespaces/budeval/jobs"
         self._jobs = observed.jobs
         self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._watch)
+        self._pool = ThreadPoolExecutor(1)
         self.gaps = 0
         """How often a version was no longer kept, as after each start of the API server.
 
-        Then all Jobs are listed anew; one that came and went in that moment is missed. While the server is
-        away none can be made, and they live for longer than the moment between its start and the list.
+        Then all Jobs are listed anew, and one that came and went since the last word of the watch is missed.
+        It cannot be one of a run that has completed. While the server is away no Job is made or removed.
+        Before and after, the watch is blind for seconds at most: it asks twice a second, and gives up a
+        connection that does not come about after five. Such a Job stays for longer: until the clean-up,
+        before which its pod has run an engine to the end, a look has seen that, and the pod of another Job
+        has read the scores. What was cancelled as soon as it was made can be missed: of that nobody
+        demands a Job.
         """
 
     def start(self) -> None:
         """In the background, in the calling thread's network namespace."""
-        self._thread.start()
+        self._watching = self._pool.submit(self._watch)
 
     def stop(self) -> None:
-        """Wait for its end, some seconds."""
+        """Wait for its end, some seconds.
+
+        Raises:
+            Exception: a mistake of ours has ended it before: nobody knows what came since.
+        """
         self._stopped.set()
-        self._thread.join()
+        self._pool.shutdown()
+        self._watching.result()
 
     def _watch(self) -> None:
         version = ""
         while not self._stopped.is_set():
             try:
-                with api.client(self._cluster, timeout=_WATCH_SECONDS) as client:
+                with api.client(self._cluster, timeout=_PATIENCE) as client:
                     version = version or self._list(client)
                     for change in self._changes(client, version):
                         version = self._note(change)
-            except (httpx.HTTPError, OSError):
+            except (httpx.HTTPError, OSError, json.JSONDecodeError):  # the last: a line that was cut off
                 self._stopped.wait(0.5)
 
     def _list(self, client: httpx.Client) -> str:

@@ -57,6 +57,11 @@ class PlannedEvaluation:
     cancel_after: float
     """Seconds from its acceptance, for `Fate.CANCEL`."""
 
+    @property
+    def run_ids(self) -> list[str]:
+        """Of its runs, each on a dataset of its own."""
+        return [f"sums-{number}-{self.eval_id[:8]}" for number in range(self.runs)]
+
 
 @dataclass(frozen=True)
 class PlannedFault:

@@ -94,6 +94,7 @@ def judge(observed: Observed) -> Verdict:
         _judge_end(eval_id, planned, end, verdict)
         _judge_events(eval_id, told.get(f"eval-{eval_id}", []), end.attempt, verdict)
     verdict.duplicated += _doubled_jobs(observed.jobs)
+    verdict.wrong += _without_job(observed)
     return verdict
 
 
@@ -182,3 +183,16 @@ def _doubled_jobs(jobs: Mapping[tuple[str, str, int], set[str]]) -> Iterable[str
             yield f"{eval_id}: {len(uids)} Jobs were made for run {run_id}, deployment {deployment}"
         if deployment % DEPLOYMENTS == 0:
             yield f"{eval_id}: run {run_id} was deployed once more, as number {deployment}"
+
+
+def _without_job(observed: Observed) -> Iterator[str]:
+    """Runs that have completed without a Job: what was scored is not known, or the watch was blind.
+
+    No Job of theirs can be missed, see `JobWatch.gaps`.
+    """
+    seen = {(eval_id, run_id) for (eval_id, run_id, _), uids in observed.jobs.items() if uids}
+    for eval_id, planned in observed.accepted.items():
+        if observed.ends.get(eval_id, Ended()).outcome == "COMPLETED":
+            for run_id in planned.run_ids:
+                if (eval_id, run_id) not in seen:
+                    yield f"{eval_id} is COMPLETED, and no Job of its run {run_id} was seen"

@@ -220,7 +220,7 @@ def _dataset(planned: PlannedEvaluation, number: int) -> Json:
     source: Json = {"path": f"missing-{planned.eval_id}.jsonl"} if fails else {"inline": _lines(rows)}
     return {
         "dataset_id": f"sums-{number}",
-        "run_id": f"sums-{number}-{planned.eval_id[:8]}",
+        "run_id": planned.run_ids[number],
         "resources": {"cpu": "100m", "memory": "2Gi"},
         "source": {
             **source,

@@ -10,7 +10,7 @@ from dev.errors import UnhealthyError
 from dev.layout import ClusterLayout
 
 
-def client(layout: ClusterLayout, user: str = "admin", timeout: float = 3) -> httpx.Client:
+def client(layout: ClusterLayout, user: str = "admin", timeout: float | httpx.Timeout = 3) -> httpx.Client:
     """Trusts the cluster's authority alone, and shows the user's certificate.
 
     Raises:

@@ -53,6 +53,23 @@ def test_jobs_of_one_name_are_told_apart_by_their_uids(tmp_path: Path) -> None:
     assert len(judge(observed).duplicated) == 1
 
 
+def test_a_watch_that_has_broken_is_no_watch_that_saw_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What has ended it is told at the end."""
+
+    def broken() -> None:
+        raise KeyError("metadata")
+
+    watch = observing.JobWatch(ClusterLayout("s", 1, tmp_path), Observed())
+    monkeypatch.setattr(watch, "_watch", broken)
+
+    watch.start()
+
+    with pytest.raises(KeyError, match="metadata"):
+        watch.stop()
+
+
 @pytest.mark.parametrize(
     ("key", "value", "left"),
     [

@@ -8,6 +8,7 @@ from dev.chaos.plan import Fate, PlannedEvaluation
 from dev.chaos.verdict import Delivery, Ended, Observed, Verdict, judge
 
 _ID = "37730edf-afbd-47f9-a196-99cfe1988ad9"
+_RUNS = ["sums-0-37730edf", "sums-1-37730edf"]
 _STORY = [
     ("evaluate_model_status", "STARTED"),
     ("verify_cluster_connection", "RUNNING"),
@@ -20,7 +21,7 @@ _STORY = [
 
 
 def _planned(fate: Fate = Fate.COMPLETE) -> PlannedEvaluation:
-    return PlannedEvaluation(_ID, "lm-eval", 1, 4, by_message=False, deliveries=1, fate=fate, cancel_after=1)
+    return PlannedEvaluation(_ID, "lm-eval", 2, 4, by_message=False, deliveries=1, fate=fate, cancel_after=1)
 
 
 def _delivery(number: int, event: str, status: str) -> Delivery:
@@ -31,9 +32,9 @@ def _observed(fate: Fate = Fate.COMPLETE, outcome: str = "COMPLETED") -> Observe
     """A run in which all went well."""
     return Observed(
         accepted={_ID: _planned(fate)},
-        ends={_ID: Ended(outcome, attempt=1, ratio=1.0, runs=1)},
+        ends={_ID: Ended(outcome, attempt=1, ratio=1.0, runs=2)},
         deliveries=[_delivery(number, *told) for number, told in enumerate(_STORY, 1)],
-        jobs={(_ID, "run", 1): {"uid-1"}, (_ID, "other run", 1): {"uid-2"}},
+        jobs={(_ID, run_id, 1): {f"uid of {run_id}"} for run_id in _RUNS},
     )
 
 
@@ -82,16 +83,24 @@ def _two_ends(observed: Observed) -> None:
 
 
 def _two_jobs(observed: Observed) -> None:
-    observed.jobs[_ID, "run", 1].add("uid-3")
+    observed.jobs[_ID, _RUNS[0], 1].add("uid-3")
 
 
 def _made_once_more(observed: Observed) -> None:
-    observed.jobs[_ID, "run", 2] = {"uid-4"}
+    observed.jobs[_ID, _RUNS[0], 2] = {"uid-4"}
+
+
+def _no_jobs(observed: Observed) -> None:
+    observed.jobs.clear()
+
+
+def _one_run_without_job(observed: Observed) -> None:
+    del observed.jobs[_ID, _RUNS[1], 1]
 
 
 def _failed_otherwise(observed: Observed) -> None:
     observed.accepted[_ID] = _planned(Fate.FAIL)
-    observed.ends[_ID] = Ended("FAILED", attempt=1, ratio=1.0, runs=1, error="FORBIDDEN: no")
+    observed.ends[_ID] = Ended("FAILED", attempt=1, ratio=1.0, runs=2, error="FORBIDDEN: no")
 
 
 def _overtaken(observed: Observed) -> None:
@@ -135,6 +144,8 @@ def _word_after_the_last(observed: Observed) -> None:
         (_two_ends, {"duplicated", "lost"}),
         (_two_jobs, {"duplicated"}),
         (_made_once_more, {"duplicated"}),
+        (_no_jobs, {"wrong"}),
+        (_one_run_without_job, {"wrong"}),
         (_failed_otherwise, {"wrong"}),
         (_overtaken, {"reordered"}),
         (_something_left, {"orphans"}),
@@ -177,13 +188,21 @@ def test_an_end_must_be_the_planned_one(fate: Fate, outcome: str, good: bool) ->
     assert (judge(observed).wrong == []) is good
 
 
+def test_only_what_has_completed_must_have_had_a_job() -> None:
+    """What was cancelled may never have come to one."""
+    observed = _observed(Fate.CANCEL, "CANCELLED")
+    observed.jobs.clear()
+
+    assert judge(observed).good
+
+
 def _retried(*stories: list[tuple[str, str]]) -> Observed:
     """An evaluation with an attempt for each story."""
     observed = _observed()
     observed.ends[_ID].attempt = len(stories)
     told = [step for story in stories for step in story]
     observed.deliveries = [_delivery(number, *step) for number, step in enumerate(told, 1)]
-    observed.jobs[_ID, "run", 3] = {"uid-5"}
+    observed.jobs[_ID, _RUNS[0], 3] = {"uid-5"}
     return observed
 
 
