@@ -2,16 +2,22 @@
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import Any
 
 from budeval.domain.evaluation import DEPLOYMENTS
+from budeval.domain.steps import EVALUATION_STEPS, MONITOR
 from dev.chaos.plan import Fate, PlannedEvaluation
 
 Json = dict[str, Any]
 
 _ENDED = {"COMPLETED", "FAILED", "TERMINATED"}
 _LAST = "evaluate_model_status"
+_STEPS = [step.id for step in EVALUATION_STEPS]
+"""In their order."""
+_ALWAYS = [(_LAST, "STARTED"), ("eta", "RUNNING"), ("results", "COMPLETED")]
+"""What every attempt tells that comes to its end, however it ends."""
 _MAY_REPEAT = {"eta"}
 _FATES = {
     Fate.COMPLETE: {"COMPLETED"},
@@ -92,7 +98,7 @@ def judge(observed: Observed) -> Verdict:
     for eval_id, planned in observed.accepted.items():
         end = observed.ends.get(eval_id, Ended())
         _judge_end(eval_id, planned, end, verdict)
-        _judge_events(eval_id, told.get(f"eval-{eval_id}", []), end.attempt, verdict)
+        _judge_events(eval_id, told.get(f"eval-{eval_id}", []), end, verdict)
     verdict.duplicated += _doubled_jobs(observed.jobs)
     verdict.wrong += _without_job(observed)
     return verdict
@@ -113,7 +119,7 @@ def _judge_end(eval_id: str, planned: PlannedEvaluation, end: Ended, verdict: Ve
         verdict.wrong.append(f"{eval_id} is COMPLETED with {end.ratio} of its cells scored")
 
 
-def _judge_events(eval_id: str, deliveries: list[Delivery], attempts: int, verdict: Verdict) -> None:
+def _judge_events(eval_id: str, deliveries: list[Delivery], end: Ended, verdict: Verdict) -> None:
     first: dict[int, Delivery] = {}
     for delivery in deliveries:
         known = first.setdefault(delivery.number, delivery)
@@ -125,7 +131,7 @@ def _judge_events(eval_id: str, deliveries: list[Delivery], attempts: int, verdi
     if missing:
         verdict.lost.append(f"{eval_id}: events {sorted(missing)} did not come")
     verdict.reordered += [f"{eval_id}: {text}" for text in _overtaken(list(first))]
-    _judge_story(eval_id, [first[number] for number in sorted(first)], attempts, verdict)
+    _judge_story(eval_id, [first[number] for number in sorted(first)], end, verdict)
 
 
 def _overtaken(numbers: list[int]) -> Iterator[str]:
@@ -137,9 +143,9 @@ def _overtaken(numbers: list[int]) -> Iterator[str]:
         newest = max(newest, number)
 
 
-def _judge_story(eval_id: str, events: list[Delivery], attempts: int, verdict: Verdict) -> None:
+def _judge_story(eval_id: str, events: list[Delivery], end: Ended, verdict: Verdict) -> None:
     """Each attempt tells each step and its results once, and then ends; after the last one comes nothing."""
-    told = _by_attempt(events)
+    told, attempts = _by_attempt(events), end.attempt
     ended = sum(_is_end(attempt[-1]) for attempt in told)
     if ended < attempts:
         verdict.lost.append(f"{eval_id}: {ended} ends of {attempts} attempts were told")
@@ -148,7 +154,8 @@ def _judge_story(eval_id: str, events: list[Delivery], attempts: int, verdict: V
     if events and not _is_end(events[-1]):
         verdict.wrong.append(f"{eval_id}: its last event is {events[-1].event} {events[-1].status}")
     for number, attempt in enumerate(told, 1):
-        _judge_attempt(f"{eval_id}, attempt {number}", attempt, verdict)
+        whole = end.outcome == "COMPLETED" and number == len(told)
+        _judge_attempt(f"{eval_id}, attempt {number}", attempt, verdict, whole=whole)
 
 
 def _by_attempt(events: list[Delivery]) -> list[list[Delivery]]:
@@ -161,15 +168,40 @@ def _by_attempt(events: list[Delivery]) -> list[list[Delivery]]:
     return attempts
 
 
-def _judge_attempt(whose: str, events: list[Delivery], verdict: Verdict) -> None:
-    told = Counter((event.event, event.status) for event in events if event.event not in _MAY_REPEAT)
+def _judge_attempt(whose: str, events: list[Delivery], verdict: Verdict, *, whole: bool) -> None:
+    told = Counter((event.event, event.status) for event in events)
     verdict.duplicated += [
         f"{whose}: {event} {status} was told {count} times"
         for (event, status), count in told.items()
-        if count > 1
+        if count > 1 and event not in _MAY_REPEAT
     ]
-    if _is_end(events[-1]) and not any(event.event == "results" for event in events):
-        verdict.lost.append(f"{whose}: its results were not told")
+    if _is_end(events[-1]):
+        verdict.lost += [f"{whose}: {what} was not told" for what in _untold(told.keys(), whole=whole)]
+
+
+def _untold(told: AbstractSet[tuple[str, str]], *, whole: bool) -> Iterator[str]:
+    """What an attempt that has ended must have told and has not; the same in a first one and in a retry.
+
+    A step that begins ends before the next one does, well or not, so one that was told speaks for those
+    before it. The first one always begins. Where one fails, monitoring's failure is told, too, although it
+    may not have begun.
+
+    Args:
+        told: events and their statuses.
+        whole: the attempt has completed its evaluation: every step was done, and none failed.
+    """
+    for event, status in _ALWAYS:
+        if (event, status) not in told:
+            yield f"{event} {status}"
+    named = {event for event, status in told if (event, status) != (MONITOR, "FAILED")}
+    begun = [at for at, step in enumerate(_STEPS) if step in named]
+    last = len(_STEPS) - 1 if whole else max(begun, default=0)
+    ends = {"COMPLETED"} if whole else _ENDED
+    for step in _STEPS[: last + 1]:
+        if (step, "RUNNING") not in told:
+            yield f"{step} RUNNING"
+        if told.isdisjoint((step, end) for end in ends):
+            yield f"{step} {' or '.join(sorted(ends))}"
 
 
 def _is_end(event: Delivery) -> bool:

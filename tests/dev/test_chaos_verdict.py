@@ -1,23 +1,34 @@
 """The verdict on a run of faults finds each kind of damage, and none where there is none."""
 
+import json
 from collections.abc import Callable
 
 import pytest
 
 from dev.chaos.plan import Fate, PlannedEvaluation
 from dev.chaos.verdict import Delivery, Ended, Observed, Verdict, judge
+from dev.layout import CHECKOUT
 
 _ID = "37730edf-afbd-47f9-a196-99cfe1988ad9"
 _RUNS = ["sums-0-37730edf", "sums-1-37730edf"]
 _STORY = [
     ("evaluate_model_status", "STARTED"),
+    ("eta", "RUNNING"),
     ("verify_cluster_connection", "RUNNING"),
     ("verify_cluster_connection", "COMPLETED"),
+    ("preparing_eval_engine", "RUNNING"),
+    ("preparing_eval_engine", "COMPLETED"),
+    ("deploy_eval_job", "RUNNING"),
+    ("deploy_eval_job", "COMPLETED"),
+    ("monitor_eval_job_progress", "RUNNING"),
     ("eta", "RUNNING"),
-    ("eta", "RUNNING"),
+    ("monitor_eval_job_progress", "COMPLETED"),
+    ("extract_results", "RUNNING"),
+    ("extract_results", "COMPLETED"),
     ("results", "COMPLETED"),
     ("evaluate_model_status", "COMPLETED"),
 ]
+_NEXT = len(_STORY) + 1
 
 
 def _planned(fate: Fate = Fate.COMPLETE) -> PlannedEvaluation:
@@ -70,16 +81,16 @@ def _a_missing_run(observed: Observed) -> None:
 
 
 def _two_contents(observed: Observed) -> None:
-    observed.deliveries.append(Delivery(f"eval-{_ID}", 3, "verify_cluster_connection", "COMPLETED", "other"))
+    observed.deliveries.append(Delivery(f"eval-{_ID}", 4, "verify_cluster_connection", "COMPLETED", "other"))
 
 
 def _told_twice(observed: Observed) -> None:
-    observed.deliveries.insert(6, _delivery(7, "results", "COMPLETED"))
-    observed.deliveries[-1] = _delivery(8, *_STORY[-1])
+    observed.deliveries.insert(-1, _delivery(_NEXT - 1, "results", "COMPLETED"))
+    observed.deliveries[-1] = _delivery(_NEXT, *_STORY[-1])
 
 
 def _two_ends(observed: Observed) -> None:
-    observed.deliveries.append(_delivery(8, "evaluate_model_status", "FAILED"))
+    observed.deliveries.append(_delivery(_NEXT, "evaluate_model_status", "FAILED"))
 
 
 def _two_jobs(observed: Observed) -> None:
@@ -128,7 +139,7 @@ def _incomplete(observed: Observed) -> None:
 
 
 def _word_after_the_last(observed: Observed) -> None:
-    observed.deliveries.append(_delivery(8, "eta", "RUNNING"))
+    observed.deliveries.append(_delivery(_NEXT, "eta", "RUNNING"))
 
 
 @pytest.mark.parametrize(
@@ -220,7 +231,67 @@ def test_an_attempt_without_results_is_lost() -> None:
     """Though the other told them."""
     without = [step for step in _STORY if step[0] != "results"]
 
-    assert judge(_retried(_STORY, without)).lost == [f"{_ID}, attempt 2: its results were not told"]
+    assert judge(_retried(_STORY, without)).lost == [f"{_ID}, attempt 2: results COMPLETED was not told"]
+
+
+@pytest.mark.parametrize("untold", [told for told in _STORY[:-1] if told[0] != "eta"])
+def test_an_attempt_that_completes_tells_every_step(untold: tuple[str, str]) -> None:
+    """In the first attempt as in a retry: their ends alone are no story."""
+    without = [told for told in _STORY if told != untold]
+    text = f"{untold[0]} {untold[1]} was not told"
+
+    assert judge(_retried(without)).lost == [f"{_ID}, attempt 1: {text}"]
+    assert judge(_retried(_STORY, without)).lost == [f"{_ID}, attempt 2: {text}"]
+
+
+def test_results_that_fall_from_the_sky_are_found() -> None:
+    """An evaluation that tells of its begin, its results and its end only has done nothing."""
+    verdict = judge(_retried([_STORY[0], *_STORY[-2:]]))
+
+    assert len(verdict.lost) == 1 + 2 * 5  # the time that is left; each step's begin and end
+    assert not verdict.good
+
+
+_BEGUN = _STORY[:3]
+_DEPLOYING = _STORY[:7]
+_MONITORING = _STORY[:9]
+_TERMINATED = [("results", "COMPLETED"), ("evaluate_model_status", "TERMINATED")]
+_FAILED = [("results", "COMPLETED"), ("evaluate_model_status", "FAILED")]
+_ALL_FAILED = ("monitor_eval_job_progress", "FAILED")
+
+
+@pytest.mark.parametrize(
+    "story",
+    [
+        [*_BEGUN, ("verify_cluster_connection", "TERMINATED"), *_TERMINATED],
+        [*_DEPLOYING, ("deploy_eval_job", "TERMINATED"), *_TERMINATED],
+        [*_MONITORING, ("monitor_eval_job_progress", "TERMINATED"), *_TERMINATED],
+        [*_BEGUN, ("verify_cluster_connection", "FAILED"), _ALL_FAILED, *_FAILED],
+        [*_DEPLOYING, ("deploy_eval_job", "FAILED"), _ALL_FAILED, *_FAILED],
+        [*_MONITORING, _ALL_FAILED, *_STORY[-4:-2], *_FAILED],
+        [*_STORY[:-3], ("extract_results", "FAILED"), *_FAILED],
+    ],
+)
+def test_an_attempt_that_ends_early_tells_as_far_as_it_came(story: list[tuple[str, str]]) -> None:
+    """Every way to an early end that the workflow has is no finding; without what it always tells it is."""
+    assert judge(_retried(story, _STORY)).good
+    always = [told for told in story[:-1] if told != _ALL_FAILED]
+    for untold in always:
+        without = [told for told in story if told != untold]
+        assert judge(_retried(without, _STORY)).lost, untold
+
+
+@pytest.mark.parametrize("ended", ["cancelled", "failed"])
+def test_what_real_evaluations_have_told_is_no_finding(ended: str) -> None:
+    """As a sidecar has recorded it, as an attempt before the last one."""
+    path = CHECKOUT / "tests" / "evals" / "histories" / f"evaluate_model_{ended}.json"
+    calls = [event["taskScheduled"] for event in json.loads(path.read_text()) if "taskScheduled" in event]
+    orders = [json.loads(call["input"]) for call in calls if call["name"] == "announce_event"]
+    payloads = [order["announcement"]["notification"]["payload"] for order in orders]
+    story = [(payload["event"], payload["content"]["status"]) for payload in payloads]
+
+    assert story[-1][0] == "evaluate_model_status"
+    assert judge(_retried(story, _STORY)).good
 
 
 def test_a_step_that_is_told_twice_in_one_attempt_is_doubled() -> None:
