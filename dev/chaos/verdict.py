@@ -100,7 +100,7 @@ def judge(observed: Observed) -> Verdict:
         _judge_end(eval_id, planned, end, verdict)
         _judge_events(eval_id, told.get(f"eval-{eval_id}", []), end, verdict)
     verdict.duplicated += _doubled_jobs(observed.jobs)
-    verdict.wrong += _without_job(observed)
+    verdict.wrong += [*_without_job(observed), *_ghosts(observed)]
     return verdict
 
 
@@ -228,3 +228,19 @@ def _without_job(observed: Observed) -> Iterator[str]:
             for run_id in planned.run_ids:
                 if (eval_id, run_id) not in seen:
                     yield f"{eval_id} is COMPLETED, and no Job of its run {run_id} was seen"
+
+
+def _ghosts(observed: Observed) -> Iterator[str]:
+    """What nobody has requested.
+
+    Nothing is left of earlier runs: each begins with a new stack, with its own broker, cluster and
+    subscriber, and that gets the plan's requests and no others.
+    """
+    subjects = {f"eval-{eval_id}" for eval_id in observed.accepted}
+    for subject, count in Counter(delivery.subject for delivery in observed.deliveries).items():
+        if subject not in subjects:
+            yield f"{count} events came of {subject}, which nobody has requested"
+    for eval_id, run_id, deployment in observed.jobs:
+        planned = observed.accepted.get(eval_id)
+        if planned is None or run_id not in planned.run_ids:
+            yield f"{eval_id}: Job {deployment} of run {run_id} was made, which nobody has requested"

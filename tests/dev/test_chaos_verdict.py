@@ -109,6 +109,25 @@ def _one_run_without_job(observed: Observed) -> None:
     del observed.jobs[_ID, _RUNS[1], 1]
 
 
+_GHOST = "00000000-0000-4000-8000-000000000000"
+
+
+def _events_of_a_ghost(observed: Observed) -> None:
+    observed.deliveries += [Delivery(f"eval-{_GHOST}", number, *_STORY[0], "d") for number in (1, 2)]
+
+
+def _events_of_no_evaluation(observed: Observed) -> None:
+    observed.deliveries.append(Delivery("eval-unknown", 0, "evaluate_model_status", "FAILED", "d"))
+
+
+def _a_job_of_a_ghost(observed: Observed) -> None:
+    observed.jobs[_GHOST, "run", 1] = {"uid-6"}
+
+
+def _a_job_of_a_run_too_many(observed: Observed) -> None:
+    observed.jobs[_ID, "sums-2-37730edf", 1] = {"uid-7"}
+
+
 def _failed_otherwise(observed: Observed) -> None:
     observed.accepted[_ID] = _planned(Fate.FAIL)
     observed.ends[_ID] = Ended("FAILED", attempt=1, ratio=1.0, runs=2, error="FORBIDDEN: no")
@@ -157,6 +176,10 @@ def _word_after_the_last(observed: Observed) -> None:
         (_made_once_more, {"duplicated"}),
         (_no_jobs, {"wrong"}),
         (_one_run_without_job, {"wrong"}),
+        (_events_of_a_ghost, {"wrong"}),
+        (_events_of_no_evaluation, {"wrong"}),
+        (_a_job_of_a_ghost, {"wrong"}),
+        (_a_job_of_a_run_too_many, {"wrong"}),
         (_failed_otherwise, {"wrong"}),
         (_overtaken, {"reordered"}),
         (_something_left, {"orphans"}),
