@@ -83,15 +83,20 @@ def break_and_watch(
     *,
     keep: Annotated[bool, typer.Option(help="Leave the stack as it is where something is found.")] = False,
 ) -> None:
-    """Evaluate on a stack of its own while everything breaks. Exits 1 if anything is lost or doubled."""
+    """Evaluate on a stack of its own while everything breaks.
+
+    Exits 1 if anything is lost or doubled, or if more than a tenth of the faults found nothing to break.
+    """
     done = chaos.run(seed, evaluations, faults, keep=keep)
     if report:
         chaos.write(done, report)
     print(json.dumps(done.summary(), indent=1))
-    print(done.verdict.line())
     if done.missed:
         console.say(f"{done.missed} of {len(done.plan.faults)} faults found nothing to break")
-    if not done.verdict.good:
+    if not done.tried:
+        print(f"untried: {done.missed} of {len(done.plan.faults)} faults, more than a tenth")
+    print(done.verdict.line())
+    if not done.good:
         raise typer.Exit(1)
 
 

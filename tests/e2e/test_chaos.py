@@ -31,8 +31,7 @@ def test_a_short_run_of_faults_finds_nothing(tmp_path: Path) -> None:
     seen = json.loads(report.read_text())
     assert seen["findings"] == {name: [] for name in ("lost", "duplicated", "reordered", "orphans", "wrong")}
     assert sum(seen["outcomes"].values()) == _EVALUATIONS
-    assert seen["faults"] + sum(seen["without_victim"].values()) == _FAULTS
     # Otherwise nothing was tried.
-    assert seen["faults"] >= _FAULTS - 2
+    assert seen["faults"] == _FAULTS
     assert seen["events"] > 5 * _EVALUATIONS
     assert seen["jobs"] >= seen["outcomes"]["COMPLETED"] >= 1
