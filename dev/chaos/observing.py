@@ -13,6 +13,7 @@ from typing import Any
 
 import httpx
 
+from budeval.domain.evaluation import EvaluationRecord
 from budeval.engines.manifests import ATTEMPT_LABEL, EVAL_LABEL, MANAGED_BY, RUN_LABEL
 from dev.chaos.faults import playbooks
 from dev.chaos.verdict import Delivery, Observed
@@ -158,17 +159,34 @@ def _of_playbooks(stack: Stack) -> list[str]:
 
 
 def _in_state(path: Path) -> Iterator[str]:
-    """Secrets, requests that are still coming in, and evaluations that are still listed as active."""
+    """What the state store keeps and should not.
+
+    Secrets, requests that are still coming in, evaluations that are still listed as active, and inline rows
+    that no record tells of. A record keeps its own for a retry; a request that came several times has kept
+    rows each time under another name, of which all but the record's are to be removed.
+    """
     with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=10)) as database:
         rows = database.execute("SELECT key, value, is_binary FROM state").fetchall()
-    for key, value, is_binary in rows:
-        name = str(key).rpartition("||")[2]
-        if name.startswith("sealed-"):
+    # Keys are `<app id>||<name>`; those of workflows have more parts.
+    found = {str(key).partition("||")[2]: (value, is_binary) for key, value, is_binary in rows}
+    records = [_content(*found[name]) for name in found if name.startswith("eval-")]
+    kept = {name for record in records for name in _rows_of(record)}
+    for name, stored in found.items():
+        if name.startswith("sealed-") or (name.startswith("dataset-") and name not in kept):
             yield f"state {name}"
         elif name.startswith("arriving-"):
-            yield from (f"request that comes in {arrival}" for arrival in _content(value, is_binary) or {})
+            yield from (f"request that comes in {arrival}" for arrival in _content(*stored) or {})
         elif name.startswith("active-"):
-            yield from (f"active evaluation {eval_id}" for eval_id in _content(value, is_binary) or [])
+            yield from (f"active evaluation {eval_id}" for eval_id in _content(*stored) or [])
+
+
+def _rows_of(stored: Any) -> Iterator[str]:
+    """Under which names a record's inline rows are kept; none of the tombstone of a deleted evaluation."""
+    if "evaluation" in stored:
+        record = EvaluationRecord.model_validate(stored)
+        for run in record.evaluation.runs:
+            if run.own and run.own.digest:
+                yield f"dataset-{record.rows_kept_as}-{run.own.digest}"
 
 
 def _content(value: str, is_binary: int) -> Any:

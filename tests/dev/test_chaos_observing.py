@@ -9,9 +9,11 @@ from typing import Any
 
 import pytest
 
+from budeval.domain.evaluation import EvaluationRecord, Tombstone
 from dev.chaos import faults, observing
 from dev.chaos.verdict import Delivery, Observed, judge
 from dev.layout import ClusterLayout
+from tests.evals import samples
 
 _ID = "37730edf-afbd-47f9-a196-99cfe1988ad9"
 
@@ -70,29 +72,66 @@ def test_a_watch_that_has_broken_is_no_watch_that_saw_nothing(
         watch.stop()
 
 
+def _state(directory: Path, values: dict[str, Any], is_binary: int = 0) -> Path:
+    """A state store's file with these values, as Dapr keeps them."""
+    path = directory / "state.db"
+    with closing(sqlite3.connect(path)) as database, database:
+        database.execute("CREATE TABLE state (key TEXT, value TEXT, is_binary INTEGER)")
+        for name, value in values.items():
+            text = json.dumps(value)
+            stored = base64.b64encode(text.encode()).decode() if is_binary else text
+            database.execute("INSERT INTO state VALUES (?, ?, ?)", (f"budeval||{name}", stored, is_binary))
+    return path
+
+
 @pytest.mark.parametrize(
-    ("key", "value", "left"),
+    ("name", "value", "left"),
     [
-        ("budeval||sealed-x", {}, ["state sealed-x"]),
-        ("budeval||active-3", ["a", "b"], ["active evaluation a", "active evaluation b"]),
-        ("budeval||active-3", [], []),
-        ("budeval||arriving-1", {"a": {}}, ["request that comes in a"]),
-        ("budeval||arriving-1", {}, []),
-        ("budeval||brief-a", {}, []),
+        ("sealed-x", {}, ["state sealed-x"]),
+        ("active-3", ["a", "b"], ["active evaluation a", "active evaluation b"]),
+        ("active-3", [], []),
+        ("arriving-1", {"a": {}}, ["request that comes in a"]),
+        ("arriving-1", {}, []),
+        ("brief-a", {}, []),
+        ("dataset-a.1-digest", {}, ["state dataset-a.1-digest"]),
     ],
 )
 @pytest.mark.parametrize("is_binary", [0, 1])
 def test_what_stays_in_the_state_store_is_found(
-    tmp_path: Path, key: str, value: Any, left: list[str], is_binary: int
+    tmp_path: Path, name: str, value: Any, left: list[str], is_binary: int
 ) -> None:
     """In both forms in which Dapr keeps a value."""
-    text = json.dumps(value)
-    stored = base64.b64encode(text.encode()).decode() if is_binary else text
-    with closing(sqlite3.connect(tmp_path / "state.db")) as database, database:
-        database.execute("CREATE TABLE state (key TEXT, value TEXT, is_binary INTEGER)")
-        database.execute("INSERT INTO state VALUES (?, ?, ?)", (key, stored, is_binary))
+    assert list(observing._in_state(_state(tmp_path, {name: value}, is_binary))) == left
 
-    assert list(observing._in_state(tmp_path / "state.db")) == left
+
+def _record() -> EvaluationRecord:
+    """Of an evaluation with inline rows, that came by one of its request's arrivals."""
+    own = {"digest": "digest", "format": "jsonl", "prompt": "{q}", "answer": "a", "evaluator": "exact"}
+    evaluation = samples.evaluation(_ID, runs=[{"run_id": "run", "dataset_id": "d", "own": own}])
+    return EvaluationRecord(evaluation=evaluation, digest="d", created="2026-01-01", arrival="one")
+
+
+def test_only_the_rows_that_a_record_tells_of_may_stay(tmp_path: Path) -> None:
+    """Those of another arrival of the same request were to be removed, and so were other ones."""
+    values = {
+        f"eval-{_ID}": _record().model_dump(mode="json"),
+        f"dataset-{_ID}.one-digest": {},
+        f"dataset-{_ID}.two-digest": {},
+        f"dataset-{_ID}.one-another": {},
+        f"dapr.internal.default.budeval.workflow||eval-{_ID}||metadata": "no record",
+    }
+
+    left = list(observing._in_state(_state(tmp_path, values)))
+
+    assert left == [f"state dataset-{_ID}.two-digest", f"state dataset-{_ID}.one-another"]
+
+
+def test_of_a_deleted_evaluation_no_rows_may_stay(tmp_path: Path) -> None:
+    """Its tombstone tells of none."""
+    tombstone = Tombstone(eval_id=_ID, tenant="default", deleted="2026-01-01").model_dump(mode="json")
+    values = {f"eval-{_ID}": tombstone, f"dataset-{_ID}.one-digest": {}}
+
+    assert list(observing._in_state(_state(tmp_path, values))) == [f"state dataset-{_ID}.one-digest"]
 
 
 @pytest.mark.parametrize(
