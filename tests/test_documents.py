@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import typer
 
+from benchmarks.scoring import report
 from budeval.ansible import failures
 from budeval.cli import app as client_app
 from budeval.config import EngineConfig, Settings, StorageConfig
@@ -129,6 +130,14 @@ def test_the_openapi_document_is_that_of_the_code() -> None:
     written = json.loads((ROOT / "docs" / "openapi.json").read_text())
 
     assert written == create_app().openapi()
+
+
+def test_the_report_of_the_benchmark_is_that_of_its_data() -> None:
+    """What a number does not tell by itself is a remark in the data, not a change of the report by hand."""
+    place = Path(report.__file__).parent
+    data = {part: json.loads((place / f"{part}.json").read_text()) for part in ("speed", "cost", "agreement")}
+
+    assert (place / "report.md").read_text() == report.written(data)
 
 
 def test_the_readmes_routes_exist() -> None:

@@ -31,19 +31,24 @@ def written(data: Data) -> str:
     return Template(_TEMPLATE.read_text()).substitute(
         targets=_targets(data),
         samples=speed["samples"],
-        made_cost=cost["made"],
+        made_cost=_made(cost),
         context_chars=cost["own_context_chars"],
         costs=_costs(cost["rows"]),
-        made_speed=speed["made"],
+        made_speed=_made(speed),
         metrics=", ".join(speed["metrics"]),
         judges_ms=f"{speed['judges_in_s'] * 1000:.0f}",
         embeds_ms=f"{speed['embeds_in_s'] * 1000:.0f}",
         rounds=len(speed["samples_per_second"]),
         speeds=_speeds(speed),
-        made_agreement=agreement["made"],
+        made_agreement=_made(agreement),
         judge=agreement["judge"],
         agreement=_agreement(agreement),
     )
+
+
+def _made(part: Data) -> str:
+    """When, on what, and what else whoever reads the numbers must know (`remark`, written by hand)."""
+    return f"{part['made']}. {part.get('remark', '')}".rstrip()
 
 
 def _targets(data: Data) -> str:

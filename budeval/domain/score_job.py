@@ -204,6 +204,8 @@ class ScoreRecord(BaseModel):
     """Number of the last event before this attempt."""
     before: Standing | None = None
     """The attempt before, while this one has not ended."""
+    deletion: str | None = None
+    """When its deletion began: since then nobody retries it."""
 
     @property
     def standing(self) -> Standing | None:

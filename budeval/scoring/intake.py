@@ -190,7 +190,7 @@ class ScoreIntake:
     def _create(
         self, job: ScoreJob, samples: list[StoredSample], invalid: list[InvalidSample], digest: str
     ) -> ScoreRecord:
-        self._require_room(job.job_id)
+        self.require_room(job.job_id)
         created = now()
         # Before the record: what is listed without one is passed over, one without a list is lost.
         self._store.activate(job.job_id)
@@ -201,8 +201,12 @@ class ScoreIntake:
         summary = _summary(job, samples)
         return self._store.create(ScoreRecord(job=job, digest=digest, summary=summary, created=created))
 
-    def _require_room(self, job_id: str) -> None:
-        """For one more; a request that was cut off has its place already."""
+    def require_room(self, job_id: str) -> None:
+        """For one more; a request that was cut off has its place already.
+
+        Raises:
+            RequestError: QUEUE_FULL (429).
+        """
         limit = self._settings.max_active_jobs
         if len(set(self._store.active()) - {job_id}) >= limit:
             text = (

@@ -11,7 +11,7 @@ from budeval.errors import RequestError, SidecarError
 from budeval.runtime.sidecar import Sidecar
 from budeval.runtime.workflow_engine import WorkflowSnapshot
 from budeval.scoring.intake import Start
-from budeval.scoring.store import ScoreStore, now, running
+from budeval.scoring.store import ScoreStore, deleted, now, running
 from budeval.scoring.workflows import CANCEL_EVENT
 
 _OF_AN_ATTEMPT = (
@@ -56,7 +56,7 @@ class RemovesRuns(Protocol):
 class ScoreLifecycle:
     """Ends jobs before their time, begins them anew, deletes them."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0917 - a composition of what the service wires
         self,
         store: ScoreStore,
         engine: KnowsWorkflows,
@@ -64,14 +64,16 @@ class ScoreLifecycle:
         start: Start,
         stop: Callable[[str], None],
         artifacts: RemovesRuns,
+        require_room: Callable[[str], None],
     ) -> None:
-        """`stop` ends what this process is scoring for a job."""
+        """`stop` ends what this process is scoring for a job; `require_room` refuses one too many."""
         self._store = store
         self._engine = engine
         self._sidecar = sidecar
         self._start = start
         self._stop = stop
         self._artifacts = artifacts
+        self._require_room = require_room
 
     def cancel(self, job_id: str) -> None:
         """End a job as soon as may be; what is scored by then stays known. May be repeated.
@@ -106,15 +108,18 @@ class ScoreLifecycle:
 
         Raises:
             RequestError: SCORE_UNKNOWN; SCORE_RUNNING or NOTHING_TO_RETRY (409); INPUTS_GONE (409): its texts
-                were not to be kept.
+                were not to be kept; QUEUE_FULL (429).
             SidecarError: it could not be stored. It is safe to ask again.
         """
         record = self._store.load(job_id)
         self._require_ended(record)
         self._require_something(record)
+        self._require_room(job_id)
         told = self._sidecar.announcements(record.job.subject, 0)
 
         def begun(before: ScoreRecord) -> ScoreRecord:
+            if before.deletion:
+                raise deleted(job_id)
             if before.ended is None:
                 raise running(job_id)
             job = before.job.model_copy(update={"attempt": before.job.attempt + 1})
@@ -155,7 +160,13 @@ class ScoreLifecycle:
         self.forget(record)
 
     def forget(self, record: ScoreRecord) -> None:
-        """Delete what is kept of a job that has ended. May be repeated."""
+        """Delete what is kept of a job that has ended: from now on nobody retries it. May be repeated.
+
+        Raises:
+            RequestError: SCORE_RUNNING: it was retried meanwhile.
+            SidecarError: state store or workflow engine did not answer.
+        """
+        record = self._store.begin_deletion(record.job.job_id)
         job = record.job
         for attempt in range(1, job.attempt + 1):
             self._engine.purge(job.model_copy(update={"attempt": attempt}).instance_id)

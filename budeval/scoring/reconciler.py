@@ -4,9 +4,10 @@ import logging
 from collections.abc import Callable
 
 from budeval.domain.notification import ENDED
-from budeval.domain.score_job import ScoreRecord
-from budeval.errors import SidecarError
+from budeval.domain.score_job import ScoreRecord, workflow_id
+from budeval.errors import RequestError, SidecarError
 from budeval.runtime.logs import about
+from budeval.runtime.workflow_engine import WorkflowSnapshot
 from budeval.scoring.intake import Start
 from budeval.scoring.lifecycle import FindsWorkflows
 from budeval.scoring.store import ScoreStore
@@ -37,37 +38,51 @@ class ScoreReconciler:
             SidecarError: the state store or the engine does not answer.
         """
         active = self._store.active()
-        records = self._store.load_all(active)
-        for record in records:
-            self._try(record)
-        self._forget_unrecorded(set(active) - {record.job.job_id for record in records})
+        recorded = [record.job.job_id for record in self._store.load_all(active)]
+        for job_id in recorded:
+            self._try(job_id)
+        self._forget_unrecorded(set(active) - set(recorded))
 
-    def _try(self, record: ScoreRecord) -> None:
+    def _try(self, job_id: str) -> None:
         """One that cannot be settled must not keep those behind it from it."""
         try:
-            with about(job_id=record.job.job_id, workflow_id=record.job.instance_id):
-                self._settle(record)
+            with about(job_id=job_id, workflow_id=workflow_id(job_id)):
+                self._settle(job_id)
         except SidecarError:
             raise  # there the next one would fail, too
         except Exception:  # noqa: BLE001 - see above; it is looked at again in a minute
             _log.exception("it could not be settled")
 
-    def _settle(self, record: ScoreRecord) -> None:
+    def _settle(self, job_id: str) -> None:
+        # Each is read when its turn comes: those before it may have taken minutes.
+        record = self._record_of(job_id)
+        if record is None:
+            return
         if record.ended:  # its end was cut off
-            self._store.deactivate(record.job.job_id)
+            self._store.deactivate(job_id)
             return
         workflow = self._engine.find(record.job.instance_id)
+        if (workflow is None or workflow.status in ENDED) and self._is_still_open(record):
+            self._remedy(record, workflow)
+
+    def _remedy(self, record: ScoreRecord, workflow: WorkflowSnapshot | None) -> None:
         if workflow is None:
             self._start(record)
-        elif workflow.status in ENDED and self._is_open(record.job.job_id):
-            reason = workflow.failure or f"INTERNAL: its workflow is {workflow.status.value}"
-            _log.error("its workflow has ended without a result: %s", reason)
-            self._close(record, reason)
+            return
+        reason = workflow.failure or f"INTERNAL: its workflow is {workflow.status.value}"
+        _log.error("its workflow has ended without a result: %s", reason)
+        self._close(record, reason)
 
-    def _is_open(self, job_id: str) -> bool:
-        """Asked again: the record may have been read before the workflow's end, which comes later."""
-        record = self._store.find(job_id)
-        return record is not None and record.ended is None
+    def _is_still_open(self, record: ScoreRecord) -> bool:
+        """Asked after the workflow was: the record may be older than that one's end, or than a retry."""
+        now = self._record_of(record.job.job_id)
+        return now is not None and now.ended is None and now.job.attempt == record.job.attempt
+
+    def _record_of(self, job_id: str) -> ScoreRecord | None:
+        try:
+            return self._store.find(job_id)
+        except RequestError:  # it was deleted
+            return None
 
     def _forget_unrecorded(self, job_ids: set[str]) -> None:
         """A request that never got its record did not happen; a minute ago it may have been coming in."""

@@ -59,7 +59,13 @@ class Scoring:
         )
         self.intake = ScoreIntake(settings, self.store, self.engines, self._start)
         self.lifecycle = ScoreLifecycle(
-            self.store, engine, sidecar, self._start, measuring.stop, self.artifacts
+            self.store,
+            engine,
+            sidecar,
+            self._start,
+            measuring.stop,
+            self.artifacts,
+            self.intake.require_room,
         )
         self.views = ScoreViews(self.store, assembly)
         self.runs = ScoreRuns(self.store, self.artifacts)

@@ -235,6 +235,20 @@ class ScoreStore(Listing):
         self._sidecar.delete_state(f"score-invalid-{job_id}")
         self._sidecar.delete_state(f"score-claim-{job_id}")
 
+    def begin_deletion(self, job_id: str) -> ScoreRecord:
+        """Note in the record of a job that has ended that it shall be deleted: nobody retries it.
+
+        Raises:
+            RequestError: SCORE_RUNNING (409); SCORE_UNKNOWN, SCORE_DELETED.
+        """
+
+        def begun(record: ScoreRecord) -> ScoreRecord:
+            if record.ended is None:
+                raise running(job_id)
+            return record.model_copy(update={"deletion": record.deletion or now()})
+
+        return self.update(job_id, begun)
+
     def bury(self, record: ScoreRecord) -> None:
         """Forget all of a job that has ended; last its record, which becomes a tombstone. May be repeated."""
         job = record.job

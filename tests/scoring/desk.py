@@ -154,7 +154,13 @@ class Desk:
         self.started: list[ScoreRecord] = []
         self.intake = ScoreIntake(self.settings, self.store, self.engines, self.started.append)
         self.lifecycle = ScoreLifecycle(
-            self.store, self.workflows, sidecar, self.started.append, self.measuring.stop, self.artifacts
+            self.store,
+            self.workflows,
+            sidecar,
+            self.started.append,
+            self.measuring.stop,
+            self.artifacts,
+            self.intake.require_room,
         )
         self.views = ScoreViews(self.store, self.assembly)
 

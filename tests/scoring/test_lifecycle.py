@@ -313,3 +313,32 @@ def test_of_two_retries_one_is_begun(
 
     assert refused(answer) == (409, "SCORE_RUNNING", "job_id")
     assert service.desk.store.load(job_id).job.attempt == 2
+
+
+def test_what_is_being_deleted_is_not_retried(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A deletion of many samples takes its time."""
+    job_id = service.accepted()
+    service.run_first_metric(job_id)
+    service.post(job_id, "cancel")
+    service.run(job_id)
+    answers = []
+    monkeypatch.setattr(
+        service.desk.artifacts, "remove", lambda _run_id: answers.append(service.post(job_id, "retry"))
+    )
+
+    done = service.caller.request("DELETE", f"/scores/{job_id}")
+
+    assert [refused(answer) for answer in answers] == [(410, "SCORE_DELETED", "job_id")]
+    assert done.status_code == 200
+
+
+def test_a_retry_needs_room(service: Service) -> None:
+    """It is work like another."""
+    job_id = service.accepted()
+    service.run_first_metric(job_id)
+    service.post(job_id, "cancel")
+    service.run(job_id)
+    for number in range(service.desk.settings.max_active_jobs):
+        service.desk.store.activate(f"{number:012x}")
+
+    assert refused(service.post(job_id, "retry"))[:2] == (429, "QUEUE_FULL")

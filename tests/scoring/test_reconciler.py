@@ -333,3 +333,42 @@ def test_a_record_that_cannot_be_read_stops_nobody(shift: Shift) -> None:
     assert shift.started == [f"score-{good}"]
     assert sorted(shift.desk.store.active()) == sorted([poisoned, good])
     assert f"score-{poisoned}" in shift.dapr.state
+
+
+def _retry(shift: Shift, job_id: str) -> None:
+    shift.desk.store.update(job_id, lambda record: record.model_copy(update={"ended": "2026-01-01"}))
+    shift.desk.store.update(
+        job_id,
+        lambda record: record.model_copy(
+            update={"ended": None, "job": record.job.model_copy(update={"attempt": 2})}
+        ),
+    )
+
+
+def _delete(shift: Shift, job_id: str) -> None:
+    shift.desk.store.bury(shift.desk.store.load(job_id))
+
+
+@pytest.mark.parametrize("happens", [_retry, _delete])
+@pytest.mark.parametrize("status", ["COMPLETED", None])
+def test_what_has_happened_during_a_look_counts(
+    shift: Shift,
+    monkeypatch: pytest.MonkeyPatch,
+    happens: Callable[[Shift, str], None],
+    status: str | None,
+) -> None:
+    """The last workflow, or that there was none, says nothing of the next attempt, or of a tombstone."""
+    job_id = shift.accepted()
+    if status:
+        shift.has(job_id, status)
+    find = shift.desk.workflows.find
+
+    def slowly(workflow_id: str) -> WorkflowSnapshot | None:
+        found = find(workflow_id)
+        happens(shift, job_id)
+        return found
+
+    monkeypatch.setattr(shift.desk.workflows, "find", slowly)
+    shift.look()
+
+    assert (shift.started, shift.closed) == ([], [])
