@@ -92,7 +92,7 @@ class BudevalClient(ScoreCalls):
             extract: read the scores that are there.
             attempt: the one that is meant: a repetition that comes late does nothing to the next one.
         """
-        body = {"extract": extract, "attempt": attempt}
+        body = {"extract": extract} if attempt is None else {"extract": extract, "attempt": attempt}
         return self._post(f"{_path(eval_id)}/cancel", body, EvaluationState)
 
     def retry(

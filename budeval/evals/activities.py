@@ -192,7 +192,10 @@ class EvaluationActivities:
         return rows
 
     def deploy_eval_job(self, order: dict[str, Any]) -> list[dict[str, Any]]:
-        """{eval_id, run_ids, attempt} -> [{run_id, job, code, message}], code where a run was refused."""
+        """{eval_id, run_ids, attempt} -> [{run_id, job, code, message}], code where a run was refused.
+
+        `attempt` is the number of the deployment, counted through all attempts.
+        """
         of_evaluation = (order["attempt"] - 1) // DEPLOYMENTS + 1
         record = self._going_on({**order, "attempt": of_evaluation})
         evaluation = record.evaluation
@@ -228,13 +231,15 @@ class EvaluationActivities:
     def extract_eval_results(self, order: dict[str, Any]) -> str:
         """{eval_id, attempt?, runs: [RunObservation]} -> the guide's sentence; the results are stored."""
         record = self._of_this_attempt(order)
-        if record is None:
-            raise _is_over(order)
         evaluation = record.evaluation
         seen = [RunObservation.model_validate(item) for item in order["runs"]]
         # What never had a Job has left nothing to read.
         run_ids = [item.run_id for item in seen if item.job or item.code == "JOB_GONE"]
-        documents = self._orchestrator.extract_job_results(evaluation, run_ids) if run_ids else {}
+        documents = (
+            self._orchestrator.extract_job_results(evaluation, run_ids, lambda: self._of_this_attempt(order))
+            if run_ids
+            else {}
+        )
         documents = redacted(documents, spellings(self._vault.open(record.sealed_as)["api_key"]))
         results = [run_result(evaluation, item, documents.get(item.run_id), None) for item in seen]
         return summary_of(self._keep_results(record, results, "completed"))
@@ -242,8 +247,6 @@ class EvaluationActivities:
     def record_failure(self, order: dict[str, Any]) -> None:
         """{eval_id, attempt?, code, message, runs} -> each run without a result gets one with that reason."""
         record = self._of_this_attempt(order)
-        if record is None:
-            return
         evaluation = record.current
         seen = {item["run_id"]: RunObservation.model_validate(item) for item in order["runs"]}
         problem = f"{order['code']}: {order['message']}"
@@ -291,8 +294,8 @@ class EvaluationActivities:
 
     def cleanup_evaluation(self, order: dict[str, Any]) -> None:
         """{eval_id, attempt?} -> nothing is left on the cluster but its results; the receipt is kept."""
-        if record := self._of_this_attempt(order):
-            self._orchestrator.cleanup(record.evaluation)
+        evaluation = self._of_this_attempt(order).evaluation
+        self._orchestrator.cleanup(evaluation, check=lambda: self._of_this_attempt(order))
 
     def record_leftovers(self, order: dict[str, Any]) -> None:
         """{eval_id, problem} -> the receipt tells what was not removed."""
@@ -302,8 +305,6 @@ class EvaluationActivities:
     def end_evaluation(self, order: dict[str, Any]) -> None:
         """{eval_id, outcome, attempt?} -> its secrets are destroyed; the record says that it has ended."""
         record = self._of_this_attempt(order)
-        if record is None:
-            return
         # First: whoever reads that it has ended finds no secrets any more, and a receipt that says so.
         self._destroy_secrets(record)
         eval_id, attempt = record.evaluation.eval_id, record.evaluation.attempt
@@ -355,28 +356,29 @@ class EvaluationActivities:
         """The record of an evaluation that nobody wants to end: else what has begun goes no further.
 
         Raises:
-            EvaluationError: CANCELLED, EVALUATION_ENDED.
+            EvaluationError: CANCELLED, ATTEMPT_OVER.
         """
         record = self._of_this_attempt(order)
-        if record is None:
-            raise _is_over(order)
         if record.cancellation:
             raise EvaluationError(record.cancellation.why, code=CANCELLED)
         if record.ended:
-            raise _is_over(order)
+            raise _attempt_over(order)
         return record
 
-    def _of_this_attempt(self, order: dict[str, Any]) -> EvaluationRecord | None:
-        """The record, None where it is at another attempt by now: Dapr may run what it has run before, late.
+    def _of_this_attempt(self, order: dict[str, Any]) -> EvaluationRecord:
+        """The record. Orders of older versions say no attempt: they mean whichever it is at.
 
-        Orders of older versions say no attempt: they mean whichever it is.
+        Raises:
+            EvaluationError: ATTEMPT_OVER: Dapr runs again, late, what it has run before. Nobody hears it.
         """
         record = self._store.load(order["eval_id"])
-        return record if order.get("attempt") in {None, record.evaluation.attempt} else None
+        if order.get("attempt") not in {None, record.evaluation.attempt}:
+            raise _attempt_over(order)
+        return record
 
 
-def _is_over(order: dict[str, Any]) -> EvaluationError:
-    return EvaluationError(f"Evaluation {order['eval_id']} has ended.", code="EVALUATION_ENDED")
+def _attempt_over(order: dict[str, Any]) -> EvaluationError:
+    return EvaluationError(f"This attempt of evaluation {order['eval_id']} is over.", code="ATTEMPT_OVER")
 
 
 def _in_event(results: list[Result], index: dict[str, dict[str, Any]]) -> list[Result]:

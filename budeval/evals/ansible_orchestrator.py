@@ -36,6 +36,10 @@ _CODE_OF_WAITING = {
 }
 
 
+Check = Callable[[], object]
+"""Whether it is still wanted, once a worker is free; what it raises ends it before it begins."""
+
+
 class RunsPlaybooks(Protocol):
     """What of the playbook runner is used here; tests put a fake in its place."""
 
@@ -117,9 +121,7 @@ class AnsibleOrchestrator:
             )
         return _judge(target, claim, found)
 
-    def deploy(
-        self, evaluation: Evaluation, specs: list[JobSpec], check: Callable[[], object]
-    ) -> list[Deployed]:
+    def deploy(self, evaluation: Evaluation, specs: list[JobSpec], check: Check) -> list[Deployed]:
         """Make the Jobs of runs. May be repeated: what is there already is left as it is.
 
         Args:
@@ -176,8 +178,15 @@ class AnsibleOrchestrator:
             found.setdefault(item["eval_id"], {})[facts.run_id] = facts
         return found
 
-    def extract_job_results(self, evaluation: Evaluation, run_ids: list[str]) -> dict[str, dict[str, Any]]:
+    def extract_job_results(
+        self, evaluation: Evaluation, run_ids: list[str], check: Check
+    ) -> dict[str, dict[str, Any]]:
         """Read the scores of runs from the shared claim, by a Job: run_id -> the extractor's document.
+
+        Args:
+            evaluation: whose.
+            run_ids: which runs.
+            check: as of `deploy`.
 
         Raises:
             ClusterError: the Job did not run, or its log is not what the extractor printed (LOG_CORRUPT).
@@ -186,7 +195,7 @@ class AnsibleOrchestrator:
         files = {**program, "run_ids.json": json.dumps(run_ids)}
         credential = self._clusters.credential(evaluation.target)
         data = {"run_ids": run_ids}
-        found = self._run_program("extract", evaluation, files, credential, data)
+        found = self._run_program("extract", evaluation, files, credential, data, check)
         if not found["log"]:
             raise _why_no_log(found["pods"], "EXTRACTION_FAILED")
         return frames.decode(found["log"], run_ids)
@@ -198,6 +207,7 @@ class AnsibleOrchestrator:
         files: dict[str, str],
         credential: str,
         more: dict[str, Any] | None = None,
+        check: Check | None = None,
     ) -> dict[str, Any]:
         """Run a program of ours at the claim, by the playbook of that purpose; what it published."""
         eval_id, temp_id = evaluation.eval_id, _temp_id(purpose)
@@ -206,7 +216,7 @@ class AnsibleOrchestrator:
         begun = receipt_entries.program_begun(evaluation, f"{purpose}-results-{temp_id}")
         self._receipts.note(eval_id, begun)
         playbook = f"{purpose}_results_k8s.yml"
-        found = self._run(playbook, data, credential, _EXTRACTION_SECONDS, eval_id)
+        found = self._run(playbook, data, credential, _EXTRACTION_SECONDS, eval_id, check)
         self._receipts.note(eval_id, receipt_entries.program_removed(evaluation, found["removed"]))
         return found
 
@@ -296,12 +306,15 @@ class AnsibleOrchestrator:
             raise _why_no_log(found["pods"], "DATASET_JOB_FAILED")
         return frames.decode(found["log"], [purpose])[purpose]
 
-    def cleanup(self, evaluation: Evaluation, kubeconfig: str | None = None) -> None:
+    def cleanup(
+        self, evaluation: Evaluation, kubeconfig: str | None = None, check: Check | None = None
+    ) -> None:
         """Delete all of an evaluation but its results on the claim; the receipt tells what became of each.
 
         Args:
             evaluation: whose objects.
             kubeconfig: of one that has ended and brought its own.
+            check: as of `deploy`.
 
         Raises:
             ClusterError: the cluster could not be asked, or something is left (CLEANUP_INCOMPLETE).
@@ -317,7 +330,7 @@ class AnsibleOrchestrator:
             ],
         }
         credential = self._clusters.credential(evaluation.target, kubeconfig)
-        done = self._run("cleanup_k8s.yml", data, credential, _REMOVAL_SECONDS, eval_id)
+        done = self._run("cleanup_k8s.yml", data, credential, _REMOVAL_SECONDS, eval_id, check)
         found = receipt_entries.seen(namespace, done["receipt"])
         self._receipts.clean_up(eval_id, found, done["absence"])
         left = [f"{item.kind} {item.name}: {item.reason}" for item in found if not item.settled]
@@ -332,12 +345,12 @@ class AnsibleOrchestrator:
         credential: str,
         patience: float = 0,
         owner: str | None = None,
-        check: Callable[[], object] | None = None,
+        check: Check | None = None,
     ) -> dict[str, Any]:
         tell = partial(self._begin, owner, check) if owner else None
         return self._runner.run(playbook, data, credential, patience, tell)
 
-    def _begin(self, owner: str, check: Callable[[], object] | None, private: Path) -> None:
+    def _begin(self, owner: str, check: Check | None, private: Path) -> None:
         if check:
             check()
         self._receipts.enter_directory(owner, private)

@@ -4,10 +4,11 @@ In that order, so that what is cut off can be repeated: the record, which says w
 """
 
 import logging
+from contextlib import suppress
 from typing import Protocol
 
 from budeval.domain.evaluation import EvaluationRecord, instance_id
-from budeval.errors import BudevalError
+from budeval.errors import BudevalError, SidecarError
 from budeval.evals import receipt_entries
 from budeval.evals.ansible_orchestrator import AnsibleOrchestrator
 from budeval.evals.answers import Deletion
@@ -76,9 +77,10 @@ class Deletions:
     def _bury_again(self, record: EvaluationRecord) -> None:
         """Another deletion may have been faster: what this one has noted since would stay for ever."""
         eval_id = record.evaluation.eval_id
-        standing = self._store.standings([eval_id]).get(eval_id)
-        if standing and standing.deleted:
-            self._store.bury(record)
+        with suppress(SidecarError):  # what has kept this one from its end says more
+            standing = self._store.standings([eval_id]).get(eval_id)
+            if standing and standing.deleted:
+                self._store.bury(record)
 
     def expire(self, record: EvaluationRecord) -> None:
         """Forget an evaluation whose time to be kept is over. May be repeated.

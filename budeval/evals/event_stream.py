@@ -19,7 +19,7 @@ from budeval.evals.views import EvaluationViews
 
 _POLL_SECONDS = 1.0
 _KEEPALIVE_SECONDS = 15.0
-_LAST_WORD = timedelta(seconds=30)
+_PATIENCE = timedelta(seconds=30)
 """An evaluation whose workflow was terminated by hand never says its last word."""
 
 
@@ -63,8 +63,8 @@ class EventStream:
         found = self._views.events(eval_id, max(after - 1, 0)).events
         new = [event for event in found if event.number > after]
         # The last word of an attempt before this one is none: since a retry there is no end.
-        said = timedelta(0) if found and _is_last_word(found[-1]) else _LAST_WORD
-        return new, self._views.has_ended_for(eval_id, said)
+        patience = timedelta(0) if found and _is_last_word(found[-1]) else _PATIENCE
+        return new, self._views.has_ended_for(eval_id, patience)
 
 
 def _written(event: Announcement) -> bytes:

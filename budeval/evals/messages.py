@@ -46,33 +46,35 @@ def message_routes(settings: Settings, intake: Intake, sidecar: Sidecar) -> APIR
             }
         ]
 
-    def take_in(body: bytes) -> str:
-        message = _message_in(body)
-        try:
-            intake.accept(_parsed(message))
-        except SidecarError:
-            _log.exception("a request is delivered again")
-            return "RETRY"
-        except BudevalError as error:
-            if error.code == QUEUE_FULL:
-                _log.warning("a request is delivered again: %s", error)
-                return "RETRY"
-            eval_id = _eval_id_of(message)
-            _log.warning("refused a request eval_id=%s: %s", eval_id, error)
-            if not intake.knows(eval_id):
-                _refuse(settings, sidecar, message, error)
-        except Exception:  # noqa: BLE001 - whatever it is: those behind it wait, and it would fail again
-            _log.exception("a request goes to the dead letters")
-            return "DROP"
-        return "SUCCESS"
-
     @router.post(ROUTE)
     async def receive(request: Request) -> dict[str, str]:
         # As it comes: what the framework cannot parse it would refuse, and the broker would bring it again.
         body = await request.body()
-        return {"status": await run_in_threadpool(take_in, body)}
+        return {"status": await run_in_threadpool(_take_in, body, settings, intake, sidecar)}
 
     return router
+
+
+def _take_in(body: bytes, settings: Settings, intake: Intake, sidecar: Sidecar) -> str:
+    """What Dapr is told: https://docs.dapr.io/reference/api/pubsub_api/#expected-http-response."""
+    message = _message_in(body)
+    try:
+        intake.accept(_parsed(message))
+    except SidecarError:
+        _log.exception("a request is delivered again")
+        return "RETRY"
+    except BudevalError as error:
+        if error.code == QUEUE_FULL:
+            _log.warning("a request is delivered again: %s", error)
+            return "RETRY"
+        eval_id = _eval_id_of(message)
+        _log.warning("refused a request eval_id=%s: %s", eval_id, error)
+        if not intake.knows(eval_id):
+            _refuse(settings, sidecar, message, error)
+    except Exception:  # noqa: BLE001 - whatever it is: those behind it wait, and it would fail again
+        _log.exception("a request goes to the dead letters")
+        return "DROP"
+    return "SUCCESS"
 
 
 def _message_in(body: bytes) -> Any:

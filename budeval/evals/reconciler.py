@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Protocol
 
-from budeval.domain.evaluation import EvaluationRecord, workflow_id
+from budeval.domain.evaluation import EvaluationBrief, EvaluationRecord, workflow_id
 from budeval.domain.notification import ENDED, WorkflowStatus
 from budeval.errors import RequestError, SidecarError
 from budeval.evals.arrivals import Arrival, Arrivals
@@ -75,11 +75,7 @@ class Reconciler:
         active = self._store.active()
         briefs = self._store.briefs(active)
         for brief in briefs:
-            if brief.ended is None:
-                self._try(brief.eval_id, partial(self._settle, brief.eval_id))
-            else:
-                order = {"eval_id": brief.eval_id, "outcome": brief.outcome, "attempt": brief.attempt}
-                self._try(brief.eval_id, partial(self._ends.end_evaluation, order))
+            self._try(brief.eval_id, partial(self._settle, brief))
         self._forget_unrecorded(set(active) - {brief.eval_id for brief in briefs})
 
     def _settle_arrival(self, arrival: Arrival) -> None:
@@ -116,12 +112,22 @@ class Reconciler:
         except Exception:  # noqa: BLE001 - see above; it is looked at again in a minute
             _log.exception("it could not be settled")
 
-    def _settle(self, eval_id: str) -> None:
+    def _settle(self, brief: EvaluationBrief) -> None:
         # Each is read when its turn comes: those before it may have taken minutes.
-        record = self._record_of(eval_id)
-        remedy = self._remedy(record) if record else None
-        if record and remedy and self._is_still_open(record):
+        record = self._record_of(brief.eval_id)
+        if record is None:
+            return
+        if brief.attempt != record.evaluation.attempt:  # a retry was cut off between the two
+            self._store.save_brief(record)
+        if record.ended:
+            self._finish(record)
+        elif (remedy := self._remedy(record)) and self._is_still_open(record):
             remedy()
+
+    def _finish(self, record: EvaluationRecord) -> None:
+        evaluation = record.evaluation
+        order = {"eval_id": evaluation.eval_id, "outcome": record.outcome, "attempt": evaluation.attempt}
+        self._ends.end_evaluation(order)
 
     def _remedy(self, record: EvaluationRecord) -> Callable[[], None] | None:
         """What is to be done, by how it stands with the workflow; mostly nothing."""

@@ -99,10 +99,11 @@ class EvaluationStore(Listing):
         """
         key = workflow_id(record.evaluation.eval_id)
         existing = _record(self._sidecar.save_state_first(key, record.model_dump(mode="json")))
-        self._save_brief(existing)
+        self.save_brief(existing)
         return existing
 
-    def _save_brief(self, record: EvaluationRecord) -> None:
+    def save_brief(self, record: EvaluationRecord) -> None:
+        """Its line in lists, which each change of the record brings up to date."""
         brief = record.brief
         self._sidecar.save_state(f"brief-{brief.eval_id}", brief.model_dump(mode="json"))
 
@@ -183,7 +184,7 @@ class EvaluationStore(Listing):
             }
 
         record = _record(self._sidecar.update_state(workflow_id(eval_id), ended))
-        self._save_brief(record)
+        self.save_brief(record)
         return record.ended is not None
 
     def cancel(
@@ -283,7 +284,7 @@ class EvaluationStore(Listing):
         self._sidecar.delete_state(f"observed-{eval_id}")
         self.activate(eval_id)
         record = _record(self._sidecar.update_state(workflow_id(eval_id), begun))
-        self._save_brief(record)
+        self.save_brief(record)
         return record
 
     def update_workflow_data_in_statestore(self, workflow: str, data: dict[str, Any]) -> None:

@@ -28,7 +28,6 @@ from budeval.evals.store import EvaluationStore
 from budeval.runtime.sidecar import Sidecar
 
 _WHOLE = 100
-_READS_PER_PAGE = 10
 
 
 class EvaluationViews:
@@ -116,21 +115,17 @@ class EvaluationViews:
     def page(self, cursor: str | None, limit: int, wanted: "Wanted | None" = None) -> EvaluationPage:
         """Evaluations, newest first.
 
-        A filter looks at no more than ten pages; to what it has not found by then the cursor leads.
+        It looks at about 2,000 at most; to what it has not found by then the cursor leads.
 
         Raises:
             RequestError: the cursor is not one of ours.
         """
         wanted = wanted or Wanted()
-        found: list[EvaluationSummary] = []
-        place = decoded(cursor)
-        for _ in range(_READS_PER_PAGE):
-            ids, place = self._store.newest(place, limit - len(found))
-            lines = [_summary(brief) for brief in self._store.briefs(ids)]
-            found += [line for line in lines if wanted.matches(line)]
-            if place is None or len(found) >= limit:
-                break
+        found, place = self._store.matching(decoded(cursor), limit, self._lines, wanted.matches)
         return EvaluationPage(evaluations=found, cursor=encoded(place))
+
+    def _lines(self, eval_ids: list[str]) -> dict[str, EvaluationSummary]:
+        return {brief.eval_id: _summary(brief) for brief in self._store.briefs(eval_ids)}
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ Keys: `index-days` the days there are, `index-<day>-<n>` pages of ids in the ord
 
 import hashlib
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -14,10 +14,13 @@ from pydantic import BaseModel, ValidationError
 from budeval.runtime.sidecar import Sidecar
 
 KeptT = TypeVar("KeptT", bound=BaseModel)
+LineT = TypeVar("LineT")
 
 INDEX_PAGE = 200
 Cursor = tuple[str, int, int]
 """(day, page, offset from the page's start) of an entry; below it the next ones follow."""
+_READS, _PER_READ = 10, 200
+"""What a filter looks at, at most."""
 _ACTIVE_PAGES = 16
 """So that what begins or ends at the same time seldom writes the same one."""
 
@@ -90,6 +93,52 @@ class Listing:
         found = self.entries(cursor, count + 1)
         ids = [item_id for item_id, _ in found[:count]]
         return ids, found[count - 1][1] if len(found) > count else None
+
+    def matching(
+        self,
+        below: Cursor | None,
+        count: int,
+        load: Callable[[list[str]], Mapping[str, LineT]],
+        wanted: Callable[[LineT], bool],
+    ) -> tuple[list[LineT], Cursor | None]:
+        """A page of what is wanted, newest first; of what is listed it looks at about 2,000 at most.
+
+        Args:
+            below: of the entry below which to go on; None for the newest.
+            count: how many make a page.
+            load: what there is of some ids, by id.
+            wanted: whether one is.
+
+        Returns:
+            What was found, and the cursor for what comes next, or was not looked at; None where nothing does.
+        """
+        found: list[LineT] = []
+        following = None
+        for line, below_it in self._walk(below, count, load):
+            following = below_it
+            if line is not None and wanted(line):
+                found.append(line)
+            if len(found) == count:
+                break
+        return found, following
+
+    def _walk(
+        self, below: Cursor | None, at_once: int, load: Callable[[list[str]], Mapping[str, LineT]]
+    ) -> Iterator[tuple[LineT | None, Cursor | None]]:
+        """From below a place on, each with its own place, None where nothing follows; a bounded number.
+
+        A line is None where there is none any more, or none that can be read. `at_once` is how many are
+        likely to be enough.
+        """
+        for _ in range(_READS):
+            listed = self.entries(below, at_once + 1)
+            taken, more = listed[:at_once], len(listed) > at_once
+            found = load([item_id for item_id, _ in taken])
+            for item_id, place in taken:
+                yield found.get(item_id), place if more or place != taken[-1][1] else None
+            if not more:
+                return
+            below, at_once = taken[-1][1], _PER_READ
 
     def entries(self, cursor: Cursor | None, count: int) -> list[tuple[str, Cursor]]:
         """Ids with the cursor of each, newest first, from below a cursor; fewer than `count` at the end."""

@@ -1,18 +1,14 @@
 """What callers see of jobs, drawn from what is stored."""
 
 from collections import Counter
-from collections.abc import Iterator
 from typing import Any
 
 from budeval.api.cursors import decoded, encoded
 from budeval.domain.score_job import JobStatus, Phase, ScoreRecord
-from budeval.runtime.listing import Cursor
 from budeval.scoring.answers import ScorePage, ScoreState
 from budeval.scoring.assembling import Assembly
 from budeval.scoring.course import SAMPLES_PER_GENERATION
 from budeval.scoring.store import ScoreStore
-
-_READS_PER_PAGE, _PER_READ = 10, 200
 
 
 class ScoreViews:
@@ -56,7 +52,7 @@ class ScoreViews:
     def page(self, cursor: str | None, limit: int, status: JobStatus | None, tenant: str | None) -> ScorePage:
         """Jobs, newest first, without what single metrics say.
 
-        It looks at no more than 2,000 jobs; to what it has not found by then the cursor leads.
+        It looks at about 2,000 jobs at most; to what it has not found by then the cursor leads.
 
         Args:
             cursor: of the page before.
@@ -67,34 +63,15 @@ class ScoreViews:
         Raises:
             RequestError: the cursor is not one of ours.
         """
-        found: list[ScoreState] = []
-        following = None
-        for record, below in self._records(decoded(cursor), limit):
-            following = below
-            if record and status in {None, record.status} and tenant in {None, record.job.tenant}:
-                found.append(state_of(record))
-            if len(found) == limit:
-                break
-        return ScorePage(scores=found, cursor=encoded(following))
 
-    def _records(
-        self, below: Cursor | None, at_once: int
-    ) -> Iterator[tuple[ScoreRecord | None, Cursor | None]]:
-        """From below a place on, each with its own place, None where nothing follows; a bounded number.
+        def wanted(record: ScoreRecord) -> bool:
+            return status in {None, record.status} and tenant in {None, record.job.tenant}
 
-        A record is None where there is none any more, or none that can be read. `at_once` is how many are
-        likely to be enough.
-        """
-        for _ in range(_READS_PER_PAGE):
-            listed = self._store.entries(below, at_once + 1)
-            taken, more = listed[:at_once], len(listed) > at_once
-            found = self._store.load_all([job_id for job_id, _ in taken])
-            records = {record.job.job_id: record for record in found}
-            for job_id, place in taken:
-                yield records.get(job_id), place if more or place != taken[-1][1] else None
-            if not more:
-                return
-            below, at_once = taken[-1][1], _PER_READ
+        found, following = self._store.matching(decoded(cursor), limit, self._loaded, wanted)
+        return ScorePage(scores=list(map(state_of, found)), cursor=encoded(following))
+
+    def _loaded(self, job_ids: list[str]) -> dict[str, ScoreRecord]:
+        return {record.job.job_id: record for record in self._store.load_all(job_ids)}
 
 
 def state_of(record: ScoreRecord) -> ScoreState:

@@ -22,7 +22,7 @@ from dev.errors import DevError
 from dev.layout import ClusterLayout
 from dev.stack import Stack
 
-_WATCH_SECONDS = 20
+_WATCH_SECONDS = 6
 _CONNECT_SECONDS = 5.0
 """Short: what is sent to a network that is cut is repeated ever more seldom, also once it is there again."""
 _PATIENCE = httpx.Timeout(_WATCH_SECONDS, connect=_CONNECT_SECONDS)

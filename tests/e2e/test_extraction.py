@@ -155,7 +155,7 @@ def test_a_thousand_runs_pass_through_one_job(stack: Stack, results_on_the_claim
         claim=storage.claim,
     )
     try:
-        found = orchestrator.extract_job_results(asked, [run["run_id"] for run in runs])
+        found = orchestrator.extract_job_results(asked, [run["run_id"] for run in runs], lambda: None)
     finally:
         runner.close()
         shutil.rmtree(target)

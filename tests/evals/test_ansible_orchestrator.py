@@ -313,7 +313,7 @@ def test_each_try_of_an_extraction_has_a_job_of_its_own(clusters: Path) -> None:
 
     for _ in range(2):
         with pytest.raises(ClusterError):
-            orchestrator.extract_job_results(_evaluation(), ["r-1"])
+            orchestrator.extract_job_results(_evaluation(), ["r-1"], _allowed)
 
     orders = [data for _, data, _ in runner.runs]
     names = [order.pop("temp_id") for order in orders]
@@ -372,7 +372,7 @@ def test_an_extraction_without_a_log_tells_why(
     orchestrator = _working(FakeRunner({"log": "", "pods": pods, "removed": []}), clusters)
 
     with pytest.raises(ClusterError) as raised:
-        orchestrator.extract_job_results(_evaluation(), ["r-1"])
+        orchestrator.extract_job_results(_evaluation(), ["r-1"], _allowed)
 
     assert (raised.value.code, raised.value.retryable) == (code, retryable)
     assert says in raised.value.message
@@ -385,7 +385,7 @@ def test_a_log_that_is_no_extractors_is_refused(clusters: Path) -> None:
     )
 
     with pytest.raises(ClusterError) as raised:
-        orchestrator.extract_job_results(_evaluation(), ["r-1"])
+        orchestrator.extract_job_results(_evaluation(), ["r-1"], _allowed)
 
     assert raised.value.code == "LOG_CORRUPT"
 
@@ -453,12 +453,12 @@ def test_a_job_at_the_claim_is_in_the_receipt_before_it_is_made(clusters: Path) 
     runner, dapr = FakeRunner(ClusterError("killed", code="RUNNER_CRASH", retryable=True)), FakeDapr()
     orchestrator = _working(runner, clusters, dapr=dapr)
     with pytest.raises(ClusterError):
-        orchestrator.extract_job_results(_evaluation(), ["r-1"])
+        orchestrator.extract_job_results(_evaluation(), ["r-1"], _allowed)
     name = f"extract-results-{runner.runs[0][1]['temp_id']}"
     cut_off = {key: item.outcome for key, item in _receipt(dapr).items()}
     runner.outcome = {"log": "", "pods": [], "removed": _removed("again", gone=True)}
     with pytest.raises(ClusterError):
-        orchestrator.extract_job_results(_evaluation(), ["r-1"])
+        orchestrator.extract_job_results(_evaluation(), ["r-1"], _allowed)
 
     assert cut_off == {("Job", name): "in_use", ("ConfigMap", name): "in_use"}
     done = _receipt(dapr)["Job", "again"]
@@ -506,7 +506,7 @@ def test_everything_bears_the_installations_id(clusters: Path) -> None:
         orchestrator = _working(runner, clusters, dapr=dapr)
         orchestrator.deploy(_evaluation(), [JobSpec("r-1", 1, "i", ["c"], {})], _allowed)
         with pytest.raises(ClusterError):
-            orchestrator.extract_job_results(_evaluation(), ["r-1"])
+            orchestrator.extract_job_results(_evaluation(), ["r-1"], _allowed)
 
     marks = {
         data["runs"][0]["job"]["metadata"]["labels"][INSTALLATION_LABEL] for _, data, _ in runner.runs[::2]

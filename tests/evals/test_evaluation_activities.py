@@ -776,7 +776,8 @@ def test_the_end_of_an_earlier_attempt_destroys_nothing(case: Case) -> None:
     record = case.store.retry("e-1", ["r-1"], 12, "a-2")
     case.vault.put(record.sealed_as, {"api_key": "sk-again"})
 
-    case.activities.end_evaluation({**_ORDER, "outcome": "FAILED", "attempt": 1})
+    order = {**_ORDER, "outcome": "FAILED", "attempt": 1}
+    assert _refused(EvaluationError, case.activities.end_evaluation, order) == "ATTEMPT_OVER"
 
     assert case.vault.open(case.record().sealed_as) == {"api_key": "sk-again"}
     assert case.record().ended is None
@@ -938,7 +939,7 @@ def test_what_is_run_late_deploys_nothing_after_the_end(case: Case) -> None:
         EvaluationError, case.activities.deploy_eval_job, {**_ORDER, "run_ids": ["r-1"], "attempt": 1}
     )
 
-    assert refused == "EVALUATION_ENDED"
+    assert refused == "ATTEMPT_OVER"
     assert case.runner.runs == []
 
 

@@ -127,7 +127,7 @@ def test_an_evaluation_that_never_says_its_last_word_ends_its_stream(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its workflow was terminated by hand."""
-    monkeypatch.setattr(event_stream, "_LAST_WORD", timedelta(seconds=-10))
+    monkeypatch.setattr(event_stream, "_PATIENCE", timedelta(seconds=-10))
     desk.announce(WorkflowStatus.STARTED)
     desk.store.end("e-1", Outcome.FAILED)
 

@@ -144,21 +144,25 @@ def test_only_what_has_a_record_and_has_not_ended_is_started() -> None:
     assert sorted(start.started) == ["accepted", "running"]
 
 
-def test_records_of_what_has_ended_are_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    """They carry results, and there are hundreds: their lines tell enough."""
-    store, start = EvaluationStore(FakeDapr().client()), FakeEngine()
-    _create(store, "ended", ended=_DAY)
-    _create(store, "running")
-    find, read = store.find, []
+def test_a_retry_that_was_cut_off_before_its_line_is_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its line says that it has ended, as the attempt before has."""
+    dapr, engine = FakeDapr(), FakeEngine()
+    store = EvaluationStore(dapr.client())
+    _create(store, "e-1")
+    _end(store, "e-1")
+    with monkeypatch.context() as patch, suppress(SidecarError):
+        patch.setattr(store, "save_brief", _away)
+        store.retry("e-1", ["r-1"], 3, "again")
 
-    def found(eval_id: str) -> EvaluationRecord | None:
-        read.append(eval_id)
-        return find(eval_id)
+    _reconciler(store, engine).look()
 
-    monkeypatch.setattr(store, "find", found)
-    _reconciler(store, start).look()
+    assert (engine.started, engine.ended) == (["e-1"], [])
+    (line,) = store.briefs(["e-1"])
+    assert (line.attempt, line.ended) == (2, None)
 
-    assert set(read) == {"running"}
+
+def _away(*_: Any) -> None:
+    raise SidecarError("away")
 
 
 class SlowEngine(FakeEngine):
@@ -200,11 +204,12 @@ def test_what_has_happened_during_a_look_counts(
     """The last workflow, or that there was none, says nothing of the next attempt, or of a tombstone."""
     store = EvaluationStore(FakeDapr().client())
     _create(store, "e-1")
-    done: list[None] = []
+    done: list[str] = []
 
     def once() -> None:
         if not done:
-            done.append(happens(store))
+            done.append(happens.__name__)
+            happens(store)
 
     engine = SlowEngine(once)
     if status:
@@ -228,7 +233,7 @@ def test_each_record_is_read_when_its_turn_comes() -> None:
         for eval_id in ("e-1", "e-2"):
             _end(store, eval_id)
 
-    engine.close_broken = close  # type: ignore[method-assign]
+    engine.close_broken = close  # type: ignore[method-assign, assignment]
     _reconciler(store, engine).look()
 
     assert len(closed) == 1

@@ -11,7 +11,7 @@ import pytest
 from budeval.api.access import digest_of
 from budeval.config import ApiToken, Scope
 from budeval.domain.score_job import Engine
-from budeval.scoring import views
+from budeval.runtime import listing
 from budeval.scoring.engines.ragas.engine import RagasEngine
 from budeval.scoring.limiter import Limiters
 from budeval.scoring.metrics import METRICS
@@ -228,7 +228,7 @@ def test_a_filter_fills_its_page(service: Service, monkeypatch: pytest.MonkeyPat
         return [[state["job_id"] for state in page] for page in _pages(service, "limit=1&status=failed")]
 
     assert found() == [[old[1]], [old[0]]]
-    monkeypatch.setattr(views, "_PER_READ", 1)
+    monkeypatch.setattr(listing, "_PER_READ", 1)
     assert found() == [[], [old[1]], [old[0]]]
 
 
