@@ -17,7 +17,7 @@ from budeval.domain.evaluation import EvaluationRecord
 from budeval.engines.manifests import ATTEMPT_LABEL, EVAL_LABEL, MANAGED_BY, RUN_LABEL
 from dev.chaos.faults import playbooks
 from dev.chaos.verdict import Delivery, Observed
-from dev.cluster import api
+from dev.cluster import api, objects
 from dev.errors import DevError
 from dev.layout import ClusterLayout
 from dev.stack import Stack
@@ -28,6 +28,10 @@ _CONNECT_SECONDS = 5.0
 _PATIENCE = httpx.Timeout(_WATCH_SECONDS, connect=_CONNECT_SECONDS)
 _QUIET_SECONDS = 780.0
 """What a request left that was cut off is removed after ten minutes."""
+Stored = dict[str, tuple[str, int]]
+"""The state store: name of a value -> itself, and whether it is in base64. Those of workflows have several
+parts, divided by `||`."""
+
 _KINDS = "jobs,pods,configmaps,secrets,persistentvolumeclaims,networkpolicies"
 
 
@@ -138,7 +142,8 @@ def leftovers(stack: Stack, state: Path) -> list[str]:
     """
     deadline = time.monotonic() + _QUIET_SECONDS
     while True:
-        left = [*_objects(stack), *_in_state(state), *_of_playbooks(stack)]
+        stored = _stored(state)
+        left = [*_objects(stack), *_in_state(stored), *_of_playbooks(stack), *_on_claim(stack, stored)]
         if not left or time.monotonic() > deadline:
             return left
         time.sleep(5)
@@ -158,30 +163,61 @@ def _of_playbooks(stack: Stack) -> list[str]:
     return [*map(str, directories), *(f"playbook {record.pid}" for record in playbooks(stack))]
 
 
-def _in_state(path: Path) -> Iterator[str]:
-    """What the state store keeps and should not.
+def _on_claim(stack: Stack, stored: Stored) -> list[str]:
+    cluster = stack.clusters[0]
+    try:
+        claim = objects.claim_directory(cluster, stack.namespace_of(cluster))
+    except DevError as error:
+        return [str(error)]
+    return list(_files_of_deleted(stored, claim / "results"))
 
-    Secrets, requests that are still coming in, evaluations that are still listed as active, and inline rows
-    that no record tells of. A record keeps its own for a retry; a request that came several times has kept
-    rows each time under another name, of which all but the record's are to be removed.
-    """
+
+def _files_of_deleted(stored: Stored, results: Path) -> Iterator[str]:
+    """What deleted evaluations have on the claim. Kubernetes' directory for it stays, empty."""
+    for eval_id in _deleted(stored):
+        if any((results / eval_id).glob("*")):
+            yield f"files of the deleted {eval_id}"
+
+
+def _stored(path: Path) -> Stored:
     with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=10)) as database:
         rows = database.execute("SELECT key, value, is_binary FROM state").fetchall()
-    # Keys are `<app id>||<name>`; those of workflows have more parts.
-    found = {str(key).partition("||")[2]: (value, is_binary) for key, value, is_binary in rows}
-    records = [_content(*found[name]) for name in found if name.startswith("eval-")]
-    kept = {name for record in records for name in _rows_of(record)}
-    for name, stored in found.items():
-        if name.startswith("sealed-") or (name.startswith("dataset-") and name not in kept):
+    return {str(key).partition("||")[2]: (value, is_binary) for key, value, is_binary in rows}
+
+
+def _in_state(stored: Stored) -> Iterator[str]:
+    """What the state store keeps and should not.
+
+    Whatever is of a deleted evaluation, but its tombstone; secrets, requests that are still coming in,
+    evaluations that are still listed as active, and inline rows that no record tells of. A record keeps its
+    own for a retry; a request that came several times has kept rows each time under another name, of which
+    all but the record's are to be removed.
+    """
+    deleted = _deleted(stored)
+    kept = {f"eval-{eval_id}" for eval_id in deleted}
+    kept |= {name for record in _records(stored) for name in _rows_of(record)}
+    for name, value in stored.items():
+        if name in kept:
+            continue
+        if name.startswith(("sealed-", "dataset-")) or any(eval_id in name for eval_id in deleted):
             yield f"state {name}"
         elif name.startswith("arriving-"):
-            yield from (f"request that comes in {arrival}" for arrival in _content(*stored) or {})
+            yield from (f"request that comes in {arrival}" for arrival in _content(*value) or {})
         elif name.startswith("active-"):
-            yield from (f"active evaluation {eval_id}" for eval_id in _content(*stored) or [])
+            yield from (f"active evaluation {eval_id}" for eval_id in _content(*value) or [])
+
+
+def _records(stored: Stored) -> list[Any]:
+    """Of evaluations; of those that were deleted their tombstones."""
+    return [_content(*value) for name, value in stored.items() if name.startswith("eval-")]
+
+
+def _deleted(stored: Stored) -> list[str]:
+    return [record["eval_id"] for record in _records(stored) if "evaluation" not in record]
 
 
 def _rows_of(stored: Any) -> Iterator[str]:
-    """Under which names a record's inline rows are kept; none of the tombstone of a deleted evaluation."""
+    """Under which names a record's inline rows are kept; a tombstone tells of none."""
     if "evaluation" in stored:
         record = EvaluationRecord.model_validate(stored)
         for run in record.evaluation.runs:

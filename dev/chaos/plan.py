@@ -56,6 +56,15 @@ class PlannedEvaluation:
     fate: Fate
     cancel_after: float
     """Seconds from its acceptance, for `Fate.CANCEL`."""
+    retry: bool
+    """Whether, once it has ended as it should, another attempt is asked for that no fault has called for.
+
+    To what has completed it is refused; what was cancelled completes by it, what has failed fails again.
+    """
+    delete: bool
+    """Whether it is deleted in the end, with its files."""
+    calls: int
+    """How often its cancellation and each retry are asked for, at the same time."""
 
     @property
     def run_ids(self) -> list[str]:
@@ -107,6 +116,9 @@ def _evaluation(random: Random, number: int) -> PlannedEvaluation:
         deliveries=random.choice([1, 1, 2, 3]),
         fate=random.choices([*Fate], weights=[16, 2, 1])[0],
         cancel_after=random.uniform(0, 30),
+        retry=random.random() < 1 / 3,
+        delete=random.random() < 1 / 4,
+        calls=random.choice([1, 2]),
     )
 
 

@@ -71,6 +71,7 @@ class Report:
             "fates": Counter(planned.fate for planned in self.plan.evaluations),
             "outcomes": Counter(end.outcome for end in ends),
             "retried": sum(end.attempt > 1 for end in ends),
+            "deleted": sum(end.after_deletion is not None for end in ends),
             "faults": self.struck.total(),
             "faults_by_kind": self.struck,
             "without_victim": self.without_victim,

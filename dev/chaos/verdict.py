@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from typing import Any
 
 from budeval.domain.evaluation import DEPLOYMENTS
@@ -46,11 +47,15 @@ class Ended:
 
     outcome: str | None = None
     attempt: int = 1
+    asked: int = 1
+    """Attempts that its caller has asked for, the first one too."""
     ratio: float | None = None
     """Of scored to requested cells."""
     runs: int = 0
     """In its results."""
     error: str | None = None
+    after_deletion: int | None = None
+    """The status by which the API speaks of it once its deletion was answered; None where there was none."""
 
 
 @dataclass
@@ -104,19 +109,28 @@ def judge(observed: Observed) -> Verdict:
     return verdict
 
 
+def is_fate(fate: Fate, outcome: str, error: str | None) -> bool:
+    """Whether an end is as it should be."""
+    return outcome in _FATES[fate] and (fate is not Fate.FAIL or str(error).startswith(_FAILS_BY))
+
+
 def _judge_end(eval_id: str, planned: PlannedEvaluation, end: Ended, verdict: Verdict) -> None:
     if end.outcome is None:
         verdict.lost.append(f"{eval_id} did not end")
         return
-    why = f" ({end.error})" if end.error else ""
-    if end.outcome not in _FATES[planned.fate]:
-        verdict.wrong.append(f"{eval_id} ended {end.outcome}{why}; it should {planned.fate}")
-    elif planned.fate is Fate.FAIL and not str(end.error).startswith(_FAILS_BY):
-        verdict.wrong.append(f"{eval_id} failed{why}; it should by {_FAILS_BY}")
+    # What was cancelled is whole after a retry.
+    fate = Fate.COMPLETE if planned.retry and planned.fate is Fate.CANCEL else planned.fate
+    if not is_fate(fate, end.outcome, end.error):
+        why = f" ({end.error})" if end.error else ""
+        verdict.wrong.append(f"{eval_id} ended {end.outcome}{why}; it should {fate}")
+    if end.attempt != end.asked:
+        verdict.duplicated.append(f"{eval_id} is at attempt {end.attempt}; {end.asked} were asked for")
     if end.runs != planned.runs:
         verdict.lost.append(f"{eval_id} has results of {end.runs} of {planned.runs} runs")
     if end.outcome == "COMPLETED" and end.ratio != 1:
         verdict.wrong.append(f"{eval_id} is COMPLETED with {end.ratio} of its cells scored")
+    if planned.delete and end.after_deletion != HTTPStatus.GONE:
+        verdict.wrong.append(f"{eval_id} was deleted; the API answers {end.after_deletion}, not 410")
 
 
 def _judge_events(eval_id: str, deliveries: list[Delivery], end: Ended, verdict: Verdict) -> None:

@@ -118,6 +118,14 @@ def create_token(cluster: ClusterLayout, namespace: Namespace, lifetime: str = _
     return kubectl(cluster, namespace, "create", "token", _IDENTITY, *where).strip()
 
 
+def claim_directory(cluster: ClusterLayout, namespace: Namespace) -> Path:
+    """Where what is on the evaluations' claim lies on the node, in the namespace that is the default."""
+    claim = ("get", "pvc", _CLAIM, "-n", EVALUATION_NAMESPACES[0])
+    volume = kubectl(cluster, namespace, *claim, "-o", "jsonpath={.spec.volumeName}")
+    place = "jsonpath={.spec.hostPath.path}{.spec.local.path}"
+    return Path(kubectl(cluster, namespace, "get", "pv", volume, "-o", place))
+
+
 def _still_valid(cluster: ClusterLayout, namespace: Namespace, kubeconfig: Path) -> bool:
     """Whether the token in an earlier kubeconfig is one that this cluster accepts."""
     document = yaml.safe_load(kubeconfig.read_text())

@@ -101,7 +101,9 @@ def test_what_stays_in_the_state_store_is_found(
     tmp_path: Path, name: str, value: Any, left: list[str], is_binary: int
 ) -> None:
     """In both forms in which Dapr keeps a value."""
-    assert list(observing._in_state(_state(tmp_path, {name: value}, is_binary))) == left
+    stored = observing._stored(_state(tmp_path, {name: value}, is_binary))
+
+    assert list(observing._in_state(stored)) == left
 
 
 def _record() -> EvaluationRecord:
@@ -121,17 +123,50 @@ def test_only_the_rows_that_a_record_tells_of_may_stay(tmp_path: Path) -> None:
         f"dapr.internal.default.budeval.workflow||eval-{_ID}||metadata": "no record",
     }
 
-    left = list(observing._in_state(_state(tmp_path, values)))
+    left = list(observing._in_state(observing._stored(_state(tmp_path, values))))
 
     assert left == [f"state dataset-{_ID}.two-digest", f"state dataset-{_ID}.one-another"]
 
 
-def test_of_a_deleted_evaluation_no_rows_may_stay(tmp_path: Path) -> None:
-    """Its tombstone tells of none."""
-    tombstone = Tombstone(eval_id=_ID, tenant="default", deleted="2026-01-01").model_dump(mode="json")
-    values = {f"eval-{_ID}": tombstone, f"dataset-{_ID}.one-digest": {}}
+def _tombstone() -> dict[str, Any]:
+    return Tombstone(eval_id=_ID, tenant="default", deleted="2026-01-01").model_dump(mode="json")
 
-    assert list(observing._in_state(_state(tmp_path, values))) == [f"state dataset-{_ID}.one-digest"]
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        f"dataset-{_ID}.one-digest",
+        f"brief-{_ID}",
+        f"event-eval-{_ID}-3",
+        f"receipt-{_ID}",
+        f"dapr.internal.default.budeval.workflow||eval-{_ID}-a2||history-000001",
+    ],
+)
+def test_of_a_deleted_evaluation_only_its_tombstone_may_stay(tmp_path: Path, name: str) -> None:
+    """Also of its workflows' histories; another's are its own."""
+    others = {"receipt-another": {}, "dapr.internal.default.budeval.workflow||eval-another||metadata": ""}
+    stored = observing._stored(_state(tmp_path, {f"eval-{_ID}": _tombstone(), name: "", **others}))
+
+    assert list(observing._in_state(stored)) == [f"state {name}"]
+
+
+def test_of_what_is_there_everything_may_stay(tmp_path: Path) -> None:
+    """Until it is deleted."""
+    values = {f"eval-{_ID}": _record().model_dump(mode="json"), f"receipt-{_ID}": {}}
+
+    assert list(observing._in_state(observing._stored(_state(tmp_path, values)))) == []
+
+
+def test_files_of_deleted_evaluations_are_found_on_the_claim(tmp_path: Path) -> None:
+    """The empty directory that Kubernetes made is none; files of others are theirs."""
+    stored = observing._stored(_state(tmp_path, {f"eval-{_ID}": _tombstone()}))
+    (tmp_path / "results" / _ID).mkdir(parents=True)
+    (tmp_path / "results" / "another" / "run").mkdir(parents=True)
+    assert list(observing._files_of_deleted(stored, tmp_path / "results")) == []
+
+    (tmp_path / "results" / _ID / "run").mkdir()
+
+    assert list(observing._files_of_deleted(stored, tmp_path / "results")) == [f"files of the deleted {_ID}"]
 
 
 @pytest.mark.parametrize(

@@ -25,6 +25,12 @@ def test_the_full_run_has_what_is_promised() -> None:
     assert Counter(planned.engine for planned in plan.evaluations) == {"lm-eval": 180, "opencompass": 20}
     assert len({planned.eval_id for planned in plan.evaluations}) == 200
     assert {planned.fate for planned in plan.evaluations} == {*Fate}
+    # Each may be retried without a fault, deleted, and have its calls sent twice, whatever its fate is.
+    for fate in Fate:
+        of_fate = [planned for planned in plan.evaluations if planned.fate is fate]
+        assert {planned.retry for planned in of_fate} == {True, False}
+        assert {planned.delete for planned in of_fate} == {True, False}
+        assert {planned.calls for planned in of_fate} == {1, 2}
     kinds = Counter(fault.kind for fault in plan.faults)
     assert kinds.keys() == {*Fault}
     assert max(kinds.values()) - min(kinds.values()) <= 1

@@ -31,8 +31,20 @@ _STORY = [
 _NEXT = len(_STORY) + 1
 
 
-def _planned(fate: Fate = Fate.COMPLETE) -> PlannedEvaluation:
-    return PlannedEvaluation(_ID, "lm-eval", 2, 4, by_message=False, deliveries=1, fate=fate, cancel_after=1)
+def _planned(fate: Fate = Fate.COMPLETE, *, retry: bool = False, delete: bool = False) -> PlannedEvaluation:
+    return PlannedEvaluation(
+        _ID,
+        "lm-eval",
+        runs=2,
+        rows=4,
+        by_message=False,
+        deliveries=1,
+        fate=fate,
+        cancel_after=1,
+        retry=retry,
+        delete=delete,
+        calls=1,
+    )
 
 
 def _delivery(number: int, event: str, status: str) -> Delivery:
@@ -233,11 +245,54 @@ def test_only_what_has_completed_must_have_had_a_job() -> None:
 def _retried(*stories: list[tuple[str, str]]) -> Observed:
     """An evaluation with an attempt for each story."""
     observed = _observed()
-    observed.ends[_ID].attempt = len(stories)
+    observed.ends[_ID].attempt = observed.ends[_ID].asked = len(stories)
     told = [step for story in stories for step in story]
     observed.deliveries = [_delivery(number, *step) for number, step in enumerate(told, 1)]
     observed.jobs[_ID, _RUNS[0], 3] = {"uid-5"}
     return observed
+
+
+@pytest.mark.parametrize(
+    ("fate", "outcome", "good"),
+    [
+        (Fate.COMPLETE, "COMPLETED", True),
+        (Fate.CANCEL, "COMPLETED", True),
+        (Fate.CANCEL, "CANCELLED", False),
+        (Fate.FAIL, "FAILED", True),
+        (Fate.FAIL, "COMPLETED", False),
+    ],
+)
+def test_what_was_cancelled_is_whole_after_a_retry(fate: Fate, outcome: str, good: bool) -> None:  # noqa: FBT001
+    """And what cannot but fail fails again."""
+    observed = _retried(_STORY, _STORY)
+    observed.accepted[_ID] = _planned(fate, retry=True)
+    observed.ends[_ID].outcome = outcome
+    observed.ends[_ID].error = "DATASET_INVALID: no such file" if outcome == "FAILED" else None
+
+    assert judge(observed).good is good
+
+
+def test_a_retry_that_was_sent_twice_begins_one_attempt() -> None:
+    """Two attempts where one was asked for are a doubled one, though each has told its story."""
+    observed = _retried(_STORY, _STORY, _STORY)
+    observed.ends[_ID].asked = 2
+
+    assert judge(observed).duplicated == [f"{_ID} is at attempt 3; 2 were asked for"]
+
+
+@pytest.mark.parametrize("answered", [None, 200, 404])
+def test_what_was_deleted_is_gone(answered: int | None) -> None:
+    """Its events came all the same, and the API says that it was there."""
+    observed = _observed()
+    observed.accepted[_ID] = _planned(delete=True)
+    observed.ends[_ID].after_deletion = answered
+
+    assert judge(observed).wrong == [f"{_ID} was deleted; the API answers {answered}, not 410"]
+
+    observed.ends[_ID].after_deletion = 410
+    assert judge(observed).good
+    observed.deliveries.pop()
+    assert judge(observed).lost
 
 
 def test_each_attempt_tells_its_own_story() -> None:

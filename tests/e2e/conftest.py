@@ -17,6 +17,7 @@ import yaml
 
 from dev import apps
 from dev import stack as stacks
+from dev.cluster import objects
 from dev.layout import StackLayout
 from dev.network import HOST
 from dev.stack import Stack
@@ -51,10 +52,7 @@ def service(stack: Stack) -> Iterator[httpx.Client]:
 def results_on_the_claim(stack: Stack) -> Path:
     """Where the shared claim's results lie on the node."""
     stack.up()
-    claim = ("get", "pvc", "eval-datasets-pvc-rwx", "-n", "budeval")
-    volume = stack.kubectl(1, *claim, "-o", "jsonpath={.spec.volumeName}")
-    path = stack.kubectl(1, "get", "pv", volume, "-o", "jsonpath={.spec.hostPath.path}{.spec.local.path}")
-    return Path(path) / "results"
+    return objects.claim_directory(stack.clusters[0], stack.namespace) / "results"
 
 
 @pytest.fixture

@@ -12,8 +12,11 @@ from dev.network import HOST
 
 pytestmark = pytest.mark.e2e
 
-_SEED, _EVALUATIONS, _FAULTS = 8656, 6, 8
-"""Kills scheduler, service, Redis, API server, sidecar; fills the disk, cuts the network, restarts all."""
+_SEED, _EVALUATIONS, _FAULTS, _DELETED = 282590, 6, 8, 2
+"""Kills scheduler, service, Redis, API server, sidecar; fills the disk, cuts the network, restarts all.
+
+One evaluation is cancelled and retried, each twice at the same time, and deleted; so is one that is whole.
+"""
 
 
 @pytest.mark.timeout(1800)
@@ -33,5 +36,6 @@ def test_a_short_run_of_faults_finds_nothing(tmp_path: Path) -> None:
     assert sum(seen["outcomes"].values()) == _EVALUATIONS
     # Otherwise nothing was tried.
     assert seen["faults"] == _FAULTS
+    assert seen["deleted"] == _DELETED
     assert seen["events"] > 5 * _EVALUATIONS
     assert seen["jobs"] >= seen["outcomes"]["COMPLETED"] >= 1
