@@ -116,7 +116,7 @@ def _environment_of(pid: int) -> dict[str, str]:
     except (OSError, ProcessLookupError):  # gone, or somebody else's
         return {}
     pairs = (item.partition("=") for item in raw.decode(errors="replace").split("\0"))
-    return {name: value for name, _, value in pairs}
+    return {name: value for name, _, value in pairs if name}
 
 
 def arguments_of(record: Record) -> list[str]:
@@ -125,6 +125,30 @@ def arguments_of(record: Record) -> list[str]:
         return (_PROC / str(record.pid) / "cmdline").read_text(errors="replace").split("\0")[:-1]
     except (FileNotFoundError, ProcessLookupError):
         return []
+
+
+@dataclass(frozen=True)
+class Launch:
+    """How a process was started, so that the same can be started once more."""
+
+    command: list[str]
+    environment: dict[str, str]
+    """Its marks are in it, so the next one bears them, too."""
+    cwd: Path
+
+    @classmethod
+    def of(cls, record: Record) -> "Launch | None":
+        """That of a process that lives, None where it has ended."""
+        try:
+            cwd = (_PROC / str(record.pid) / "cwd").readlink()
+        except (FileNotFoundError, ProcessLookupError):
+            return None
+        launch = cls(arguments_of(record), _environment_of(record.pid), cwd)
+        return launch if record.alive() else None
+
+    def again(self, log: Path) -> Record:
+        """Start it in the calling thread's network namespace, with a session of its own."""
+        return spawn(self.command, environment=self.environment, cwd=self.cwd, log=log)
 
 
 def memory_of(record: Record) -> int:

@@ -3,7 +3,7 @@
 import json
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
 from typing import Any, TypeVar
@@ -12,6 +12,7 @@ from budeval.engines.manifests import EVAL_LABEL, RUN_LABEL
 from dev import apps, command, console, model, process
 from dev.chaos.plan import Fault, PlannedFault
 from dev.errors import DevError
+from dev.part import Part
 from dev.stack import Stack
 
 T = TypeVar("T")
@@ -19,6 +20,11 @@ T = TypeVar("T")
 CUT_SECONDS = 60.0
 _VICTIM_SECONDS = 60.0
 _HEALINGS = 6
+_SIDECAR = "service-sidecar"
+_ALONE_SECONDS = 12.0
+"""That the service is without its sidecar, at most."""
+_RETURN_SECONDS = 180.0
+"""Until it must be ready again after that, on a busy machine."""
 _NAMESPACE = "budeval"
 _BLOCK = 64 * 1024
 _TO_THE_API_SERVER = ("INPUT", "-p", "tcp", "--dport", "6443", "-j", "DROP")
@@ -35,6 +41,8 @@ class Strike:
     what: str
     eval_id: str | None = None
     """The evaluation whose engine was hit: it may end without all of its scores."""
+    finding: str | None = None
+    """What did not come right by itself, though it should have."""
 
 
 class Breaker:
@@ -53,7 +61,8 @@ class Breaker:
         self._cut = False
         self._ways: dict[Fault, Callable[[Random], Strike]] = {
             Fault.KILL_SERVICE: lambda _: self._kill_member("service"),
-            Fault.KILL_SIDECAR: lambda _: self._kill_member("service-sidecar"),
+            Fault.KILL_SIDECAR: lambda _: self._kill_member(_SIDECAR),
+            Fault.RETURN_SIDECAR: self._return_sidecar,
             Fault.KILL_PLACEMENT: lambda _: self._kill_part("dapr-placement"),
             Fault.KILL_SCHEDULER: lambda _: self._kill_part("dapr-scheduler"),
             Fault.KILL_REDIS: lambda _: self._kill_part("redis"),
@@ -98,13 +107,34 @@ class Breaker:
         return self._stack.up(leave=model.NAMES)
 
     def _kill_member(self, name: str) -> Strike:
-        member = next(member for member in apps.members() if member.name == name)
-        record = _await(lambda: member.find(self._stack.layout))
+        record = self._member(name)
         process.kill([record])
         return Strike(f"{name} ({record.pid})")
 
+    def _return_sidecar(self, random: Random) -> Strike:
+        """`dapr run` waits for a signal only: it neither starts a sidecar again nor ends the service then.
+
+        The next one is none of its children; by its marks the stack finds and stops it like the first one.
+        """
+        record = self._member(_SIDECAR)
+        launch = process.Launch.of(record)
+        if launch is None:
+            raise NoVictimError(f"{_SIDECAR} ended meanwhile")
+        process.kill([record])
+        time.sleep(random.uniform(0, _ALONE_SECONDS))
+        part = self._part(apps.NAME)
+        returned = self._stack.namespace.call(lambda: launch.again(part.log))
+        return Strike(f"{_SIDECAR} ({record.pid}), back as {returned.pid}", finding=_why_not_well(part))
+
+    def _member(self, name: str) -> process.Record:
+        member = next(member for member in apps.members() if member.name == name)
+        return _await(lambda: member.find(self._stack.layout))
+
+    def _part(self, name: str) -> Part:
+        return next(part for part in self._stack.parts() if part.name == name)
+
     def _kill_part(self, name: str) -> Strike:
-        part = next(part for part in self._stack.parts() if part.name == name)
+        part = self._part(name)
         record = _await(part.main_process)
         process.kill([record])
         return Strike(f"{name} ({record.pid})")
@@ -165,7 +195,7 @@ class Breaker:
         return Strike(f"request {_await(lambda: self._deliver_again(random))}")
 
     def _stop_service(self) -> Strike:
-        next(part for part in self._stack.parts() if part.name == apps.NAME).stop()
+        self._part(apps.NAME).stop()
         return Strike("service and sidecars, by SIGTERM")
 
     def _kill_all(self) -> Strike:
@@ -191,6 +221,15 @@ def playbooks(stack: Stack) -> list[process.Record]:
 
 def _is_playbook(words: list[str]) -> bool:
     return any(Path(word).name == "ansible-playbook" for word in words[:3])
+
+
+def _why_not_well(part: Part) -> str | None:
+    """Why service and sidecars are not ready again without a restart; nobody restarts them meanwhile."""
+    try:
+        replace(part, start_timeout=_RETURN_SECONDS).wait_until_healthy()
+    except DevError as error:
+        return f"after its sidecar came back, the service did not get ready by itself: {error}"
+    return None
 
 
 def _in_pod(uid: str) -> list[process.Record]:

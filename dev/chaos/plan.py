@@ -15,6 +15,8 @@ class Fault(StrEnum):
 
     KILL_SERVICE = "kill service"
     KILL_SIDECAR = "kill daprd"
+    RETURN_SIDECAR = "kill daprd alone"
+    """It comes back by itself, under a service that has lived on, as on Kubernetes."""
     KILL_PLACEMENT = "kill placement"
     KILL_SCHEDULER = "kill scheduler"
     KILL_REDIS = "kill redis"

@@ -182,6 +182,8 @@ def _strike(fault: PlannedFault, breaker: Breaker, workload: Workload, report: R
     console.say(f"fault {number}: {fault.kind}: {strike.what}")
     if strike.eval_id:
         workload.hit(strike.eval_id)
+    if strike.finding:
+        report.observed.refusals.append(strike.finding)
     time.sleep(fault.outage)
     breaker.heal()
     return True

@@ -71,7 +71,7 @@ class Observed:
     left: list[str] = field(default_factory=list)
     """What is there in the end and should not be."""
     refusals: list[str] = field(default_factory=list)
-    """Answers that no caller should have got."""
+    """Answers that no caller should have got, and a service that no more answers as it should."""
 
 
 @dataclass

@@ -162,6 +162,33 @@ def test_spawn_starts_a_session_and_appends_to_the_log(nursery: Nursery) -> None
     assert nursery.words() == ["former", str(record.pid)]
 
 
+def test_a_killed_process_is_started_again_as_it_was(nursery: Nursery) -> None:
+    """The same command, environment and directory, so that it is found and stopped by the same marks."""
+    print_all = "import os, sys; print(os.getcwd(), *sys.argv[1:], os.environ['MORE'], flush=True)"
+    marks = {process.STACK_MARK: nursery.stack, process.PART_MARK: "part", "MORE": "a=b"}
+    words = [sys.executable, "-c", f"{print_all}; {_SLEEP}", "--app-id", "x y"]
+    first = process.spawn(words, environment=marks, cwd=nursery.directory, log=nursery.log)
+    told = nursery.words()
+    launch = process.Launch.of(first)
+    assert launch is not None
+
+    process.kill([first])
+    nursery.log.unlink()
+    second = launch.again(nursery.log)
+
+    assert told == nursery.words() == [str(nursery.directory), "--app-id", "x", "y", "a=b"]
+    assert (launch.command, launch.environment) == (words, marks)
+    assert [record.pid for record in process.marked(nursery.stack, "part")] == [second.pid] != [first.pid]
+
+
+def test_what_has_ended_has_no_launch(nursery: Nursery) -> None:
+    """It cannot be read any more."""
+    record = nursery.spawn(_SLEEP)
+    process.kill([record])
+
+    assert process.Launch.of(record) is None
+
+
 def test_marked_finds_descendants_and_nobody_else(nursery: Nursery) -> None:
     """Marks are inherited: what a killed parent left behind is found, what others started is not."""
     parent = nursery.spawn(_PARENT)

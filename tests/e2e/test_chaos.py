@@ -12,8 +12,9 @@ from dev.network import HOST
 
 pytestmark = pytest.mark.e2e
 
-_SEED, _EVALUATIONS, _FAULTS, _DELETED = 282590, 6, 8, 2
-"""Kills scheduler, service, Redis, API server, sidecar; fills the disk, cuts the network, restarts all.
+_SEED, _EVALUATIONS, _FAULTS, _DELETED = 1041755, 6, 9, 2
+"""Kills scheduler, service, Redis, API server, sidecar, and that one also alone, under the living service;
+fills the disk, cuts the network, restarts all.
 
 One evaluation is cancelled and retried, each twice at the same time, and deleted; so is one that is whole.
 """
