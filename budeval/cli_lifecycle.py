@@ -10,6 +10,11 @@ from budeval import cli_output as output
 from budeval.cli_base import EvalId, Watch, client_of, watch_to_the_end
 from budeval.cli_request import DEFAULT_KEY_VARIABLE, api_key_of, secret_ref_of, text_of
 
+Attempt = Annotated[
+    int | None,
+    typer.Option(min=1, help="Only if it is at this attempt: for scripts that may come late, or twice."),
+]
+
 
 def add_commands(app: typer.Typer) -> None:
     """Make them commands of an application."""
@@ -22,10 +27,11 @@ def cancel(
     eval_id: EvalId,
     *,
     extract: Annotated[bool, typer.Option("--extract", help="Read the scores that are there.")] = False,
+    attempt: Attempt = None,
     watch: Watch = False,
 ) -> None:
     """End an evaluation before its time: its pods are freed at once. May be repeated."""
-    state = client_of(context).cancel(eval_id, extract=extract)
+    state = client_of(context).cancel(eval_id, extract=extract, attempt=attempt)
     done = "It is cancelled." if state.ended else "It is being cancelled; `status` tells when it is."
     output.print_note(done)
     if watch:
@@ -52,13 +58,14 @@ def retry(
             help="Secret with the API key in the service's secret store; KEY where it has several.",
         ),
     ] = None,
+    attempt: Attempt = None,
     watch: Watch = False,
 ) -> None:
     """Repeat the runs of an evaluation that have no whole result; each goes on with what it had."""
     brought = text_of(kubeconfig, "--kubeconfig") if kubeconfig else None
     api_key = api_key_of(api_key_env) if secret_ref is None else None
     reference = None if secret_ref is None else secret_ref_of(secret_ref)
-    state = client_of(context).retry(eval_id, api_key, brought, secret_ref=reference)
+    state = client_of(context).retry(eval_id, api_key, brought, secret_ref=reference, attempt=attempt)
     pending = sum(run.get("state") == "pending" for run in state.runs.values())
     output.print_note(f"Attempt {state.attempt} has begun with {pending} of {len(state.runs)} runs.")
     if watch:

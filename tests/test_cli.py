@@ -159,7 +159,14 @@ def test_watch_without_results_says_why(fake: FakeService) -> None:
     assert "QUOTA_EXCEEDED: full" in result.stdout
 
 
-@pytest.mark.parametrize(("flags", "body"), [((), {"extract": False}), (("--extract",), {"extract": True})])
+@pytest.mark.parametrize(
+    ("flags", "body"),
+    [
+        ((), {"extract": False}),
+        (("--extract",), {"extract": True}),
+        (("--attempt", "2"), {"extract": False, "attempt": 2}),
+    ],
+)
 def test_cancel(fake: FakeService, flags: tuple[str, ...], body: Any) -> None:
     """It is asked for, and what to do next is said; --watch shows its end, which is no success."""
     path = f"POST /evals/{EVAL_ID}/cancel"
@@ -215,11 +222,16 @@ def test_retry_by_reference(
 
 
 _ORDERS = [
-    ("cancel", CancelRequest, {"extract": "--extract"}),
+    ("cancel", CancelRequest, {"extract": "--extract", "attempt": "--attempt"}),
     (
         "retry",
         RetryRequest,
-        {"api_key": "--api-key-env", "secret_ref": "--secret-ref", "kubeconfig": "--kubeconfig"},
+        {
+            "api_key": "--api-key-env",
+            "secret_ref": "--secret-ref",
+            "kubeconfig": "--kubeconfig",
+            "attempt": "--attempt",
+        },
     ),
     ("delete", DeletionRequest, {"kubeconfig": "--kubeconfig", "keep_files": "--keep-files"}),
     (

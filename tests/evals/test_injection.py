@@ -16,6 +16,7 @@ import yaml
 
 from budeval.ansible.runner import PlaybookRunner
 from budeval.domain.cluster import FROM_REQUEST, ClusterTarget
+from budeval.domain.evaluation import DEPLOYMENTS
 from budeval.evals import addresses
 from budeval.runtime.sealing import new_key
 from tests.ansible.fake_api import FakeApi
@@ -203,7 +204,8 @@ def _kept(fakes: ApplicationOnFakes, eval_id: str) -> set[str]:
     """All texts that the service keeps of a request: stored, sealed, scheduled, and handed to a playbook."""
     record = fakes.service.store.load(eval_id)
     evaluating = fakes.service._evaluating
-    evaluating.deploy_eval_job({"eval_id": eval_id, "run_ids": ["r-1"], "attempt": 1})
+    first = (record.evaluation.attempt - 1) * DEPLOYMENTS + 1
+    evaluating.deploy_eval_job({"eval_id": eval_id, "run_ids": ["r-1"], "attempt": first})
     secrets = fakes.service.vault.open(record.sealed_as)
     everything = [fakes.changed, secrets, fakes.engine.scheduled, fakes.cluster.orders]
     return set(_strings(everything))
