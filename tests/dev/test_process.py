@@ -50,9 +50,13 @@ class Nursery:
     def spawn_with(self, code: str, environment: Mapping[str, str]) -> Record:
         """Start a Python process with just this environment."""
         self.log.unlink(missing_ok=True)
-        return process.spawn(
+        record = process.spawn(
             [sys.executable, "-c", code], environment=environment, cwd=self.directory, log=self.log
         )
+        # The kernel shows it a moment after the program has begun.
+        while environment and not Path(f"/proc/{record.pid}/environ").read_bytes():
+            time.sleep(0.01)
+        return record
 
     @property
     def log(self) -> Path:
