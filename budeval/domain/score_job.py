@@ -163,7 +163,7 @@ class JobResult(_Frozen):
     """Lines that were no sample."""
 
 
-class Standing(_Frozen):
+class AttemptEnd(_Frozen):
     """How an attempt has ended that has written the run. It stands until the next one has written its own."""
 
     started: str | None
@@ -202,18 +202,18 @@ class ScoreRecord(BaseModel):
     """When its end was asked for."""
     announced: int = 0
     """Number of the last event before this attempt."""
-    before: Standing | None = None
+    before: AttemptEnd | None = None
     """The attempt before, while this one has not ended."""
     deletion: str | None = None
     """When its deletion began: since then nobody retries it."""
 
     @property
-    def standing(self) -> Standing | None:
+    def attempt_end(self) -> AttemptEnd | None:
         """What stands if a retry comes to nothing; None where there is no run."""
         if self.outcome is None or self.result is None:
             return None
-        kept = {name: getattr(self, name) for name in Standing.model_fields}
-        return Standing(**kept)
+        kept = {name: getattr(self, name) for name in AttemptEnd.model_fields}
+        return AttemptEnd(**kept)
 
     @property
     def status(self) -> JobStatus:

@@ -13,7 +13,7 @@ from budeval.domain.notification import (
     NotificationRequest,
     WorkflowStatus,
 )
-from budeval.domain.score_job import AdviceStatus, JobOutcome, JobResult, Phase, ScoreRecord, Standing
+from budeval.domain.score_job import AdviceStatus, AttemptEnd, JobOutcome, JobResult, Phase, ScoreRecord
 from budeval.domain.score_run import ScoreRun
 from budeval.errors import SidecarError, code_and_message
 from budeval.runtime.sidecar import Sidecar
@@ -214,7 +214,7 @@ def _ending(result: JobResult | None, problem: str | None) -> tuple[JobOutcome, 
     return outcome, f"NOTHING_SCORED: No metric has a value. {': '.join(first)}"
 
 
-def _taken_back(before: Standing) -> dict[str, Any]:
+def _taken_back(before: AttemptEnd) -> dict[str, Any]:
     """Of a retry that was cancelled: its job is as it was, as its run is."""
     error = "CANCELLED: The retry was cancelled; what the attempt before it has found stands."
     return {**dict(before), "error": error, "phase": None, "before": None}

@@ -125,7 +125,7 @@ class ScoreLifecycle:
             job = before.job.model_copy(update={"attempt": before.job.attempt + 1})
             fresh: dict[str, Any] = dict.fromkeys(_OF_AN_ATTEMPT)
             announced = told[-1].number if told else 0
-            more = {"job": job, "announced": announced, "done": 0, "before": before.standing}
+            more = {"job": job, "announced": announced, "done": 0, "before": before.attempt_end}
             return before.model_copy(update={**fresh, **more})
 
         self._store.activate(job_id)
