@@ -69,15 +69,19 @@ class Scoring:
         )
         self.views = ScoreViews(self.store, assembly)
         self.runs = ScoreRuns(self.store, self.artifacts)
-        reconciler = ScoreReconciler(self.store, engine, self._start, self._activities.close_broken)
+        self.periodic = self._looking_after_jobs(keep, most)
+
+    def _looking_after_jobs(self, keep: timedelta, most: int | None) -> list[Periodic]:
+        reconciler = ScoreReconciler(self.store, self._engine, self._start, self._activities.close_broken)
         retention = Retention(self.store, self.lifecycle.forget, keep)
-        self.periodic = [
+        periodic = [
             Periodic("score-reconciler", _LOOK_SECONDS, reconciler.look),
             Periodic("score-retention", SWEEP_SECONDS, retention.sweep),
         ]
         if most is not None:
             cap = CountCap(self.store, self.lifecycle.delete, most)
-            self.periodic.append(Periodic("score-count-cap", SWEEP_SECONDS, cap.sweep))
+            periodic.append(Periodic("score-count-cap", SWEEP_SECONDS, cap.sweep))
+        return periodic
 
     def close(self) -> None:
         """End what the engines run beside the service."""
