@@ -207,6 +207,10 @@ class ScoreRecord(BaseModel):
     deletion: str | None = None
     """When its deletion began: since then nobody retries it."""
 
+    def is_at(self, attempt: int | None) -> bool:
+        """Whether what is asked of an attempt is asked of this one; None asks whichever it is."""
+        return attempt in {None, self.job.attempt}
+
     @property
     def attempt_end(self) -> AttemptEnd | None:
         """What stands if a retry comes to nothing; None where there is no run."""

@@ -1,5 +1,6 @@
-"""What the workflow of scoring does beside scoring. Each may run twice without harm.
+"""What the workflow of scoring does beside scoring. Each may run twice without harm, also late.
 
+Dapr may run what it has run before when the job is at another attempt by then: that does nothing.
 Arguments and answers are JSON and stand in the workflow's history: ids and numbers, never texts.
 """
 
@@ -21,7 +22,7 @@ from budeval.runtime.workflow_engine import Activity
 from budeval.scoring.artifacts import ArtifactStore, write_artifacts
 from budeval.scoring.assembling import Assembly, outcome_of, result_of, without_texts
 from budeval.scoring.measuring import MeasuringActivities
-from budeval.scoring.store import ScoreStore, now
+from budeval.scoring.store import Change, ScoreStore, now
 
 WORKFLOW_TYPE = "score_sample"
 RESULTS_EVENT = "score_results"
@@ -43,7 +44,7 @@ class Advises(Protocol):
 
 
 class ScoringActivities:
-    """Those of `score_sample`. Each argument has the `job_id`; the record tells the rest."""
+    """Those of `score_sample`. Each argument has `job_id` and `attempt`; the record tells the rest."""
 
     def __init__(  # noqa: PLR0917 - a composition of what main wires
         self,
@@ -86,17 +87,25 @@ class ScoringActivities:
                 return record
             return record.model_copy(update={"started": record.started or now(), "phase": Phase.SCORING})
 
-        self._store.update(order["job_id"], begun)
+        self._change(order, begun)
+
+    def _change(self, order: dict[str, Any], change: Change) -> ScoreRecord:
+        """The record, changed if it is at the order's attempt."""
+
+        def changed(record: ScoreRecord) -> ScoreRecord:
+            return change(record) if _is_for(record, order) else record
+
+        return self._store.update(order["job_id"], changed)
 
     def note_progress(self, order: dict[str, Any]) -> None:
         """{job_id, done} -> the record tells how many samples are scored."""
         change = {"done": order["done"]}
-        self._store.update(order["job_id"], lambda record: record.model_copy(update=change))
+        self._change(order, lambda record: record.model_copy(update=change))
 
     def write_artifacts(self, order: dict[str, Any]) -> dict[str, Any] | None:
-        """{job_id, late} -> JobResult of the run that is there now; None for a job that was cancelled."""
-        record = self._finished(order["job_id"])
-        if record.cancelled and not record.result:
+        """{job_id, late} -> JobResult of the run that is there now; None for one that was cancelled."""
+        record = self._finished(order)
+        if not _is_for(record, order) or (record.cancelled and not record.result):
             return None
         run = self._run_of(record, order)
         # By its own policy the workflow tries again for some minutes; then the job has failed.
@@ -108,7 +117,7 @@ class ScoringActivities:
         run = self._assembly.run_of(record, late=order["late"])
         return run if record.job.store_inputs else without_texts(run)
 
-    def _finished(self, job_id: str) -> ScoreRecord:
+    def _finished(self, order: dict[str, Any]) -> ScoreRecord:
         """The record, with the time at which the scores were there: the same in every repetition."""
 
         def finished(record: ScoreRecord) -> ScoreRecord:
@@ -116,7 +125,7 @@ class ScoringActivities:
                 return record
             return record.model_copy(update={"finished": record.finished or now(), "phase": Phase.WRITING})
 
-        return self._store.update(job_id, finished)
+        return self._change(order, finished)
 
     def settle_job(self, order: dict[str, Any]) -> dict[str, Any]:
         """{job_id, result, problem} -> {outcome, advise, code, message}: how the job has ended."""
@@ -137,7 +146,7 @@ class ScoringActivities:
             more: dict[str, Any] = {"phase": Phase.ADVISING} if advise else {"advice": AdviceStatus.SKIPPED}
             return record.model_copy(update={"phase": None, **update, **more})
 
-        record = self._store.update(order["job_id"], settled)
+        record = self._change(order, settled)
         code, message = code_and_message(record.error or "")
         _log.info("scored outcome=%s code=%s", record.outcome, code if record.error else None)
         advise = record.phase is Phase.ADVISING
@@ -146,6 +155,8 @@ class ScoringActivities:
     def announce_scores(self, order: dict[str, Any]) -> None:
         """{job_id, number, advice} -> told under that number: the scores, or what became of the advice."""
         record = self._store.load(order["job_id"])
+        if not _is_for(record, order):
+            return
         content = _advice_content(record) if order["advice"] else _results_content(record)
         payload = NotificationPayload(
             type=WORKFLOW_TYPE,
@@ -164,9 +175,11 @@ class ScoringActivities:
         """{job_id, late} -> the advice is beside the run, or the record says that it is not."""
         apart = self._measuring.apart
         record = await apart(lambda: self._store.load(order["job_id"]))
+        if not _is_for(record, order):
+            return
         status = await self._advice_on(record, order)
         change = {"advice": status, "phase": None}
-        await apart(lambda: self._store.update(order["job_id"], lambda now_: now_.model_copy(update=change)))
+        await apart(lambda: self._change(order, lambda now_: now_.model_copy(update=change)))
 
     async def _advice_on(self, record: ScoreRecord, order: dict[str, Any]) -> AdviceStatus:
         try:
@@ -187,19 +200,25 @@ class ScoringActivities:
             return record.model_copy(update={"ended": record.ended or now(), "phase": None, "advice": advice})
 
         record = self._store.load(order["job_id"])
+        if not _is_for(record, order):
+            return
         # Before its end: whose end is there has nothing left to be deleted.
         if not record.job.store_inputs:
             self._store.forget_texts(record)
-        self._store.update(order["job_id"], ended)
-        self._store.deactivate(order["job_id"])
+        if _is_for(self._change(order, ended), order):
+            self._store.deactivate(order["job_id"])
 
     def close_broken(self, record: ScoreRecord, reason: str) -> None:
         """End a job whose workflow has ended without: `reason` is `CODE: message`. May be repeated."""
-        order = {"job_id": record.job.job_id}
+        order = {"job_id": record.job.job_id, "attempt": record.job.attempt}
         if record.outcome is None:
-            self._finished(record.job.job_id)
+            self._finished(order)
             self.settle_job({**order, "result": None, "problem": reason})
         self.end_job(order)
+
+
+def _is_for(record: ScoreRecord, order: dict[str, Any]) -> bool:
+    return record.is_at(order.get("attempt"))
 
 
 def _ending(result: JobResult | None, problem: str | None) -> tuple[JobOutcome, str | None]:

@@ -12,7 +12,7 @@ from weakref import WeakValueDictionary
 
 from budeval.domain.score_job import Engine, ScoreJob, ScoreRecord
 from budeval.domain.scoring import MetricOutcome, MetricStatus, Usage, mean_of_repeats
-from budeval.errors import BudevalError, SidecarError
+from budeval.errors import BudevalError, ScoringError, SidecarError
 from budeval.scoring.course import CANCELLED, DEADLINE
 from budeval.scoring.engines.base import Order, ScoringEngine
 from budeval.scoring.failures import EndpointBusyError
@@ -66,6 +66,9 @@ class MeasuringActivities:
 
     async def _measured(self, order: dict[str, Any]) -> StoredOutcome:
         record = await self.apart(lambda: self._store.load(order["job_id"]))
+        if not record.is_at(order["attempt"]):  # Dapr may run late what it has run before
+            text = f"Attempt {order['attempt']} of scoring job {order['job_id']} is over."
+            raise ScoringError(text, code="SCORE_ENDED")
         outcome = await self._scored(record, order)
         return await self.apart(lambda: self._keep(record, order["sample"], outcome))
 
@@ -163,6 +166,8 @@ class MeasuringActivities:
     async def give_up_metrics(self, order: dict[str, Any]) -> None:
         """{job_id, given_up: [{sample, metric, code, message}]} -> failed, where nothing else is known."""
         record = await self.apart(lambda: self._store.load(order["job_id"]))
+        if not record.is_at(order.get("attempt")):  # see `_measured`
+            return
         if record.cancelled:
             self.stop(order["job_id"])
         await asyncio.gather(*(self._give_up(record, item) for item in order["given_up"]))
