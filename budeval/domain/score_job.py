@@ -196,7 +196,7 @@ class ScoreRecord(BaseModel):
     outcome: JobOutcome | None = None
     result: JobResult | None = None
     error: str | None = None
-    """`CODE: message` of a job that failed, or whose retry was cancelled."""
+    """`CODE: message` of a job that failed, or whose retry failed or was cancelled."""
     advice: AdviceStatus | None = None
     cancelled: str | None = None
     """When its end was asked for."""

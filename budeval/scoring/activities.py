@@ -136,8 +136,8 @@ class ScoringActivities:
         def settled(record: ScoreRecord) -> ScoreRecord:
             if record.outcome:
                 return record
-            if outcome is JobOutcome.CANCELLED and record.before:
-                return record.model_copy(update=_taken_back(record.before))
+            if result is None and record.before:
+                return record.model_copy(update=_taken_back(record.before, order["problem"]))
             advise = (
                 record.job.advise
                 and result is not None
@@ -233,9 +233,9 @@ def _ending(result: JobResult | None, problem: str | None) -> tuple[JobOutcome, 
     return outcome, f"NOTHING_SCORED: No metric has a value. {': '.join(first)}"
 
 
-def _taken_back(before: AttemptEnd) -> dict[str, Any]:
-    """Of a retry that was cancelled: its job is as it was, as its run is."""
-    error = "CANCELLED: The retry was cancelled; what the attempt before it has found stands."
+def _taken_back(before: AttemptEnd, problem: str | None) -> dict[str, Any]:
+    """Of a retry that has failed or was cancelled: its job is as it was, as its run is."""
+    error = problem or "CANCELLED: The retry was cancelled; what the attempt before it has found stands."
     return {**dict(before), "error": error, "phase": None, "before": None}
 
 

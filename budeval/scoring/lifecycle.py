@@ -142,7 +142,7 @@ class ScoreLifecycle:
         stored = self._store.outcomes(job_id, numbers, record.job.metrics)
         failed = any(item.outcome.status is MetricStatus.FAILED for item in stored.values())
         missing = len(stored) < record.job.samples * len(record.job.metrics)
-        # Where a retry was cancelled, all may be scored and not be in the run yet.
+        # Where a retry failed or was cancelled, all may be scored and not be in the run yet.
         written = record.status is JobStatus.COMPLETED and not record.error
         if not failed and not missing and written:
             text = f"No metric of scoring job {job_id} has failed."

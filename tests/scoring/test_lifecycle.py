@@ -3,6 +3,7 @@
 import copy
 import itertools
 import json
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 
 from budeval.domain.notification import WorkflowStatus
 from budeval.domain.score_job import JobOutcome
-from budeval.errors import RequestError, SidecarError
+from budeval.errors import ArtifactError, RequestError, SidecarError
 from budeval.runtime.workflow_engine import WorkflowSnapshot
 from tests.scoring.desk import Desk
 from tests.scoring.fake_cut_dapr import FakeCutDapr
@@ -141,6 +142,50 @@ def test_a_cancelled_retry_leaves_the_job_as_it_was(service: Service, fake: Fake
     told = json.loads(service.desk.dapr.messages[-1].content)["payload"]["content"]
     assert (told["message"], told["result"]["scores"]) == (after["error"], before["scores"])
     assert len(service.desk.adviser.runs) == 1
+
+
+def _with_a_failed_metric(service: Service, fake: FakeJudge) -> str:
+    """A job that has a run and something to retry."""
+    fake.will_say(*for_context_recall(YES), refusal(401, "no"), refusal(401, "no"))
+    job_id = service.accepted(metrics=["context_recall", "context_precision"], advise=True)
+    service.run(job_id)
+    return job_id
+
+
+def _cannot_be_written(service: Service, job_id: str) -> str:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(service.desk.artifacts, "commit", _full)
+        service.run(job_id)
+    return "ARTIFACTS_UNAVAILABLE: the disk is full"
+
+
+def _full(*_given: object) -> None:
+    raise ArtifactError("the disk is full")
+
+
+def _breaks(service: Service, job_id: str) -> str:
+    reason = "INTERNAL: its workflow is TERMINATED"
+    service.desk.activities.close_broken(service.desk.store.load(job_id), reason)
+    return reason
+
+
+@pytest.mark.parametrize("fails", [_cannot_be_written, _breaks])
+def test_a_retry_that_fails_leaves_the_job_as_it_was(
+    service: Service, fake: FakeJudge, fails: Callable[[Service, str], str]
+) -> None:
+    """Scores, run, artifacts and advice stand; why it failed is told, and it can be retried again."""
+    job_id = _with_a_failed_metric(service, fake)
+    before, run_before = service.state(job_id), service.desk.artifacts.sizes(f"score-{job_id}")
+    service.post(job_id, "retry")
+
+    problem = fails(service, job_id)
+
+    after = service.state(job_id)
+    same = before.keys() - {"error", "attempt", "metrics"}
+    assert {name: after[name] for name in same} == {name: before[name] for name in same}
+    assert (after["outcome"], after["error"]) == ("completed_with_errors", problem)
+    assert service.desk.artifacts.sizes(f"score-{job_id}") == run_before
+    assert service.post(job_id, "retry").status_code == 202
 
 
 def test_a_cancelled_retry_that_had_scored_all_can_be_taken_up_again(
