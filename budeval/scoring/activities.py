@@ -105,8 +105,10 @@ class ScoringActivities:
     def write_artifacts(self, order: dict[str, Any]) -> dict[str, Any] | None:
         """{job_id, late} -> JobResult of the run that is there now; None for one that was cancelled."""
         record = self._finished(order)
-        if not _is_for(record, order) or (record.cancelled and not record.result):
+        if not _is_for(record, order):
             return None
+        if record.phase is not Phase.WRITING:  # cancelled before, or settled when this had been done
+            return record.result.model_dump(mode="json") if record.result else None
         run = self._run_of(record, order)
         # By its own policy the workflow tries again for some minutes; then the job has failed.
         write_artifacts(run, self._artifacts, advised=record.job.advise)
@@ -118,12 +120,18 @@ class ScoringActivities:
         return run if record.job.store_inputs else without_texts(run)
 
     def _finished(self, order: dict[str, Any]) -> ScoreRecord:
-        """The record, with the time at which the scores were there: the same in every repetition."""
+        """The record, with the time at which the scores were there: the same in every repetition.
+
+        It is at writing unless it was cancelled before. Later it is written all the same: an earlier try may
+        have written the run, and been cut off before it could tell.
+        """
 
         def finished(record: ScoreRecord) -> ScoreRecord:
             if record.outcome:
                 return record
-            return record.model_copy(update={"finished": record.finished or now(), "phase": Phase.WRITING})
+            writes = record.phase is Phase.WRITING or not record.cancelled
+            phase = Phase.WRITING if writes else None
+            return record.model_copy(update={"finished": record.finished or now(), "phase": phase})
 
         return self._change(order, finished)
 

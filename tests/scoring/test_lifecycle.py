@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,11 +14,14 @@ from budeval.domain.notification import WorkflowStatus
 from budeval.domain.score_job import JobOutcome
 from budeval.errors import ArtifactError, RequestError, SidecarError
 from budeval.runtime.workflow_engine import WorkflowSnapshot
+from budeval.scoring.artifacts import Artifact
 from tests.scoring.desk import Desk
 from tests.scoring.fake_cut_dapr import FakeCutDapr
 from tests.scoring.fake_judge import YES, FakeJudge, refusal
+from tests.scoring.measured import score
 from tests.scoring.replies import for_context_recall
 from tests.scoring.service import ON_A_JOB, Service, refused
+from tests.scoring.strict import document
 
 
 @pytest.fixture
@@ -145,9 +149,9 @@ def test_a_cancelled_retry_leaves_the_job_as_it_was(service: Service, fake: Fake
 
 
 def _with_a_failed_metric(service: Service, fake: FakeJudge) -> str:
-    """A job that has a run and something to retry."""
-    fake.will_say(*for_context_recall(YES), refusal(401, "no"), refusal(401, "no"))
-    job_id = service.accepted(metrics=["context_recall", "context_precision"], advise=True)
+    """A job that has a run and something to retry, which the judge answers then."""
+    fake.will_say(refusal(401, "no"), *for_context_recall(YES))
+    job_id = service.accepted(metrics=["context_recall", "exact_match"], advise=True)
     service.run(job_id)
     return job_id
 
@@ -186,6 +190,48 @@ def test_a_retry_that_fails_leaves_the_job_as_it_was(
     assert (after["outcome"], after["error"]) == ("completed_with_errors", problem)
     assert service.desk.artifacts.sizes(f"score-{job_id}") == run_before
     assert service.post(job_id, "retry").status_code == 202
+
+
+@pytest.mark.parametrize("retried", [False, True], ids=["first", "retry"])
+def test_a_cancellation_while_the_run_is_written_comes_too_late(
+    service: Service, fake: FakeJudge, monkeypatch: pytest.MonkeyPatch, *, retried: bool
+) -> None:
+    """A try may have written it and been cut off: record and run have the same scores."""
+    job_id = _with_a_failed_metric(service, fake) if retried else service.accepted()
+    if retried:
+        service.post(job_id, "retry")
+    commit = service.desk.artifacts.commit
+
+    def cut_off(*given: Any) -> None:
+        monkeypatch.setattr(service.desk.artifacts, "commit", commit)
+        commit(*given)
+        service.post(job_id, "cancel")
+        raise SidecarError("the worker ends")
+
+    monkeypatch.setattr(service.desk.artifacts, "commit", cut_off)
+    service.run(job_id)
+
+    state = service.state(job_id)
+    assert (state["outcome"], state["error"]) == ("completed", None)
+    written = document(service.desk, f"score-{job_id}", Artifact.METADATA)
+    assert (state["weighted_score"], state["run_id"]) == (written["weighted_score"], written["run_id"])
+
+
+def test_a_run_is_not_written_again_once_its_job_is_settled(service: Service, fake: FakeJudge) -> None:
+    """Whose retry was cancelled has the run of the attempt before, also where Dapr runs the writing late."""
+    job_id = _with_a_failed_metric(service, fake)
+    run_before = document(service.desk, f"score-{job_id}", Artifact.METADATA)
+    service.post(job_id, "retry")
+    score(service.desk, service.desk.store.load(job_id))
+    service.post(job_id, "cancel")
+    service.run(job_id)
+
+    order = {"job_id": job_id, "attempt": 2, "late": True}
+    answer = service.desk.activities.write_artifacts(order)
+
+    assert answer
+    assert answer["scores"] == service.state(job_id)["scores"]
+    assert document(service.desk, f"score-{job_id}", Artifact.METADATA) == run_before
 
 
 def test_a_cancelled_retry_that_had_scored_all_can_be_taken_up_again(
