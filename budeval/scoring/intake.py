@@ -39,6 +39,10 @@ _RAW = 2000
 _KEYED, _RANDOM = 24, 12
 """Hex digits of a job id. Twelve are what the original has; ids from callers' keys need more to be apart."""
 
+_SECONDS_LEFT_OUT = 300
+"""What digests have of a request that names no time: it was the default of all when the first were stored. It
+never changes, or requests whose keys are known would be refused."""
+
 _SECONDS_BESIDE = 1.0
 """For a metric of a sample, beside its requests: activity, state, and metrics that compute for so long."""
 
@@ -327,8 +331,7 @@ def _job_id(tenant: str, key: str | None) -> str:
 
 def _digest_of(request: ScoreRequest | BatchRequest, tenant: str) -> str:
     """SHA-256 of the canonical request; another tenant's is another one."""
-    # The time as it was before it grew with the samples: what was sent then is still the same request.
-    timeout_s = request.timeout_s or LEAST_SECONDS
+    timeout_s = request.timeout_s or _SECONDS_LEFT_OUT
     document = {**request.model_dump(mode="json"), "timeout_s": timeout_s, "tenant": tenant}
     return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
 

@@ -10,6 +10,7 @@ import pytest
 
 from budeval.domain.score_job import SAMPLE_ID, Engine, JobStatus, ScoreRecord
 from budeval.errors import RequestError, SidecarError
+from budeval.scoring import intake
 from budeval.scoring.intake import ScoreIntake
 from tests.scoring.asking import judge_settings
 from tests.scoring.bodies import PLAIN, batch, lines, request
@@ -19,6 +20,8 @@ from tests.scoring.fake_judge import FakeJudge
 from tests.scoring.service import Service, refused
 
 _KEY = "order-7"
+_DIGEST = "afee5d63b3a8e79e5f3207c28d6457590aaeebdb518c12fef9bf05ecce02c445"
+"""Of `request()`, as it was stored when 300 s was the default of all."""
 
 
 def _desk(directory: Path, *, takes_the_last: bool = False, **settings: Any) -> Desk:
@@ -195,6 +198,18 @@ def test_a_request_that_means_the_same_is_the_same(desk: Desk) -> None:
 
     written_out = request(contexts="one\n\ntwo", repeats=1, timeout_s=300)
     assert desk.intake.accept(written_out, "default", _KEY) == first
+
+
+@pytest.mark.parametrize("changes", [{}, {"timeout_s": 300}], ids=["left-out", "named"])
+def test_keys_of_older_versions_are_known(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any]
+) -> None:
+    """Whatever the least time for a job is by now: to them 300 s was what is meant where none is named."""
+    monkeypatch.setattr(intake, "LEAST_SECONDS", 600)
+
+    record = desk.intake.accept(request(**changes), "default", _KEY)
+
+    assert record.digest == _DIGEST
 
 
 @pytest.mark.parametrize(
