@@ -19,6 +19,7 @@ from budeval.domain.scoring import Sample
 from budeval.errors import RequestError
 from budeval.scoring.contexts import BYTE_ORDER_MARK
 from budeval.scoring.engines.base import ScoringEngine
+from budeval.scoring.limiter import least_concurrency
 from budeval.scoring.metrics import METRICS
 from budeval.scoring.requirements import applicable
 from budeval.scoring.schema import (
@@ -66,6 +67,7 @@ class ScoreIntake:
         self._store = store
         self._engines = engines
         self._start = start
+        self._at_once = least_concurrency([*settings.judges, *settings.embedders])
 
     def accept(self, request: ScoreRequest, tenant: str, key: str | None = None) -> ScoreRecord:
         """Start the scoring of one sample, or answer what the same request with the same key has started.
@@ -145,8 +147,8 @@ class ScoreIntake:
 
     def _time_for(self, job: ScoreJob, samples: list[Sample]) -> int:
         """Seconds in which all requests are done that keep their endpoints' own limits."""
-        of_judge = _seconds_each(self._settings.judge(job.judge))
-        of_embedder = _seconds_each(self._settings.embedder(job.embedder))
+        of_judge = self._seconds_each(self._settings.judge(job.judge))
+        of_embedder = self._seconds_each(self._settings.embedder(job.embedder))
         seconds = 0.0
         for sample in samples:
             effective = self._effective(job, sample)
@@ -155,6 +157,10 @@ class ScoreIntake:
             seconds += len(effective) * _SECONDS_BESIDE
             seconds += self.judge_calls(job, sample) * of_judge + embedded * of_embedder
         return min(max(math.ceil(seconds), LEAST_SECONDS), MAX_SECONDS)
+
+    def _seconds_each(self, endpoint: EndpointSettings | None) -> float:
+        """For one of many requests that take all the time they may, as many at once as its address takes."""
+        return endpoint.timeout / self._at_once[endpoint.base_url] if endpoint else 0.0
 
     def _require_something(self, job: ScoreJob, samples: list[Sample], *, allow_empty: bool) -> None:
         skips = [self.skipped(job, sample) for sample in samples]
@@ -316,11 +322,6 @@ def _alias(named: str | None, endpoints: tuple[EndpointSettings, ...], param: st
         text = f"The settings have no endpoint {named!r}. {known}"
         raise RequestError(text, status=422, code="ENDPOINT_UNKNOWN", param=param)
     return named
-
-
-def _seconds_each(endpoint: EndpointSettings | None) -> float:
-    """For one of many requests that take all the time they may, `concurrency` at once."""
-    return endpoint.timeout / endpoint.concurrency if endpoint else 0.0
 
 
 def _job_id(tenant: str, key: str | None) -> str:

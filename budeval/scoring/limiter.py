@@ -70,15 +70,21 @@ class Limiter:
             self._free += 1
 
 
+def least_concurrency(endpoints: Iterable[EndpointSettings]) -> dict[str, int]:
+    """How many requests each address takes at once: the smallest number of all aliases that have it."""
+    least: dict[str, int] = {}
+    for endpoint in endpoints:
+        least[endpoint.base_url] = min(
+            endpoint.concurrency, least.get(endpoint.base_url, endpoint.concurrency)
+        )
+    return least
+
+
 class Limiters:
     """The limiter of each endpoint; made once for the process."""
 
     def __init__(self, endpoints: Iterable[EndpointSettings]) -> None:
-        least: dict[str, int] = {}
-        for endpoint in endpoints:
-            least[endpoint.base_url] = min(
-                endpoint.concurrency, least.get(endpoint.base_url, endpoint.concurrency)
-            )
+        least = least_concurrency(endpoints)
         self._limiters = {url: Limiter(concurrency) for url, concurrency in least.items()}
 
     def of(self, endpoint: EndpointSettings) -> Limiter:

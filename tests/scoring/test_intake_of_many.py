@@ -9,8 +9,10 @@ import pytest
 
 from budeval.errors import RequestError
 from budeval.scoring.schema import BatchRequest
+from tests.scoring.asking import embedder_settings, judge_settings
 from tests.scoring.bodies import SAMPLE, batch, lines
 from tests.scoring.desk import Desk, unasking_desk
+from tests.scoring.fake_judge import FakeJudge
 
 
 @pytest.fixture
@@ -72,6 +74,15 @@ def test_many_samples_have_time_for_all_their_requests(tmp_path: Path) -> None:
     assert _seconds(desk, 5000, metrics=["faithfulness"], repeats=10) == 86_400
     assert _seconds(desk, 100, metrics=["semantic_similarity"], repeats=3) == 1600
     assert _seconds(desk, 2000) == 4000
+
+
+def test_aliases_of_one_address_have_the_time_of_the_slowest(fake: FakeJudge, tmp_path: Path) -> None:
+    """All of them together have so many requests at once as the least of them, embedders too."""
+    judges = judge_settings(fake, timeout=60, concurrency=8), judge_settings(fake, alias="k", concurrency=4)
+    embedders = (embedder_settings(fake, concurrency=2),)
+    desk = Desk(fake, tmp_path, judges=judges, embedders=embedders, max_samples=100)
+
+    assert _seconds(desk, 100, metrics=["faithfulness"]) == 100 * (1 + 2 * 60 / 2)
 
 
 def test_a_time_that_is_named_stands(tmp_path: Path) -> None:
