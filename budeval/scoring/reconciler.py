@@ -4,7 +4,7 @@ import logging
 from collections.abc import Callable
 
 from budeval.domain.notification import ENDED
-from budeval.domain.score_job import ScoreRecord, workflow_id
+from budeval.domain.score_job import ScoreRecord
 from budeval.errors import RequestError, SidecarError
 from budeval.runtime.logs import about
 from budeval.runtime.workflow_engine import WorkflowSnapshot
@@ -45,21 +45,24 @@ class ScoreReconciler:
 
     def _try(self, job_id: str) -> None:
         """One that cannot be settled must not keep those behind it from it."""
-        try:
-            with about(job_id=job_id, workflow_id=workflow_id(job_id)):
-                self._settle(job_id)
-        except SidecarError:
-            raise  # there the next one would fail, too
-        except Exception:  # noqa: BLE001 - see above; it is looked at again in a minute
-            _log.exception("it could not be settled")
+        with about(job_id=job_id):
+            try:
+                self._look_at(job_id)
+            except SidecarError:
+                raise  # there the next one would fail, too
+            except Exception:  # noqa: BLE001 - see above; it is looked at again in a minute
+                _log.exception("it could not be settled")
 
-    def _settle(self, job_id: str) -> None:
+    def _look_at(self, job_id: str) -> None:
         # Each is read when its turn comes: those before it may have taken minutes.
         record = self._record_of(job_id)
-        if record is None:
-            return
+        if record:
+            with about(workflow_id=record.job.instance_id):
+                self._settle(record)
+
+    def _settle(self, record: ScoreRecord) -> None:
         if record.ended:  # its end was cut off
-            self._store.deactivate(job_id)
+            self._store.deactivate(record.job.job_id)
             return
         workflow = self._engine.find(record.job.instance_id)
         if (workflow is None or workflow.status in ENDED) and self._is_still_open(record):

@@ -10,6 +10,7 @@ import pytest
 from budeval.domain.notification import WorkflowStatus
 from budeval.domain.score_job import JobOutcome, ScoreRecord
 from budeval.errors import SidecarError
+from budeval.runtime.logs import SubjectFormatter
 from budeval.runtime.workflow_engine import WorkflowSnapshot
 from budeval.scoring.reconciler import ScoreReconciler
 from tests.scoring.bodies import batch, lines, request
@@ -287,6 +288,27 @@ def test_one_that_cannot_be_settled_stops_nobody(shift: Shift) -> None:
     shift.look()
 
     assert shift.started == [f"score-{job_id}" for job_id in others]
+
+
+def test_lines_name_the_job_and_the_workflow_of_its_attempt(
+    shift: Shift, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Who looks for what has broken finds it in Dapr by that id, also where the look itself breaks."""
+    caplog.handler.setFormatter(SubjectFormatter("%(message)s"))
+    job_id = shift.accepted()
+    _retry(shift, job_id)
+
+    def breaks(_job_id: str) -> None:
+        raise ValueError("a bug")
+
+    shift.starting = breaks
+    shift.look()
+    shift.has(f"{job_id}-a2", "TERMINATED")
+    shift.look()
+
+    unsettled, ended = (line for line in caplog.text.splitlines() if line.startswith("it"))
+    assert unsettled == f"it could not be settled job_id={job_id}"
+    assert ended.endswith(f"TERMINATED job_id={job_id} workflow_id=score-{job_id}-a2")
 
 
 def test_who_does_not_answer_is_told(shift: Shift) -> None:
