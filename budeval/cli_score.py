@@ -271,7 +271,7 @@ def _refuse_two_readers(files: dict[str, Path | None]) -> None:
 
 
 def _follow(client: BudevalClient, started: ScoreState, *, wait: bool, as_json: bool) -> None:
-    """Show a job to its end; the exit code says whether it has scores."""
+    """Show a job to its end; the exit code says whether it has the scores that were asked for."""
     state = started
     if wait:
         try:
@@ -283,7 +283,8 @@ def _follow(client: BudevalClient, started: ScoreState, *, wait: bool, as_json: 
             output.print_note(f"Stopped watching only. {goes_on}")
             raise typer.Exit(INTERRUPTED) from error
     show(state, print_state, as_json=as_json)
-    exit_unless(state.outcome not in {JobOutcome.FAILED, JobOutcome.CANCELLED})
+    # Of a retry that came to nothing the job has the scores of before, and the error of the retry.
+    exit_unless(state.outcome not in {JobOutcome.FAILED, JobOutcome.CANCELLED} and not state.error)
 
 
 @contextmanager

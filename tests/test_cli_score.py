@@ -211,12 +211,20 @@ def test_lines_are_sent_as_one_run(fake: FakeService, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("outcome", "code"),
-    [("completed", 0), ("completed_with_errors", 0), ("failed", 1), ("cancelled", 1)],
+    ("outcome", "error", "code"),
+    [
+        ("completed", None, 0),
+        ("completed_with_errors", None, 0),
+        ("completed", "CANCELLED: The retry was cancelled", 1),
+        ("failed", "NOTHING_SCORED: none", 1),
+        ("cancelled", None, 1),
+    ],
 )
-def test_the_exit_code_says_whether_there_are_scores(fake: FakeService, outcome: str, code: int) -> None:
-    """As for evaluations."""
-    fake.put(_STATE, _state(outcome, error="NOTHING_SCORED: none"))
+def test_the_exit_code_says_whether_there_are_scores(
+    fake: FakeService, outcome: str, error: str | None, code: int
+) -> None:
+    """As for evaluations. A retry that came to nothing has left those of before."""
+    fake.put(_STATE, _state(outcome, error=error))
 
     assert run_budeval(fake, "score", "watch", _JOB).exit_code == code
 

@@ -230,13 +230,13 @@ class EvaluationActivities:
 
     def extract_eval_results(self, order: dict[str, Any]) -> str:
         """{eval_id, attempt?, runs: [RunObservation]} -> the guide's sentence; the results are stored."""
-        record = self._of_this_attempt(order)
+        record = self._unended(order)
         evaluation = record.evaluation
         seen = [RunObservation.model_validate(item) for item in order["runs"]]
         # What never had a Job has left nothing to read.
         run_ids = [item.run_id for item in seen if item.job or item.code == "JOB_GONE"]
         documents = (
-            self._orchestrator.extract_job_results(evaluation, run_ids, lambda: self._of_this_attempt(order))
+            self._orchestrator.extract_job_results(evaluation, run_ids, lambda: self._unended(order))
             if run_ids
             else {}
         )
@@ -246,7 +246,7 @@ class EvaluationActivities:
 
     def record_failure(self, order: dict[str, Any]) -> None:
         """{eval_id, attempt?, code, message, runs} -> each run without a result gets one with that reason."""
-        record = self._of_this_attempt(order)
+        record = self._unended(order)
         evaluation = record.current
         seen = {item["run_id"]: RunObservation.model_validate(item) for item in order["runs"]}
         problem = f"{order['code']}: {order['message']}"
@@ -294,11 +294,12 @@ class EvaluationActivities:
 
     def cleanup_evaluation(self, order: dict[str, Any]) -> None:
         """{eval_id, attempt?} -> nothing is left on the cluster but its results; the receipt is kept."""
-        evaluation = self._of_this_attempt(order).evaluation
-        self._orchestrator.cleanup(evaluation, check=lambda: self._of_this_attempt(order))
+        evaluation = self._unended(order).evaluation
+        self._orchestrator.cleanup(evaluation, check=lambda: self._unended(order))
 
     def record_leftovers(self, order: dict[str, Any]) -> None:
-        """{eval_id, problem} -> the receipt tells what was not removed."""
+        """{eval_id, attempt?, problem} -> the receipt tells what was not removed."""
+        self._unended(order)
         self._receipts.leave(order["eval_id"], order["problem"])
         _log.error("left over problem=%s", order["problem"])
 
@@ -324,6 +325,11 @@ class EvaluationActivities:
         Not an activity: no workflow is left to call it. May be repeated without harm.
         """
         order: dict[str, Any] = {"eval_id": record.evaluation.eval_id, "attempt": record.evaluation.attempt}
+        if record.ended is None:
+            self._conclude(record, order, reason)
+        self.end_evaluation({**order, "outcome": Outcome.FAILED})
+
+    def _conclude(self, record: EvaluationRecord, order: dict[str, Any], reason: str) -> None:
         code, message = code_and_message(reason)
         if record.extraction_status is None:
             runs = self._snapshots.newest(order["eval_id"])["runs"]
@@ -332,7 +338,6 @@ class EvaluationActivities:
             self.cleanup_evaluation(order)
         except BudevalError as error:
             self.record_leftovers({**order, "problem": str(error)})
-        self.end_evaluation({**order, "outcome": Outcome.FAILED})
 
     def workflow_output(self, order: dict[str, Any]) -> dict[str, Any]:
         """{eval_id} -> what the workflow returns, readable by Dapr's own workflow API."""
@@ -358,9 +363,14 @@ class EvaluationActivities:
         Raises:
             EvaluationError: CANCELLED, ATTEMPT_OVER.
         """
-        record = self._of_this_attempt(order)
+        record = self._unended(order)
         if record.cancellation:
             raise EvaluationError(record.cancellation.why, code=CANCELLED)
+        return record
+
+    def _unended(self, order: dict[str, Any]) -> EvaluationRecord:
+        """The record of an attempt that goes on, as wanted or not. Raises EvaluationError: ATTEMPT_OVER."""
+        record = self._of_this_attempt(order)
         if record.ended:
             raise _attempt_over(order)
         return record

@@ -212,11 +212,16 @@ class AnsibleOrchestrator:
         """Run a program of ours at the claim, by the playbook of that purpose; what it published."""
         eval_id, temp_id = evaluation.eval_id, _temp_id(purpose)
         data = {**self._program_input(evaluation, files), **(more or {}), "temp_id": temp_id}
-        # Before it is made: whoever is killed then leaves a name by which it is looked for.
-        begun = receipt_entries.program_begun(evaluation, f"{purpose}-results-{temp_id}")
-        self._receipts.note(eval_id, begun)
+
+        def begin() -> None:
+            if check:
+                check()
+            # Before it is made: whoever is killed then leaves a name by which it is looked for.
+            begun = receipt_entries.program_begun(evaluation, f"{purpose}-results-{temp_id}")
+            self._receipts.note(eval_id, begun)
+
         playbook = f"{purpose}_results_k8s.yml"
-        found = self._run(playbook, data, credential, _EXTRACTION_SECONDS, eval_id, check)
+        found = self._run(playbook, data, credential, _EXTRACTION_SECONDS, eval_id, begin)
         self._receipts.note(eval_id, receipt_entries.program_removed(evaluation, found["removed"]))
         return found
 

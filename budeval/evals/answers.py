@@ -168,7 +168,10 @@ class EvaluationPage(BaseModel):
 
     object: str = "evaluations"
     evaluations: list[EvaluationSummary]
-    cursor: str | None = Field(None, description="For the next page; null where this is the last.")
+    cursor: str | None = Field(
+        None,
+        description="For the next page, also where a filter left this one short; null at the end.",
+    )
 
 
 class EvaluationResults(BaseModel):

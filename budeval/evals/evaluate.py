@@ -351,7 +351,7 @@ class EvaluationCourse:
         try:
             yield from self._patiently("cleanup_evaluation", self._order)
         except StepError as error:
-            order = {"eval_id": self._evaluation.eval_id, "problem": str(error)}
+            order = {**self._order, "problem": str(error)}
             yield from self._turn.call("record_leftovers", order)
 
     def _tell(self, event: dict[str, Any]) -> Step:

@@ -123,9 +123,8 @@ class Lifecycle:
         arrival = self._arrivals.begin(eval_id)
         self._arrivals.seal(arrival, secrets)
         try:
-            begun = self._store.retry(
-                eval_id, run_ids, announced[-1].number if announced else 0, arrival.arrival
-            )
+            last = announced[-1].number if announced else 0
+            begun = self._store.retry(eval_id, record.evaluation.attempt, run_ids, last, arrival.arrival)
         except RequestError:  # somebody else has begun one, or its deletion
             self._arrivals.forget(arrival)
             raise

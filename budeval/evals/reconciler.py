@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Protocol
 
-from budeval.domain.evaluation import EvaluationBrief, EvaluationRecord, workflow_id
+from budeval.domain.evaluation import EvaluationBrief, EvaluationRecord
 from budeval.domain.notification import ENDED, WorkflowStatus
 from budeval.errors import RequestError, SidecarError
 from budeval.evals.arrivals import Arrival, Arrivals
@@ -104,25 +104,27 @@ class Reconciler:
 
     def _try(self, eval_id: str, work: Callable[[], None]) -> None:
         """One that cannot be settled must not keep those behind it from it."""
-        try:
-            with about(eval_id=eval_id, workflow_id=workflow_id(eval_id)):
+        with about(eval_id=eval_id):
+            try:
                 work()
-        except SidecarError:
-            raise  # there the next one would fail, too
-        except Exception:  # noqa: BLE001 - see above; it is looked at again in a minute
-            _log.exception("it could not be settled")
+            except SidecarError:
+                raise  # there the next one would fail, too
+            except Exception:  # noqa: BLE001 - see above; it is looked at again in a minute
+                _log.exception("it could not be settled")
 
     def _settle(self, brief: EvaluationBrief) -> None:
         # Each is read when its turn comes: those before it may have taken minutes.
         record = self._record_of(brief.eval_id)
-        if record is None:
+        if record is None:  # it has a line, so it had a record: it was deleted
+            self._store.deactivate(brief.eval_id)
             return
         if brief.attempt != record.evaluation.attempt:  # a retry was cut off between the two
             self._store.save_brief(record)
-        if record.ended:
-            self._finish(record)
-        elif (remedy := self._remedy(record)) and self._is_still_open(record):
-            remedy()
+        with about(workflow_id=record.evaluation.instance_id):
+            if record.ended:
+                self._finish(record)
+            elif (remedy := self._remedy(record)) and self._is_still_open(record):
+                remedy()
 
     def _finish(self, record: EvaluationRecord) -> None:
         evaluation = record.evaluation

@@ -246,18 +246,21 @@ class EvaluationStore(Listing):
         tombstone = Tombstone(eval_id=eval_id, tenant=evaluation.tenant, deleted=_now())
         self._sidecar.save_state(workflow_id(eval_id), tombstone.model_dump(mode="json"))
 
-    def retry(self, eval_id: str, run_ids: list[str], announced: int, arrival: str) -> EvaluationRecord:
+    def retry(
+        self, eval_id: str, attempt: int, run_ids: list[str], announced: int, arrival: str
+    ) -> EvaluationRecord:
         """Begin another attempt with some runs; the results of the others stay.
 
         Args:
             eval_id: of an evaluation that has ended.
+            attempt: the one that has; its runs were looked at.
             run_ids: which runs.
             announced: number of the last event so far.
             arrival: by which its secrets are found.
 
         Raises:
-            RequestError: EVALUATION_RUNNING (409): somebody else has begun one; EVALUATION_DELETED (410):
-                its deletion has begun.
+            RequestError: EVALUATION_RUNNING or ATTEMPT_OVER (409): somebody else has begun one;
+                EVALUATION_DELETED (410): its deletion has begun.
         """
 
         def begun(stored: Any) -> Any:
@@ -266,19 +269,20 @@ class EvaluationStore(Listing):
                 raise deleted(eval_id)
             if not record.ended:
                 raise running(eval_id)
+            require_attempt(record, attempt)
             kept = [item for item in stored["extraction_results"] or [] if item["run_id"] not in run_ids]
             fresh = dict.fromkeys(
                 ("ended", "outcome", "cancellation", "extraction_status", "completeness", "headline")
             )
             evaluation = {**stored["evaluation"], "attempt": stored["evaluation"]["attempt"] + 1}
-            attempt = {
+            news = {
                 "retried": run_ids,
                 "announced": announced,
                 "retry_arrival": arrival,
                 "extraction_results": kept,
                 "begun": _now(),
             }
-            return {**stored, **fresh, **attempt, "evaluation": evaluation}
+            return {**stored, **fresh, **news, "evaluation": evaluation}
 
         # Before the record: looks of the last attempt are none of this one's, and what began is looked after.
         self._sidecar.delete_state(f"observed-{eval_id}")

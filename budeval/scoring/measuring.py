@@ -68,7 +68,7 @@ class MeasuringActivities:
         record = await self.apart(lambda: self._store.load(order["job_id"]))
         if not record.is_at(order["attempt"]):  # Dapr may run late what it has run before
             text = f"Attempt {order['attempt']} of scoring job {order['job_id']} is over."
-            raise ScoringError(text, code="SCORE_ENDED")
+            raise ScoringError(text, code="ATTEMPT_OVER")
         outcome = await self._scored(record, order)
         return await self.apart(lambda: self._keep(record, order["sample"], outcome))
 

@@ -130,7 +130,9 @@ class Workload:
 
     def _cancel(self, planned: PlannedEvaluation) -> None:
         path = f"/evals/{planned.eval_id}/cancel"
-        _at_once(planned.calls, lambda: self._ask("POST", path, {}, awaited={202, "EVALUATION_ENDED"}))
+        # One that comes late must not end a retry: `attempt` says which it means.
+        said: set[int | str] = {202, "EVALUATION_ENDED", "ATTEMPT_OVER"}
+        _at_once(planned.calls, lambda: self._ask("POST", path, {"attempt": 1}, awaited=said))
 
     def _repeated_where_hit(self, planned: PlannedEvaluation, end: Ended, state: Json) -> Json:
         """Its state once an attempt has ended that is whole, or that no fault has hit."""
@@ -164,7 +166,8 @@ class Workload:
             state = self._ask("GET", f"/evals/{eval_id}", awaited={200}).json()
             if state["attempt"] >= attempt:
                 return True
-            answer = self._try("POST", f"/evals/{eval_id}/retry", {"api_key": _KEY}, awaited={202})
+            body = {"api_key": _KEY, "attempt": attempt - 1}
+            answer = self._try("POST", f"/evals/{eval_id}/retry", body, awaited={202})
             return True if answer else None
 
         self._patiently(begun, f"the begin of its attempt {attempt}")

@@ -1,6 +1,7 @@
 """Kubernetes operations, with a fake in place of the playbook runner."""
 
 import json
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,11 @@ from budeval.config import EngineConfig, StorageConfig
 from budeval.domain.cluster import ClusterTarget
 from budeval.domain.evaluation import Evaluation
 from budeval.domain.identifiers import parts_name
-from budeval.domain.receipt import ReceiptItem
+from budeval.domain.receipt import PRIVATE_DIRECTORY, ReceiptItem
 from budeval.engines.base import JobSpec
 from budeval.engines.manifests import INSTALLATION_LABEL
 from budeval.engines.opencompass.jobs import OpenCompass
-from budeval.errors import ClusterError
+from budeval.errors import ClusterError, EvaluationError
 from budeval.evals.ansible_orchestrator import AnsibleOrchestrator
 from budeval.evals.clusters import Clusters
 from budeval.evals.installation import Installation
@@ -55,6 +56,8 @@ class FakeRunner:
     ) -> dict[str, Any]:
         """Return the outcome, or raise it."""
         self.told = tell is not None
+        if tell:
+            tell(Path(tempfile.gettempdir()) / "budeval-run-fake")
         self.patience = patience
         self.runs.append((playbook, data, kubeconfig))
         if isinstance(self.outcome, ClusterError):
@@ -229,8 +232,9 @@ def _made(run_id: str) -> dict[str, Any]:
 
 
 def _receipt(dapr: FakeDapr) -> dict[tuple[str, str], ReceiptItem]:
-    """By kind and name."""
-    return {(item.kind, item.name): item for item in Receipts(dapr.client(), {}).of("e-1")}
+    """By kind and name, what is on the cluster or the claim."""
+    items = Receipts(dapr.client(), {}).of("e-1")
+    return {(item.kind, item.name): item for item in items if item.kind != PRIVATE_DIRECTORY}
 
 
 def _job(eval_id: str, run_id: str) -> dict[str, Any]:
@@ -464,6 +468,19 @@ def test_a_job_at_the_claim_is_in_the_receipt_before_it_is_made(clusters: Path) 
     done = _receipt(dapr)["Job", "again"]
     assert (done.outcome, done.uid) == ("deleted", "uid-of-Job")
     assert done.proof
+
+
+def test_what_is_not_wanted_any_more_is_in_no_receipt(clusters: Path) -> None:
+    """It was never made: the next attempt's clean-up would look for it."""
+    runner, dapr = FakeRunner({}), FakeDapr()
+
+    def over() -> None:
+        raise EvaluationError("over", code="ATTEMPT_OVER")
+
+    with pytest.raises(EvaluationError):
+        _working(runner, clusters, dapr=dapr).extract_job_results(_evaluation(), ["r-1"], over)
+
+    assert "receipt-e-1" not in dapr.state
 
 
 def test_a_job_at_the_claim_that_stays_is_told(clusters: Path) -> None:

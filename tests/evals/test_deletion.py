@@ -168,7 +168,7 @@ def test_what_was_deleted_is_gone_for_good(desk: Desk) -> None:
         lambda: desk.store.load("e-1"),
         lambda: desk.deletions.delete("e-1", _OURS),
         lambda: desk.store.cancel("e-1", extract=False),
-        lambda: desk.store.retry("e-1", [], 0, "a-3"),
+        lambda: desk.store.retry("e-1", 2, [], 0, "a-3"),
         lambda: desk.store.create(
             EvaluationRecord(evaluation=samples.evaluation("e-1"), digest="d", created="2026-01-01")
         ),
@@ -232,7 +232,7 @@ def test_what_the_cluster_refuses_can_be_repeated(desk: Desk, playbook: str) -> 
 
     assert desk.refused().code == "CLUSTER_UNREACHABLE"
     with pytest.raises(RequestError, match="was deleted"):
-        desk.store.retry("e-1", ["r-1"], 3, "a-3")
+        desk.store.retry("e-1", 2, ["r-1"], 3, "a-3")
     desk.runner.failing = {}
     desk.deletions.delete("e-1", _OURS)
 
@@ -300,7 +300,7 @@ def test_one_that_another_deletion_has_overtaken_leaves_nothing(desk: Desk) -> N
 def test_what_is_retried_is_not_forgotten(desk: Desk) -> None:
     """The sweep has read the record of the attempt before."""
     before = desk.store.load("e-1")
-    desk.store.retry("e-1", ["r-1"], 3, "again")
+    desk.store.retry("e-1", 2, ["r-1"], 3, "again")
 
     with pytest.raises(RequestError) as refused:
         desk.deletions.expire(before)
@@ -316,7 +316,7 @@ def test_what_is_being_forgotten_cannot_be_retried(desk: Desk, monkeypatch: pyte
 
     def retried_meanwhile(_record: EvaluationRecord) -> None:
         with pytest.raises(RequestError) as error:
-            desk.store.retry("e-1", ["r-1"], 3, "again")
+            desk.store.retry("e-1", 2, ["r-1"], 3, "again")
         refused.append(error.value.code)
 
     monkeypatch.setattr(desk.deletions, "forget", retried_meanwhile)

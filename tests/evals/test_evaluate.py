@@ -295,7 +295,8 @@ def test_a_clean_up_that_fails_changes_nothing_but_the_receipt() -> None:
     turn.run(Course(evaluation=_evaluation()))
 
     assert turn.told()[-1] == ("evaluate_model_status", "COMPLETED")
-    assert turn.orders["record_leftovers"] == [{"eval_id": "e-1", "problem": "FORBIDDEN: not any more"}]
+    (order,) = turn.orders["record_leftovers"]
+    assert order == {"eval_id": "e-1", "attempt": 1, "problem": "FORBIDDEN: not any more"}
 
 
 _CANCELLED = StepError("CANCELLED", "on request")

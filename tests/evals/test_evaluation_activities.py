@@ -322,7 +322,7 @@ def test_a_retry_keeps_the_results_of_the_other_runs(case: Case) -> None:
     case.extracted(_document("r-1", "error"), _document("r-2", "success"))
     case.activities.extract_eval_results({**_ORDER, "runs": [_seen("r-1"), _seen("r-2")]})
     case.activities.end_evaluation({**_ORDER, "outcome": "PARTIAL"})
-    record = case.store.retry("e-1", ["r-1"], 12, "a-2")
+    record = case.store.retry("e-1", 1, ["r-1"], 12, "a-2")
     case.vault.put(record.sealed_as, {"api_key": _KEY, "kubeconfig": samples.kubeconfig(_TOKEN)})
     before = case.result("r-2")
 
@@ -773,7 +773,7 @@ def test_secrets_that_stay_are_told(case: Case, monkeypatch: pytest.MonkeyPatch)
 def test_the_end_of_an_earlier_attempt_destroys_nothing(case: Case) -> None:
     """Somebody who looked before the retry repeats what was cut off of the last end."""
     case.activities.end_evaluation({**_ORDER, "outcome": "FAILED"})
-    record = case.store.retry("e-1", ["r-1"], 12, "a-2")
+    record = case.store.retry("e-1", 1, ["r-1"], 12, "a-2")
     case.vault.put(record.sealed_as, {"api_key": "sk-again"})
 
     order = {**_ORDER, "outcome": "FAILED", "attempt": 1}
@@ -913,6 +913,7 @@ _LATE: dict[str, Json] = {
     "extract_eval_results": {"attempt": 1, "runs": []},
     "record_failure": {"attempt": 1, "code": "C", "message": "m", "runs": []},
     "cleanup_evaluation": {"attempt": 1},
+    "record_leftovers": {"attempt": 1, "problem": "p"},
     "end_evaluation": {"attempt": 1, "outcome": "FAILED"},
 }
 
@@ -921,7 +922,7 @@ _LATE: dict[str, Json] = {
 def test_what_is_run_late_does_nothing_to_the_next_attempt(case: Case, activity: str) -> None:
     """Dapr runs an activity at least once: also when a retry has begun since."""
     case.store.end("e-1", Outcome.FAILED)
-    case.store.retry("e-1", ["r-1"], 3, "again")
+    case.store.retry("e-1", 1, ["r-1"], 3, "again")
     before = dict(case.dapr.state)
 
     with suppress(EvaluationError):
@@ -957,3 +958,19 @@ def test_what_waited_for_a_worker_is_asked_again_whether_it_is_wanted(case: Case
 
     assert _refused(EvaluationError, case.activities.deploy_eval_job, order) == "CANCELLED"
     assert case.runner.runs == []
+
+
+@pytest.mark.parametrize(
+    "activity",
+    ["extract_eval_results", "record_failure", "cleanup_evaluation", "record_leftovers", "prepare_engine"],
+)
+def test_what_is_run_late_does_nothing_to_what_has_ended(case: Case, activity: str) -> None:
+    """Its results, its receipt and the cluster are as its end has left them."""
+    case.store.end("e-1", Outcome.FAILED)
+    before = dict(case.dapr.state)
+
+    assert _refused(EvaluationError, getattr(case.activities, activity), {**_ORDER, **_LATE[activity]}) == (
+        "ATTEMPT_OVER"
+    )
+    assert case.runner.runs == []
+    assert case.dapr.state == before

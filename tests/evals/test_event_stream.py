@@ -138,7 +138,7 @@ def test_an_evaluation_that_never_says_its_last_word_ends_its_stream(
 def test_a_stream_goes_on_with_the_next_attempt(desk: Desk) -> None:
     """Who follows a retry before it has said anything hears it to its own end."""
     desk.announce(*_WHOLE)
-    desk.store.retry("e-1", ["r-1"], 2, "again")
+    desk.store.retry("e-1", 1, ["r-1"], 2, "again")
 
     async def follow() -> list[bytes]:
         parts = []

@@ -209,10 +209,10 @@ def test_what_runs_cannot_be_retried(desk: Desk) -> None:
     """Nor can it be retried twice at once."""
     assert desk.refused().code == "EVALUATION_RUNNING"
     desk.ended("FAILED", "FAILED")
-    desk.store.retry("e-1", ["r-1"], 2, "a-2")
+    desk.store.retry("e-1", 1, ["r-1"], 2, "a-2")
     assert desk.refused().code == "EVALUATION_RUNNING"
     with pytest.raises(RequestError, match="has not ended"):
-        desk.store.retry("e-1", ["r-1"], 2, "a-2")
+        desk.store.retry("e-1", 1, ["r-1"], 2, "a-2")
 
 
 def test_what_is_complete_has_nothing_to_retry(desk: Desk) -> None:

@@ -12,6 +12,7 @@ from budeval.errors import RequestError, SidecarError
 from budeval.evals.arrivals import Arrivals
 from budeval.evals.reconciler import Reconciler
 from budeval.evals.store import EvaluationStore
+from budeval.runtime.logs import SubjectFormatter
 from budeval.runtime.sealing import Sealer, new_key
 from budeval.runtime.vault import Vault
 from budeval.runtime.workflow_engine import WorkflowSnapshot
@@ -152,7 +153,7 @@ def test_a_retry_that_was_cut_off_before_its_line_is_started(monkeypatch: pytest
     _end(store, "e-1")
     with monkeypatch.context() as patch, suppress(SidecarError):
         patch.setattr(store, "save_brief", _away)
-        store.retry("e-1", ["r-1"], 3, "again")
+        store.retry("e-1", 1, ["r-1"], 3, "again")
 
     _reconciler(store, engine).look()
 
@@ -186,7 +187,7 @@ def _end(store: EvaluationStore, eval_id: str) -> None:
 def _retried(store: EvaluationStore) -> None:
     _end(store, "e-1")
     with suppress(RequestError):
-        store.retry("e-1", ["r-1"], 3, "again")
+        store.retry("e-1", 1, ["r-1"], 3, "again")
 
 
 def _deleted(store: EvaluationStore) -> None:
@@ -450,3 +451,29 @@ def test_a_stalled_workflow_whose_evaluation_ends_meanwhile_is_left_alone(
     reconciler.look()
 
     assert (engine.closed, engine.purged) == ([], [])
+
+
+def test_what_cannot_be_settled_is_named(caplog: pytest.LogCaptureFixture) -> None:
+    """Or nobody finds the record that cannot be read."""
+    caplog.handler.setFormatter(SubjectFormatter("%(message)s"))
+    dapr = FakeDapr()
+    store = EvaluationStore(dapr.client())
+    _create(store, "e-1")
+    dapr.state["eval-e-1"]["evaluation"]["runs"] = "none"
+
+    _reconciler(store, FakeEngine()).look()
+
+    assert "it could not be settled eval_id=e-1" in caplog.text.splitlines()
+
+
+def test_a_line_that_a_deletion_has_left_is_looked_at_once() -> None:
+    """It would hold a place in the queue for ever."""
+    store = EvaluationStore(FakeDapr().client())
+    _create(store, "e-1")
+    record = store.load("e-1")
+    store.bury(record)
+    store.save_brief(record)
+
+    _reconciler(store, FakeEngine()).look()
+
+    assert store.active() == []

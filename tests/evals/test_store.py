@@ -256,7 +256,7 @@ def test_how_it_stands_with_evaluations_is_read_from_their_records(
     for eval_id in ("ended", "deleted"):
         store.end(eval_id, Outcome.FAILED)
     store.bury(store.load("deleted"))
-    store.retry("ended", [], 0, "a-2")
+    store.retry("ended", 1, [], 0, "a-2")
     dapr.state["brief-ended"]["ended"] = _DAY
     dapr.state["eval-../up"] = {}
 

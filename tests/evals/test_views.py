@@ -119,7 +119,7 @@ def test_the_steps_are_those_of_the_newest_attempt(case: Case) -> None:
     case.announce(*orders)
     case.store.save_results("e-1", [])
     case.store.end("e-1", Outcome.FAILED)
-    case.store.retry("e-1", ["good"], len(orders), "a-2")
+    case.store.retry("e-1", 1, ["good"], len(orders), "a-2")
 
     state = case.views.state("e-1")
 

@@ -90,7 +90,7 @@ def test_a_metric_that_is_scored_late_is_not_paid_for(desk: Desk, fake: FakeJudg
     record = _in_the_third_attempt(desk)
     before, asked = _seen(desk, record), len(fake.requests)
 
-    with pytest.raises(ScoringError, match="SCORE_ENDED: Attempt 1"):
+    with pytest.raises(ScoringError, match="ATTEMPT_OVER: Attempt 1"):
         _run(desk, "score_metric", order(record, seconds=-60, attempt=1))
 
     assert (_seen(desk, record), len(fake.requests)) == (before, asked)
