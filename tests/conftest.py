@@ -1,9 +1,14 @@
 """What every test has."""
 
+import signal
+
 import pytest
 
 from budeval.runtime.sealing import new_key
 from tests.fake_service import SECRET, START, STARTED, FakeService
+
+# Jobs in the background of a shell ignore it, and with them the commands that tests interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)

@@ -1,29 +1,38 @@
 """Scoring on the real stack: by the local model, as many samples, and while everything is killed."""
 
+import asyncio
 import csv
 import io
 import json
 import os
 import random
+import re
 import signal
 import time
 import uuid
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
+from budeval.domain.score_job import AdviceStatus
+from budeval.scoring.advice import Adviser, Writer
+from budeval.scoring.artifacts import Artifact, artifact_store, write_artifacts
 from budeval.scoring.ledger import question_of
+from budeval.scoring.limiter import Limiter
 from budeval.scoring.metrics import METRICS
-from dev import apps
+from budeval.scoring.settings import JudgeSettings
+from dev import apps, model
 from dev.errors import DevError
 from dev.stack import Stack
 from tests.e2e.observe import Subscriber, wait_for
 from tests.e2e.payments import Outage, Payments, Question, StoreWatch, needless
 from tests.e2e.scripted_judge import ScriptedJudge, scripted_judge
+from tests.scoring.runs import MIXED
 
 pytestmark = pytest.mark.e2e
 
@@ -118,6 +127,28 @@ def test_ragas_itself_scores_by_the_local_model(service: httpx.Client) -> None:
     assert outcomes["faithfulness"]["usage"]["calls"] >= 1
     run = service.get(f"/runs/{state['run_id']}/artifacts/metadata.json").raise_for_status().json()
     assert run["engine"] == "ragas"
+
+
+def test_the_local_model_puts_advice_into_words(stack: Stack, tmp_path: Path) -> None:
+    """What the rules have found, or why a model this small could not; the findings are there either way."""
+    stack.up()
+    endpoint = model.chat_endpoint(stack.clusters[0].node_address)
+    settings = JudgeSettings(
+        alias="smollm2", base_url=endpoint, model=model.MODEL_NAME, timeout=600, max_tokens=400
+    )
+    store = artifact_store(str(tmp_path))
+    write_artifacts(MIXED, store)
+
+    status = asyncio.run(Adviser(store, Writer(settings, Limiter(1)), seconds=900).advise(MIXED))
+
+    page = (tmp_path / MIXED.run_id / Artifact.ADVICE).read_text()
+    findings, words = page.split("## In a model's words\n\n")
+    assert "`faithfulness` is 0.5000" in findings
+    if status is AdviceStatus.GENERATED:
+        assert words.startswith(f"*Written by `{model.MODEL_NAME}` from the findings above, and not checked.")
+    else:
+        assert status is AdviceStatus.RULES_ONLY
+        assert re.match(r"There are none: judge\\?_(output\\?_invalid|truncated)", words)
 
 
 def _two(subscriber: Subscriber, job_id: str) -> list[dict[str, Any]] | None:
