@@ -3,7 +3,8 @@
 import asyncio
 import logging
 import traceback
-from collections.abc import Callable, Mapping
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from functools import partial
@@ -47,8 +48,12 @@ class MeasuringActivities:
 
     def stop(self, job_id: str) -> None:
         """End what runs for a job that was cancelled; from any thread."""
+        running = defaultdict(list)
         for task in list(self._running.get(job_id, ())):
-            task.get_loop().call_soon_threadsafe(task.cancel)
+            running[task.get_loop()].append(task)
+        for loop, tasks in running.items():
+            # All at once: the room that one leaves at its judge's would be taken by the next.
+            loop.call_soon_threadsafe(_cancel, tasks)
 
     async def score_metric(self, order: dict[str, Any]) -> str:
         """{job_id, attempt, sample, metric, deadline} -> its status; the outcome is stored first."""
@@ -183,6 +188,11 @@ class MeasuringActivities:
     async def apart(self, call: Callable[[], T]) -> T:
         """A call of the sidecar, which blocks, in a thread of our own."""
         return await asyncio.get_running_loop().run_in_executor(self._aside, call)
+
+
+def _cancel(tasks: Iterable[asyncio.Task[Any]]) -> None:
+    for task in tasks:
+        task.cancel()
 
 
 def given_up(metric: str, code: str, usage: Usage) -> MetricOutcome:
