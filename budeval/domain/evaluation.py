@@ -238,6 +238,10 @@ class EvaluationRecord(BaseModel):
     completeness: dict[str, Any] | None = None
     headline: dict[str, Any] | None = None
 
+    def is_at(self, attempt: int | None) -> bool:
+        """Whether what is asked of an attempt is asked of this one; None asks whichever it is."""
+        return attempt in {None, self.evaluation.attempt}
+
     @property
     def current(self) -> Evaluation:
         """The evaluation with the runs of this attempt only."""

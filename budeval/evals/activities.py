@@ -382,7 +382,7 @@ class EvaluationActivities:
             EvaluationError: ATTEMPT_OVER: Dapr runs again, late, what it has run before. Nobody hears it.
         """
         record = self._store.load(order["eval_id"])
-        if order.get("attempt") not in {None, record.evaluation.attempt}:
+        if not record.is_at(order.get("attempt")):
             raise _attempt_over(order)
         return record
 

@@ -166,4 +166,4 @@ class Reconciler:
     def _is_still_open(self, record: EvaluationRecord) -> bool:
         """Asked after the workflow was: the record may be older than that one's end, or than a retry."""
         now = self._record_of(record.evaluation.eval_id)
-        return now is not None and now.ended is None and now.evaluation.attempt == record.evaluation.attempt
+        return now is not None and now.ended is None and now.is_at(record.evaluation.attempt)

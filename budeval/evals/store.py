@@ -56,7 +56,7 @@ def require_attempt(record: EvaluationRecord, attempt: int | None) -> None:
         RequestError: ATTEMPT_OVER (409).
     """
     evaluation = record.evaluation
-    if attempt not in {None, evaluation.attempt}:
+    if not record.is_at(attempt):
         text = f"Evaluation {evaluation.eval_id} is at attempt {evaluation.attempt}, not {attempt}."
         raise RequestError(text, status=409, code="ATTEMPT_OVER", param="attempt")
 

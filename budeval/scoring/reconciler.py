@@ -79,7 +79,7 @@ class ScoreReconciler:
     def _is_still_open(self, record: ScoreRecord) -> bool:
         """Asked after the workflow was: the record may be older than that one's end, or than a retry."""
         now = self._record_of(record.job.job_id)
-        return now is not None and now.ended is None and now.job.attempt == record.job.attempt
+        return now is not None and now.ended is None and now.is_at(record.job.attempt)
 
     def _record_of(self, job_id: str) -> ScoreRecord | None:
         try:

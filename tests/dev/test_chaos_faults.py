@@ -3,7 +3,6 @@
 import sys
 import uuid
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -13,26 +12,14 @@ from dev.chaos import faults
 from dev.chaos.faults import Breaker, NoVictimError, Strike
 from dev.chaos.plan import Fault, PlannedFault
 from dev.errors import UnhealthyError
-from dev.layout import StackLayout
 from dev.network import HOST
 from dev.part import Part
 from dev.process import Record
 from dev.stack import Plan, Stack
+from tests.dev.fake_layout import FakeStackLayout
 
 _PLAN = Plan(checkout="/checkout", clusters=0, kubeconfig="/config", host_port=13080, boot_id="boot")
 _SLEEP = "import time; time.sleep(300)"
-
-
-@dataclass(frozen=True)
-class FakeStackLayout(StackLayout):
-    """A stack whose files are in a directory of the test."""
-
-    root: Path
-
-    @property
-    def directory(self) -> Path:
-        """As in every stack, but elsewhere."""
-        return self.root
 
 
 class FakeStack(Stack):

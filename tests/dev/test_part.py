@@ -20,6 +20,7 @@ from dev.errors import DevError, UnhealthyError
 from dev.layout import StackLayout
 from dev.network import HOST, Namespace
 from dev.part import Part, http_check, program
+from tests.dev.fake_layout import FakeStackLayout
 
 _PATIENCE_SECONDS = 30.0
 _SLEEP = "import time; time.sleep(300)"
@@ -29,18 +30,6 @@ child = subprocess.Popen([sys.executable, "-c", {_SLEEP!r}])
 print("child", child.pid, flush=True)
 child.wait()
 """
-
-
-@dataclass(frozen=True)
-class FakeStackLayout(StackLayout):
-    """A stack whose files are in a directory of the test."""
-
-    root: Path
-
-    @property
-    def directory(self) -> Path:
-        """As in every stack, but elsewhere."""
-        return self.root
 
 
 @dataclass

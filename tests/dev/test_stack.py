@@ -9,20 +9,9 @@ from dev.layout import StackLayout
 from dev.network import HOST
 from dev.part import Part
 from dev.stack import Plan, Stack
+from tests.dev.fake_layout import FakeStackLayout
 
 _PLAN = Plan(checkout="/checkout", clusters=0, kubeconfig="/config", host_port=13080, boot_id="boot")
-
-
-@dataclass(frozen=True)
-class FakeStackLayout(StackLayout):
-    """A stack whose files are in a directory of the test."""
-
-    root: Path
-
-    @property
-    def directory(self) -> Path:
-        """As in every stack, but elsewhere."""
-        return self.root
 
 
 @dataclass
