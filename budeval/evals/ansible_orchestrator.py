@@ -3,12 +3,10 @@
 import json
 import secrets
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
-from budeval.ansible.failures import classify
 from budeval.ansible.runner import Tell
 from budeval.config import EngineConfig, StorageConfig
 from budeval.domain import frames
@@ -21,7 +19,7 @@ from budeval.engines import manifests, pod_files
 from budeval.engines.base import Engine, JobSpec
 from budeval.engines.claim import jobs as claim_jobs
 from budeval.errors import ClusterError
-from budeval.evals import receipt_entries
+from budeval.evals import cluster_answers, receipt_entries
 from budeval.evals.clusters import Clusters
 from budeval.evals.installation import Installation
 from budeval.evals.receipts import Receipts
@@ -29,11 +27,6 @@ from budeval.evals.receipts import Receipts
 _EXTRACTION_SECONDS = 300.0
 """As the guide has it: an image may have to be pulled, a node to be found."""
 _REMOVAL_SECONDS = 60.0
-_CODE_OF_WAITING = {
-    "ErrImagePull": "IMAGE_PULL",
-    "ImagePullBackOff": "IMAGE_PULL",
-    "InvalidImageName": "IMAGE_PULL",
-}
 
 
 Check = Callable[[], object]
@@ -52,17 +45,6 @@ class RunsPlaybooks(Protocol):
         tell: Tell | None = None,
     ) -> dict[str, Any]:
         """Run a playbook and return what it published, or raise ClusterError."""
-
-
-@dataclass(frozen=True)
-class Deployed:
-    """What became of one run's deployment."""
-
-    run_id: str
-    job: str | None = None
-    code: str | None = None
-    message: str | None = None
-    """Why there is no Job, with its code."""
 
 
 class AnsibleOrchestrator:
@@ -119,9 +101,11 @@ class AnsibleOrchestrator:
             return ClusterVerification(
                 target=target, ok=False, code=error.code, message=error.message, claim=claim
             )
-        return _judge(target, claim, found)
+        return cluster_answers.verification(target, claim, found)
 
-    def deploy(self, evaluation: Evaluation, specs: list[JobSpec], check: Check) -> list[Deployed]:
+    def deploy(
+        self, evaluation: Evaluation, specs: list[JobSpec], check: Check
+    ) -> list[cluster_answers.Deployed]:
         """Make the Jobs of runs. May be repeated: what is there already is left as it is.
 
         Args:
@@ -143,7 +127,7 @@ class AnsibleOrchestrator:
         found = self._run(playbook, data, credential, owner=owner, check=check)
         parts = {order["run_id"]: order["parts"] for order in orders}
         self._receipts.note(evaluation.eval_id, receipt_entries.deployed(evaluation, found["runs"], parts))
-        return [_deployed(item) for item in found["runs"]]
+        return [cluster_answers.deployed(item) for item in found["runs"]]
 
     def check_jobs_status(
         self,
@@ -197,7 +181,7 @@ class AnsibleOrchestrator:
         data = {"run_ids": run_ids}
         found = self._run_program("extract", evaluation, files, credential, data, check)
         if not found["log"]:
-            raise _why_no_log(found["pods"], "EXTRACTION_FAILED")
+            raise cluster_answers.why_no_log(found["pods"], "EXTRACTION_FAILED", _EXTRACTION_SECONDS)
         return frames.decode(found["log"], run_ids)
 
     def _run_program(
@@ -259,7 +243,7 @@ class AnsibleOrchestrator:
         credential = self._clusters.credential(evaluation.target, kubeconfig)
         found = self._run_program("remove", evaluation, files, credential)
         if not found["log"]:
-            raise _why_no_log(found["pods"], "REMOVAL_FAILED")
+            raise cluster_answers.why_no_log(found["pods"], "REMOVAL_FAILED", _EXTRACTION_SECONDS)
         try:
             # Beside it there may be a warning: that a directory stays.
             (told,) = (line for line in found["log"].splitlines() if line.startswith("{"))
@@ -308,7 +292,7 @@ class AnsibleOrchestrator:
         credential = self._clusters.credential(place.target)
         found = self._run("run_at_datasets_k8s.yml", data, credential, patience)
         if not found["log"]:
-            raise _why_no_log(found["pods"], "DATASET_JOB_FAILED")
+            raise cluster_answers.why_no_log(found["pods"], "DATASET_JOB_FAILED", _EXTRACTION_SECONDS)
         return frames.decode(found["log"], [purpose])[purpose]
 
     def cleanup(
@@ -361,49 +345,9 @@ class AnsibleOrchestrator:
         self._receipts.enter_directory(owner, private)
 
 
-def _judge(target: ClusterTarget, claim: str, found: dict[str, Any]) -> ClusterVerification:
-    missing = None
-    if not found["namespace_exists"]:
-        missing = f"There is no namespace {target.namespace}. Create it, or name another one."
-    elif not found["claim_phase"]:
-        missing = f"Namespace {target.namespace} has no PersistentVolumeClaim {claim}. Create it."
-    ready = f"Evaluations can run in namespace {target.namespace} of cluster {target.cluster}."
-    if found["quota_used_up"]:
-        ready += " Its quota is used up at the moment: runs will wait for it."
-    return ClusterVerification(
-        target=target,
-        ok=missing is None,
-        code="NAMESPACE_OR_PVC_MISSING" if missing else None,
-        message=missing or ready,
-        server_version=found["server_version"],
-        claim=claim,
-        claim_phase=found["claim_phase"],
-    )
-
-
-def _deployed(item: dict[str, Any]) -> Deployed:
-    if "msg" not in item:
-        return Deployed(run_id=item["run_id"], job=item["job"])
-    error = classify(item, "Deploy the run")
-    return Deployed(run_id=item["run_id"], code=error.code, message=error.message)
-
-
 def _temp_id(purpose: str) -> str:
     """Of each try its own, so that none deletes the Job under another: to do it twice harms nobody.
 
     What a try that was cut off leaves is removed by the cluster after five minutes, or by clean-up.
     """
     return f"{purpose}-{secrets.token_hex(8)}"
-
-
-def _why_no_log(pods: list[dict[str, Any]], code: str) -> ClusterError:
-    """The pod of a program of ours did not end in time, or there never was one."""
-    statuses = [status for pod in pods for status in pod.get("containerStatuses", [])]
-    waiting = [status["state"]["waiting"] for status in statuses if "waiting" in status.get("state", {})]
-    if waiting:
-        code = _CODE_OF_WAITING.get(waiting[0].get("reason", ""), code)
-        text = f"The Job could not start: {waiting[0].get('reason')} {waiting[0].get('message', '')}"
-        return ClusterError(text, code=code, retryable=code != "IMAGE_PULL")
-    phases = ", ".join(pod.get("phase", "unknown") for pod in pods) or "no pod"
-    text = f"The Job did not end within {_EXTRACTION_SECONDS:.0f} s ({phases})."
-    return ClusterError(text, code=code, retryable=True)
