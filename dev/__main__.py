@@ -85,7 +85,8 @@ def break_and_watch(
 ) -> None:
     """Evaluate on a stack of its own while everything breaks.
 
-    Exits 1 if anything is lost or doubled, or if more than a tenth of the faults found nothing to break.
+    Exits 1 if anything is lost or doubled, if more than a tenth of the faults found nothing to break, or
+    if no cancellation was accepted of five or more.
     """
     done = chaos.run(seed, evaluations, faults, keep=keep)
     if report:
@@ -93,8 +94,8 @@ def break_and_watch(
     print(json.dumps(done.summary(), indent=1))
     if done.missed:
         console.say(f"{done.missed} of {len(done.plan.faults)} faults found nothing to break")
-    if not done.tried:
-        print(f"untried: {done.missed} of {len(done.plan.faults)} faults, more than a tenth")
+    for what in done.untried:
+        print(f"untried: {what}")
     print(done.verdict.line())
     if not done.good:
         raise typer.Exit(1)

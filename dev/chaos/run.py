@@ -14,7 +14,7 @@ from dev import stack as stacks
 from dev.chaos import observing, plan
 from dev.chaos.faults import Breaker, NoVictimError
 from dev.chaos.pace import Pace
-from dev.chaos.plan import Plan, PlannedFault
+from dev.chaos.plan import Fate, Plan, PlannedFault
 from dev.chaos.verdict import Observed, Verdict, judge
 from dev.chaos.workload import Workload
 from dev.layout import LOCKS, StackLayout
@@ -29,6 +29,8 @@ _TRIES = 5
 """Of a fault that finds nothing to break."""
 _ONE_MISSED_OF = 10
 """So many planned faults may have one that nobody was struck by: where more have, little was tried."""
+_SOME_ACCEPTED_OF = 5
+"""Of so many planned cancellations one must be accepted; fewer may all come when all is over."""
 
 
 @dataclass
@@ -49,14 +51,26 @@ class Report:
         return self.without_victim.total()
 
     @property
-    def tried(self) -> bool:
-        """Whether faults have struck as planned, but for a tenth: otherwise a verdict says nothing."""
-        return self.missed * _ONE_MISSED_OF <= len(self.plan.faults)
+    def cancels_accepted(self) -> int:
+        """Evaluations of which a cancellation was accepted."""
+        return sum(end.cancelled_after is not None for end in self.observed.ends.values())
+
+    @property
+    def untried(self) -> list[str]:
+        """What was planned and too little of it done: a verdict says nothing of that."""
+        faults = len(self.plan.faults)
+        cancels = sum(planned.fate is Fate.CANCEL for planned in self.plan.evaluations)
+        found = []
+        if self.missed * _ONE_MISSED_OF > faults:
+            found.append(f"{self.missed} of {faults} faults, more than a tenth")
+        if cancels >= _SOME_ACCEPTED_OF and not self.cancels_accepted:
+            found.append(f"{cancels} cancellations, none was accepted")
+        return found
 
     @property
     def good(self) -> bool:
         """Whether enough was tried, and nothing was found."""
-        return self.tried and self.verdict.good
+        return not self.untried and self.verdict.good
 
     def summary(self) -> dict[str, Any]:
         """As JSON; the findings in full, everything else counted."""
@@ -70,6 +84,8 @@ class Report:
             "engines": Counter(planned.engine for planned in self.plan.evaluations),
             "fates": Counter(planned.fate for planned in self.plan.evaluations),
             "outcomes": Counter(end.outcome for end in ends),
+            "cancels_accepted": self.cancels_accepted,
+            "cancel_answers": Counter(cancel.said for end in ends for cancel in end.cancels),
             "retried": sum(end.attempt > 1 for end in ends),
             "deleted": sum(end.after_deletion is not None for end in ends),
             "faults": self.struck.total(),

@@ -8,7 +8,7 @@ from http import HTTPStatus
 from typing import Any
 
 from budeval.domain.evaluation import DEPLOYMENTS
-from budeval.domain.steps import EVALUATION_STEPS, MONITOR
+from budeval.domain.steps import EVALUATION_STEPS, EXTRACT, MONITOR
 from dev.chaos.plan import Fate, PlannedEvaluation
 
 Json = dict[str, Any]
@@ -41,6 +41,19 @@ class Delivery:
     """Of the whole content."""
 
 
+@dataclass(frozen=True)
+class CancelAnswer:
+    """What one call of a cancellation was answered."""
+
+    said: str
+    """`ACCEPTED`, or the code of the refusal."""
+    events: int | None = None
+    """Number of the newest event when it was accepted; None for a refusal."""
+
+
+ACCEPTED = "ACCEPTED"
+
+
 @dataclass
 class Ended:
     """How an evaluation ended, as the API tells it; None for what could not be learnt."""
@@ -56,6 +69,13 @@ class Ended:
     error: str | None = None
     after_deletion: int | None = None
     """The status by which the API speaks of it once its deletion was answered; None where there was none."""
+    cancels: list[CancelAnswer] = field(default_factory=list)
+    """All of the first attempt."""
+
+    @property
+    def cancelled_after(self) -> int | None:
+        """Number of the newest event when a cancellation was first accepted; None where none was."""
+        return min((cancel.events for cancel in self.cancels if cancel.events is not None), default=None)
 
 
 @dataclass
@@ -170,6 +190,27 @@ def _judge_story(eval_id: str, events: list[Delivery], end: Ended, verdict: Verd
     for number, attempt in enumerate(told, 1):
         whole = end.outcome == "COMPLETED" and number == len(told)
         _judge_attempt(f"{eval_id}, attempt {number}", attempt, verdict, whole=whole)
+    if told and _went_on(told[0], end.cancelled_after):
+        text = (
+            f"its cancellation was accepted after event {end.cancelled_after}, and it went on to its results"
+        )
+        verdict.wrong.append(f"{eval_id}: {text}")
+
+
+def _went_on(attempt: list[Delivery], cancelled_after: int | None) -> bool:
+    """Whether an attempt came to its extraction though it had to see its cancellation before.
+
+    Monitoring ends by a look, and each look, like every activity before it, refuses to go on once a
+    cancellation is noted. So whatever is told before the end of monitoring is followed by a look: one such
+    event after the acceptance, and the attempt must be cancelled. Where there is none, the last look may have
+    been under way, and the cancellation too late. Events count by their numbers, no clock is asked.
+    """
+    if cancelled_after is None or (EXTRACT, "RUNNING") not in {
+        (event.event, event.status) for event in attempt
+    }:
+        return False
+    watched = [event.number for event in attempt if event.event == MONITOR and event.status in _ENDED]
+    return any(cancelled_after < event.number < min(watched, default=0) for event in attempt)
 
 
 def _by_attempt(events: list[Delivery]) -> list[list[Delivery]]:

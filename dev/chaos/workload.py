@@ -14,7 +14,7 @@ import httpx
 from dev import apps, console, model
 from dev.chaos.pace import AT_ONCE, Pace
 from dev.chaos.plan import Fate, PlannedEvaluation
-from dev.chaos.verdict import Ended, Observed, is_fate
+from dev.chaos.verdict import ACCEPTED, CancelAnswer, Ended, Observed, is_fate
 
 Json = dict[str, Any]
 T = TypeVar("T")
@@ -117,7 +117,7 @@ class Workload:
         self._ask("GET", f"/evals/{eval_id}", awaited={200})
         if planned.fate is Fate.CANCEL:
             self._abandoned.wait(planned.cancel_after)
-            self._cancel(planned)
+            self._cancel(planned, end)
         state = self._repeated_where_hit(planned, end, self._followed(eval_id, attempt=1))
         if planned.retry and is_fate(planned.fate, state["outcome"], state["error"]):
             state = self._repeated_on_request(planned, end, state)
@@ -128,11 +128,16 @@ class Workload:
             end.after_deletion = self._delete(eval_id)
         return end
 
-    def _cancel(self, planned: PlannedEvaluation) -> None:
+    def _cancel(self, planned: PlannedEvaluation, end: Ended) -> None:
         path = f"/evals/{planned.eval_id}/cancel"
         # One that comes late must not end a retry: `attempt` says which it means.
         said: set[int | str] = {202, "EVALUATION_ENDED", "ATTEMPT_OVER"}
-        _at_once(planned.calls, lambda: self._ask("POST", path, {"attempt": 1}, awaited=said))
+
+        def cancel() -> None:
+            answer = self._ask("POST", path, {"attempt": 1}, awaited=said)
+            end.cancels.append(_cancel_answer(answer))
+
+        _at_once(planned.calls, cancel)
 
     def _repeated_where_hit(self, planned: PlannedEvaluation, end: Ended, state: Json) -> Json:
         """Its state once an attempt has ended that is whole, or that no fault has hit."""
@@ -283,6 +288,12 @@ def _at_once(times: int, call: Callable[[], object]) -> None:
     with ThreadPoolExecutor(times) as callers:
         for done in [callers.submit(call) for _ in range(times)]:
             done.result()
+
+
+def _cancel_answer(answer: httpx.Response) -> CancelAnswer:
+    """The state in an acceptance was read once the cancellation was noted."""
+    refused = _code_of(answer)
+    return CancelAnswer(refused) if refused else CancelAnswer(ACCEPTED, answer.json()["events"])
 
 
 def _code_of(answer: httpx.Response) -> str | None:

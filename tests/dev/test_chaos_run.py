@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,9 @@ from typer.testing import CliRunner
 
 from dev.__main__ import app
 from dev.chaos import plan, run
+from dev.chaos.plan import Fate, Plan
 from dev.chaos.run import Report
+from dev.chaos.verdict import ACCEPTED, CancelAnswer, Ended
 
 _FAULTS = 20
 _NOTHING_FOUND = "lost=0 duplicated=0 reordered=0 orphans=0 wrong=0"
@@ -49,6 +52,35 @@ def test_a_run_that_broke_little_is_not_good(
     assert status == 1
     assert lines == [f"untried: {missed} of 20 faults, more than a tenth", _NOTHING_FOUND]
     assert json.loads((tmp_path / "report.json").read_text())["good"] is False
+
+
+def _cancelling(planned: int, said: CancelAnswer) -> Report:
+    """So many evaluations were to be cancelled, and each call was answered that."""
+    drawn = plan.draw(1, planned, 0)
+    evaluations = [replace(one, fate=Fate.CANCEL) for one in drawn.evaluations]
+    report = Report(Plan(1, evaluations, []))
+    report.observed.ends = {one.eval_id: Ended("COMPLETED", cancels=[said, said]) for one in evaluations}
+    return report
+
+
+@pytest.mark.parametrize(
+    ("planned", "said", "untried"),
+    [
+        (5, CancelAnswer("EVALUATION_ENDED"), ["5 cancellations, none was accepted"]),
+        (4, CancelAnswer("EVALUATION_ENDED"), []),
+        (5, CancelAnswer(ACCEPTED, 0), []),
+    ],
+)
+def test_a_run_that_cancelled_nothing_is_not_good(
+    planned: int, said: CancelAnswer, untried: list[str]
+) -> None:
+    """Unless few were to be: they may all come when all is over. Answers are counted."""
+    report = _cancelling(planned, said)
+
+    assert (report.untried, report.good) == (untried, not untried)
+    summary = report.summary()
+    assert summary["cancels_accepted"] == (planned if said.said == ACCEPTED else 0)
+    assert summary["cancel_answers"] == {said.said: 2 * planned}
 
 
 def test_what_was_found_is_not_good(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 
 from dev.chaos.plan import Fate, PlannedEvaluation
-from dev.chaos.verdict import Delivery, Ended, Observed, Verdict, judge
+from dev.chaos.verdict import ACCEPTED, CancelAnswer, Delivery, Ended, Observed, Verdict, judge
 from dev.layout import CHECKOUT
 
 _ID = "37730edf-afbd-47f9-a196-99cfe1988ad9"
@@ -232,6 +232,50 @@ def test_an_end_must_be_the_planned_one(fate: Fate, outcome: str, good: bool) ->
     observed.ends[_ID].error = "DATASET_INVALID: no such file" if outcome == "FAILED" else None
 
     assert (judge(observed).wrong == []) is good
+
+
+_LAST_TOLD_BEFORE_THE_END_OF_MONITORING = 10
+
+
+@pytest.mark.parametrize("accepted_after", [0, 1, _LAST_TOLD_BEFORE_THE_END_OF_MONITORING - 1])
+def test_a_cancellation_that_does_nothing_is_wrong(accepted_after: int) -> None:
+    """An event that is followed by a look came after its acceptance, and the evaluation completed."""
+    observed = _observed(Fate.CANCEL, "COMPLETED")
+    observed.ends[_ID].cancels = [CancelAnswer("EVALUATION_ENDED"), CancelAnswer(ACCEPTED, accepted_after)]
+
+    assert judge(observed).wrong == [
+        f"{_ID}: its cancellation was accepted after event {accepted_after}, and it went on to its results"
+    ]
+
+
+@pytest.mark.parametrize(
+    "cancels",
+    [
+        [CancelAnswer(ACCEPTED, _LAST_TOLD_BEFORE_THE_END_OF_MONITORING)],
+        [CancelAnswer(ACCEPTED, len(_STORY))],
+        [CancelAnswer("EVALUATION_ENDED")],
+    ],
+)
+def test_a_cancellation_may_come_too_late(cancels: list[CancelAnswer]) -> None:
+    """During the last look, or later: what is told of the extraction's troubles is no proof either."""
+    observed = _retried([*_STORY[:12], ("eta", "RUNNING"), *_STORY[12:]])
+    observed.accepted[_ID] = _planned(Fate.CANCEL)
+    observed.ends[_ID].cancels = cancels
+    observed.jobs.pop((_ID, _RUNS[0], 3))
+
+    assert judge(observed).good
+
+
+@pytest.mark.parametrize(("ignored", "good"), [(False, True), (True, False)])
+def test_a_cancellation_is_judged_by_the_attempt_it_was_of(ignored: bool, good: bool) -> None:  # noqa: FBT001
+    """A retry hides none that did nothing, and goes on to its results as it should."""
+    cancelled = [*_STORY[:9], ("monitor_eval_job_progress", "TERMINATED"), *_STORY[-2:-1]]
+    end = ("evaluate_model_status", "FAILED" if ignored else "TERMINATED")
+    observed = _retried([*(_STORY[:-1] if ignored else cancelled), end], _STORY)
+    observed.accepted[_ID] = _planned(Fate.CANCEL, retry=True)
+    observed.ends[_ID].cancels = [CancelAnswer(ACCEPTED, 4)]
+
+    assert judge(observed).good is good
 
 
 def test_only_what_has_completed_must_have_had_a_job() -> None:

@@ -6,11 +6,12 @@ from random import Random
 from typing import Any
 
 import httpx
+import pytest
 
 from dev.chaos import plan
 from dev.chaos.pace import Pace
 from dev.chaos.plan import Fate, PlannedEvaluation
-from dev.chaos.verdict import Ended, Observed
+from dev.chaos.verdict import ACCEPTED, CancelAnswer, Ended, Observed
 from dev.chaos.workload import Workload
 
 _EVALUATIONS = 12
@@ -61,6 +62,8 @@ class FakeService:
             return self._retry()
         if path == "/results":
             return httpx.Response(200, json={"completeness": {"ratio": 1.0}, "results": [{}]})
+        if path == "/cancel" and self.outcomes[0] == "COMPLETED":
+            return _refusal(409, "EVALUATION_ENDED")
         self.deleted = method == "DELETE"
         status = 202 if path == "/cancel" else 200
         return httpx.Response(status, json=self._state())
@@ -74,7 +77,8 @@ class FakeService:
     def _state(self) -> dict[str, Any]:
         outcome = self.outcomes[self.attempt - 1]
         error = _INVALID if outcome == "FAILED" else None
-        return {"outcome": outcome, "attempt": self.attempt, "ended": "2026-01-01", "error": error}
+        told = {"events": 7, "ended": "2026-01-01"}
+        return {"outcome": outcome, "attempt": self.attempt, "error": error, **told}
 
 
 def _refusal(status: int, code: str) -> httpx.Response:
@@ -115,6 +119,17 @@ def test_what_was_cancelled_is_retried_and_deleted_as_planned() -> None:
 
     assert (end.outcome, end.attempt, end.asked, end.after_deletion) == ("COMPLETED", 2, 2, 410)
     assert (service.asked["POST /cancel"], service.asked["DELETE "]) == (2, 1)
+
+
+@pytest.mark.parametrize(
+    ("outcome", "answer"),
+    [("CANCELLED", CancelAnswer(ACCEPTED, 7)), ("COMPLETED", CancelAnswer("EVALUATION_ENDED"))],
+)
+def test_what_each_cancellation_was_answered_is_kept(outcome: str, answer: CancelAnswer) -> None:
+    """With how far the evaluation was when it was accepted, for the verdict."""
+    end = _seen_through(FakeService(outcome), _planned(Fate.CANCEL, calls=2))
+
+    assert end.cancels == [answer, answer]
 
 
 def test_nothing_is_done_that_is_not_planned() -> None:
