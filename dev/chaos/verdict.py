@@ -71,6 +71,8 @@ class Ended:
     """The status by which the API speaks of it once its deletion was answered; None where there was none."""
     cancels: list[CancelAnswer] = field(default_factory=list)
     """All of the first attempt."""
+    whole_since: dict[str, int] = field(default_factory=dict)
+    """Run that had all of its scores when a retry was asked for -> the attempt that had ended then."""
 
     @property
     def cancelled_after(self) -> int | None:
@@ -124,7 +126,7 @@ def judge(observed: Observed) -> Verdict:
         end = observed.ends.get(eval_id, Ended())
         _judge_end(eval_id, planned, end, verdict)
         _judge_events(eval_id, told.get(f"eval-{eval_id}", []), end, verdict)
-    verdict.duplicated += _doubled_jobs(observed.jobs)
+    verdict.duplicated += [*_doubled_jobs(observed.jobs), *_repeated_runs(observed)]
     verdict.wrong += [*_without_job(observed), *_ghosts(observed)]
     return verdict
 
@@ -270,6 +272,15 @@ def _doubled_jobs(jobs: Mapping[tuple[str, str, int], set[str]]) -> Iterable[str
             yield f"{eval_id}: {len(uids)} Jobs were made for run {run_id}, deployment {deployment}"
         if deployment % DEPLOYMENTS == 0:
             yield f"{eval_id}: run {run_id} was deployed once more, as number {deployment}"
+
+
+def _repeated_runs(observed: Observed) -> Iterator[str]:
+    """Runs that were whole and were deployed by a later attempt: a retry has the others only."""
+    for eval_id, run_id, deployment in observed.jobs:
+        whole_since = observed.ends.get(eval_id, Ended()).whole_since.get(run_id)
+        if whole_since is not None and deployment > whole_since * DEPLOYMENTS:
+            what = f"run {run_id} was whole after attempt {whole_since}"
+            yield f"{eval_id}: {what}, and was deployed as number {deployment}"
 
 
 def _without_job(observed: Observed) -> Iterator[str]:

@@ -121,7 +121,7 @@ class Workload:
         state = self._repeated_where_hit(planned, end, self._followed(eval_id, attempt=1))
         if planned.retry and is_fate(planned.fate, state["outcome"], state["error"]):
             state = self._repeated_on_request(planned, end, state)
-        results = self._ask("GET", f"/evals/{eval_id}/results", awaited={200}).json()
+        results = self._results(eval_id)
         end.outcome, end.attempt, end.error = state["outcome"], state["attempt"], state["error"]
         end.ratio, end.runs = results["completeness"]["ratio"], len(results["results"])
         if planned.delete:
@@ -150,6 +150,7 @@ class Workload:
     def _repeated_on_request(self, planned: PlannedEvaluation, end: Ended, state: Json) -> Json:
         """Its state once another attempt has ended, or as it is where there is nothing to repeat."""
         if state["outcome"] == "COMPLETED":
+            self._note_whole(planned, end)
             path = f"/evals/{planned.eval_id}/retry"
             self._ask("POST", path, {"api_key": _KEY}, awaited={"NOTHING_TO_RETRY"})
             return state
@@ -159,10 +160,21 @@ class Workload:
 
     def _repeated(self, planned: PlannedEvaluation, end: Ended) -> Json:
         """Its state once the next attempt has ended."""
+        self._note_whole(planned, end)
         end.asked += 1
         attempt = end.asked
         _at_once(planned.calls, lambda: self._retry(planned.eval_id, attempt))
         return self._followed(planned.eval_id, attempt)
+
+    def _note_whole(self, planned: PlannedEvaluation, end: Ended) -> None:
+        """Before a retry: which runs it must leave alone."""
+        for result in self._results(planned.eval_id)["results"]:
+            if result["outcome"] == "COMPLETED":
+                end.whole_since.setdefault(result["run_id"], end.asked)
+
+    def _results(self, eval_id: str) -> Json:
+        found: Json = self._ask("GET", f"/evals/{eval_id}/results", awaited={200}).json()
+        return found
 
     def _retry(self, eval_id: str, attempt: int) -> None:
         """Ask until that attempt has begun. Not once more: an answer that was lost may have begun it."""

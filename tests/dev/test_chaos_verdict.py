@@ -324,6 +324,27 @@ def test_a_retry_that_was_sent_twice_begins_one_attempt() -> None:
     assert judge(observed).duplicated == [f"{_ID} is at attempt 3; 2 were asked for"]
 
 
+@pytest.mark.parametrize(("deployment", "whole_since"), [(3, 1), (5, 1), (5, 2)])
+def test_a_retry_that_repeats_a_whole_run_is_doubled(deployment: int, whole_since: int) -> None:
+    """Whichever attempt does it, though each has told its story and no deployment is there twice."""
+    observed = _retried(_STORY, _STORY, _STORY)
+    observed.ends[_ID].whole_since = {_RUNS[1]: whole_since}
+    assert judge(observed).good
+
+    observed.jobs[_ID, _RUNS[1], deployment] = {"uid-8"}
+
+    what = f"run {_RUNS[1]} was whole after attempt {whole_since}"
+    assert judge(observed).duplicated == [f"{_ID}: {what}, and was deployed as number {deployment}"]
+
+
+def test_a_run_that_became_whole_in_a_retry_was_rightly_deployed_by_it() -> None:
+    """It is whole only since then."""
+    observed = _retried(_STORY, _STORY, _STORY)
+    observed.ends[_ID].whole_since = {_RUNS[1]: 1, _RUNS[0]: 2}
+
+    assert judge(observed).good
+
+
 @pytest.mark.parametrize("answered", [None, 200, 404])
 def test_what_was_deleted_is_gone(answered: int | None) -> None:
     """Its events came all the same, and the API says that it was there."""

@@ -61,12 +61,18 @@ class FakeService:
         if (method, path) == ("POST", "/retry"):
             return self._retry()
         if path == "/results":
-            return httpx.Response(200, json={"completeness": {"ratio": 1.0}, "results": [{}]})
+            results = [{"run_id": run, "outcome": self._outcome_of(run)} for run in ("first", "second")]
+            return httpx.Response(200, json={"completeness": {"ratio": 1.0}, "results": results})
         if path == "/cancel" and self.outcomes[0] == "COMPLETED":
             return _refusal(409, "EVALUATION_ENDED")
         self.deleted = method == "DELETE"
         status = 202 if path == "/cancel" else 200
         return httpx.Response(status, json=self._state())
+
+    def _outcome_of(self, run: str) -> str:
+        """The first run of what is partial is whole."""
+        outcome = self.outcomes[self.attempt - 1]
+        return "COMPLETED" if (run, outcome) == ("first", "PARTIAL") else outcome
 
     def _retry(self) -> httpx.Response:
         if self.outcomes[self.attempt - 1] == "COMPLETED":
@@ -170,6 +176,17 @@ def test_what_a_fault_has_hit_is_retried() -> None:
     end = _seen_through(FakeService("PARTIAL", "COMPLETED"), _planned(), hit=True)
 
     assert (end.outcome, end.attempt, end.asked) == ("COMPLETED", 2, 2)
+
+
+def test_which_runs_were_whole_before_a_retry_is_kept() -> None:
+    """With the attempt since which they are: a later one must not deploy them."""
+    partial = _seen_through(FakeService("PARTIAL", "COMPLETED"), _planned(), hit=True)
+    failed = _seen_through(FakeService("FAILED", "FAILED"), _planned(Fate.FAIL, retry=True))
+    whole = _seen_through(FakeService("COMPLETED"), _planned(retry=True))
+
+    assert partial.whole_since == {"first": 1}
+    assert failed.whole_since == {}
+    assert whole.whole_since == {"first": 1, "second": 1}
 
 
 def test_what_has_hit_a_cancelled_attempt_is_no_reason_for_another_one() -> None:
