@@ -14,8 +14,7 @@ from benchmarks.scoring.samples import OF_THE_REFERENCE, samples
 from budeval.domain.scoring import MetricOutcome
 from budeval.scoring.engines.base import ScoringEngine
 
-# context_utilization asks as context_precision does; answer_correctness would take as long as all of these.
-_METRICS = (*OF_THE_REFERENCE, "semantic_similarity")
+_METRICS = (*OF_THE_REFERENCE, "semantic_similarity", "context_utilization", "answer_correctness")
 _SAME = 0.01
 _LEAST_FOR_RANKS = 5
 """Pairs below which a rank correlation says nothing."""

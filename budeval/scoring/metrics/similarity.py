@@ -16,10 +16,11 @@ from budeval.scoring.replies import Answer
 
 _QUESTIONS = 3
 """RAGAS' `strictness`."""
+# `false` first: weak models take the first of two, and nearly all answers commit themselves to something.
 _ASK_BACK = Task(
     f"Write {_QUESTIONS} questions that this text would answer completely, each worded in its own way, in "
     "the language of the text. Say whether the text is noncommittal (evasive, vague or ambiguous), as "
-    '"I don\'t know". Reply with JSON only: {"questions": ["...", "...", "..."], "noncommittal": true|false}'
+    '"I don\'t know". Reply with JSON only: {"questions": ["...", "...", "..."], "noncommittal": false|true}'
 )
 
 
