@@ -235,13 +235,16 @@ class EvaluationStore(Listing):
         """
         evaluation = record.evaluation
         eval_id = evaluation.eval_id
+        # Before what it leads to, or who reads meanwhile would find it and nothing behind it. The record
+        # says which runs there are, also to a repetition.
+        self._sidecar.delete_state(f"results-{eval_id}")
         for run in evaluation.runs:
             for kind in ("results", "logs"):
                 self._sidecar.delete_state(f"{kind}-{eval_id}-{run.run_id}")
             if run.own and run.own.digest:
                 self.forget_rows(record.rows_kept_as, run.own.digest)
         self._sidecar.forget_announcements(evaluation.workflow_id)
-        for key in (f"results-{eval_id}", f"observed-{eval_id}", receipt_key(eval_id), f"brief-{eval_id}"):
+        for key in (f"observed-{eval_id}", receipt_key(eval_id), f"brief-{eval_id}"):
             self._sidecar.delete_state(key)
         tombstone = Tombstone(eval_id=eval_id, tenant=evaluation.tenant, deleted=_now())
         self._sidecar.save_state(workflow_id(eval_id), tombstone.model_dump(mode="json"))
@@ -359,21 +362,29 @@ class EvaluationStore(Listing):
         return index
 
     def results(self, eval_id: str) -> tuple[list[Result], dict[str, dict[str, Any]]] | None:
-        """Every run's result in the order of the request, and the index; None before there are any."""
+        """Every run's result in the order of the request, and the index.
+
+        None before there are any, and once a deletion has begun to remove them.
+        """
         stored = self._sidecar.get_state(f"results-{eval_id}")
         if stored is None:
             return None
         index: dict[str, dict[str, Any]] = stored["runs"]
-        return self._sidecar.get_states([item["key"] for item in index.values()]), index
+        results = self._sidecar.get_states([item["key"] for item in index.values()])
+        return None if None in results else (results, index)
 
     def load_results(self, eval_id: str) -> list[Result]:
         """Every run's result of an evaluation that is there.
 
         Raises:
-            RequestError: RESULTS_NOT_READY (409) while there are none.
+            RequestError: RESULTS_NOT_READY (409) while there are none; EVALUATION_DELETED (410) where its
+                deletion has removed them; EVALUATION_UNKNOWN.
         """
         found = self.results(eval_id)
         if found is None:
+            # Read after the results: whatever was there before says nothing of why they are gone.
+            if self.load(eval_id).deletion:
+                raise deleted(eval_id)
             text = f"Evaluation {eval_id} has no results yet. GET /evals/{eval_id} tells how far it is."
             raise RequestError(text, status=409, code="RESULTS_NOT_READY", param="eval_id")
         return found[0]

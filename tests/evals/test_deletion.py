@@ -32,6 +32,7 @@ from budeval.runtime.sealing import Sealer
 from budeval.runtime.vault import Vault
 from budeval.runtime.workflow_engine import WorkflowSnapshot
 from tests.evals import samples
+from tests.evals.application_on_fakes import ENDED, ApplicationOnFakes
 from tests.runtime.fake_dapr import FakeDapr
 
 _OURS = DeletionRequest.model_validate({"kubeconfig": samples.kubeconfig("a-token")})
@@ -276,6 +277,57 @@ def test_a_deletion_that_was_cut_off_is_completed_by_the_next(desk: Desk) -> Non
     desk.deletions.delete("e-1", _OURS)
 
     assert desk.kept() == {"eval-e-1"}
+
+
+@pytest.mark.usefixtures("seal_keys")
+@pytest.mark.parametrize(
+    "cut_at", [f"results-{ENDED}-", f"logs-{ENDED}", f"observed-{ENDED}", f"brief-{ENDED}"]
+)
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("GET", f"/evals/{ENDED}/results", None),
+        ("GET", f"/runs/eval-{ENDED}/artifacts/results.json", None),
+        ("GET", f"/runs/eval-{ENDED}/artifacts/results.csv", None),
+        ("GET", f"/compare?base={ENDED}&candidate={ENDED}", None),
+        ("POST", f"/evals/{ENDED}/retry", {"api_key": "k"}),
+    ],
+)
+def test_what_a_deletion_that_was_cut_off_has_left_is_told_as_deleted(
+    tmp_path: Path, cut_at: str, method: str, path: str, body: dict[str, str] | None
+) -> None:
+    """Wherever it was cut: nobody meets half of it, and the same again completes it."""
+    service = ApplicationOnFakes(tmp_path)
+    service.dapr.refused = {f"/v1.0/state/store/{cut_at}": 503}
+    assert service.ask("DELETE", f"/evals/{ENDED}").status_code == 503
+    service.dapr.refused = {}
+
+    answer = service.ask(method, path, json=body)
+
+    assert (answer.status_code, answer.json()["code"]) in {
+        (410, "EVALUATION_DELETED"),
+        (404, "ARTIFACT_NOT_READY"),
+    }
+    assert service.ask("DELETE", f"/evals/{ENDED}").status_code == 200
+    assert {key for key in service.dapr.state if ENDED in key} == {f"eval-{ENDED}"}
+
+
+def test_results_that_go_while_they_are_read_are_told_as_deleted(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The deletion comes between their index and themselves."""
+    read = desk.store._sidecar.get_states
+
+    def deleted_before(keys: list[str]) -> list[Any]:
+        monkeypatch.setattr(desk.store._sidecar, "get_states", read)
+        desk.deletions.delete("e-1", _OURS)
+        return read(keys)
+
+    monkeypatch.setattr(desk.store._sidecar, "get_states", deleted_before)
+    with pytest.raises(RequestError) as gone:
+        desk.store.load_results("e-1")
+
+    assert gone.value.code == "EVALUATION_DELETED"
 
 
 def test_one_that_another_deletion_has_overtaken_leaves_nothing(desk: Desk) -> None:
