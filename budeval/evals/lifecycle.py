@@ -131,6 +131,8 @@ class Lifecycle:
         except RequestError:  # somebody else has begun one, or its deletion
             self._arrivals.forget(arrival)
             raise
+        # Once more: the end of the attempt before may just have taken it off, when the record was not there.
+        self._store.activate(eval_id)
         self._arrivals.end(arrival)
         with about(eval_id=eval_id, workflow_id=begun.evaluation.instance_id):
             _log.info("retry attempt=%d runs=%d", begun.evaluation.attempt, len(run_ids))
