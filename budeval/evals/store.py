@@ -131,6 +131,11 @@ class EvaluationStore(Listing):
             return None
         return str((stored if _is_tombstone(stored) else stored["evaluation"]).get("tenant", "default"))
 
+    def is_deleted(self, eval_id: str) -> bool:
+        """Whether there was one, or its deletion has begun."""
+        stored = self._stored(eval_id)
+        return stored is not None and (_is_tombstone(stored) or stored.get("deletion") is not None)
+
     def _stored(self, eval_id: str) -> Any:
         """The store is not asked for whatever somebody puts into a path."""
         return self._sidecar.get_state(workflow_id(eval_id)) if _ID.fullmatch(eval_id) else None
