@@ -67,7 +67,7 @@ class Deletions:
         require_ended(record, self._engine)
         target, given = record.evaluation.target, request.kubeconfig_text
         kubeconfig = None if request.keep_files else self._intake.kubeconfig_again(target, given)
-        record = self._store.begin_deletion(eval_id)
+        record = self._store.begin_deletion(eval_id, keep_files=request.keep_files)
         with about(eval_id=eval_id, workflow_id=record.evaluation.instance_id):
             try:
                 files = self._clear_cluster(record, kubeconfig, keep_files=request.keep_files)
@@ -90,7 +90,8 @@ class Deletions:
     def expire(self, record: EvaluationRecord) -> None:
         """Forget an evaluation whose time to be kept is over, with its files on a configured cluster.
 
-        Those of a cluster that came with the request stay: its kubeconfig was destroyed. May be repeated.
+        Those of a cluster that came with the request stay: its kubeconfig was destroyed. So do those that a
+        deletion which was cut off was to keep. May be repeated.
 
         Raises:
             RequestError: EVALUATION_RUNNING: it is being retried.
@@ -99,7 +100,7 @@ class Deletions:
         """
         record = self._store.begin_deletion(record.evaluation.eval_id)
         evaluation = record.evaluation
-        if evaluation.target.cluster != FROM_REQUEST:
+        if evaluation.target.cluster != FROM_REQUEST and not record.keep_files:
             with about(eval_id=evaluation.eval_id, workflow_id=evaluation.instance_id):
                 self._remove_files_in_time(record)
         self.forget(record)

@@ -227,8 +227,12 @@ class EvaluationStore(Listing):
 
         return _record(self._sidecar.update_state(workflow_id(eval_id), asked))
 
-    def begin_deletion(self, eval_id: str) -> EvaluationRecord:
+    def begin_deletion(self, eval_id: str, *, keep_files: bool | None = None) -> EvaluationRecord:
         """Note in the record of an evaluation that has ended that it shall be deleted: nobody retries it.
+
+        Args:
+            eval_id: which.
+            keep_files: whether its files on the claim shall stay; None for what was asked for before.
 
         Raises:
             RequestError: EVALUATION_RUNNING (409); EVALUATION_DELETED (410).
@@ -237,7 +241,8 @@ class EvaluationStore(Listing):
         def begun(stored: Any) -> Any:
             if not _record(stored).ended:
                 raise running(eval_id)
-            return {**stored, "deletion": stored.get("deletion") or _now()}
+            kept = stored.get("keep_files", False) if keep_files is None else keep_files
+            return {**stored, "deletion": stored.get("deletion") or _now(), "keep_files": kept}
 
         return _record(self._sidecar.update_state(workflow_id(eval_id), begun))
 

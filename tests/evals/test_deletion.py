@@ -411,6 +411,19 @@ def test_retention_leaves_the_files_on_a_cluster_of_a_request(desk: Desk) -> Non
     assert desk.kept() == {"eval-e-1"}
 
 
+def test_retention_leaves_the_files_that_a_deletion_was_to_keep(configured: Desk) -> None:
+    """That one was cut off; whoever asked for it has said what shall stay."""
+    configured.dapr.refused = {"/v1.0/state/store/results-e-1": 503}
+    with pytest.raises(SidecarError):
+        configured.deletions.delete("e-1", DeletionRequest(keep_files=True))
+    configured.dapr.refused = {}
+
+    configured.deletions.expire(configured.store.load("e-1"))
+
+    assert configured.runner.runs == []
+    assert configured.kept() == {"eval-e-1"}
+
+
 def test_retention_tries_again_where_the_files_could_not_be_removed(configured: Desk) -> None:
     """Until then the record says where they are; the one after it in the sweep has its turn."""
     away = ClusterError("away", code="CLUSTER_UNREACHABLE", retryable=True)
