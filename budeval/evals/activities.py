@@ -125,7 +125,12 @@ class EvaluationActivities:
         ]
 
     def announce_event(self, order: dict[str, Any]) -> None:
-        """{announcement, topics, eval_id, attach} -> stored, then published to every topic."""
+        """{announcement, topics, eval_id, attach} -> stored, then published to every topic.
+
+        Not of what was deleted: Dapr runs again, late, what it has run before, and nobody would forget it.
+        """
+        if self._store.is_deleted(order["eval_id"]):
+            return
         announcement = Announcement.model_validate(order["announcement"])
         if order.get("attach"):
             announcement = self._with_results(announcement, order["eval_id"], order["attach"])
@@ -162,7 +167,9 @@ class EvaluationActivities:
         """{eval_id, target, claim} -> ClusterVerification. Raises ClusterError where another try may help."""
         self._going_on(order)
         target = ClusterTarget.model_validate(order["target"])
-        found = self._orchestrator.verify(target, order["claim"], owner=order["eval_id"])
+        found = self._orchestrator.verify(
+            target, order["claim"], owner=order["eval_id"], check=lambda: self._going_on(order)
+        )
         return found.model_dump(mode="json")
 
     def prepare_engine(self, order: dict[str, Any]) -> str:
@@ -220,7 +227,9 @@ class EvaluationActivities:
         settled = self._snapshots.settled(eval_id)
         begun = datetime.now(UTC)
         target = record.evaluation.target
-        found = self._orchestrator.check_jobs_status(target, [eval_id], settled, owner=eval_id)
+        found = self._orchestrator.check_jobs_status(
+            target, [eval_id], settled, owner=eval_id, check=lambda: self._going_on(order)
+        )
         return self._snapshots.keep(record, found.get(eval_id, {}), begun)
 
     def read_snapshot(self, order: dict[str, Any]) -> dict[str, Any]:

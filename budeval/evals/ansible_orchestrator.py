@@ -74,6 +74,7 @@ class AnsibleOrchestrator:
         claim: str | None = None,
         kubeconfig: str | None = None,
         owner: str | None = None,
+        check: Check | None = None,
     ) -> ClusterVerification:
         """Find out whether evaluations can run at the target; a reason why not is an answer, not an error.
 
@@ -82,6 +83,7 @@ class AnsibleOrchestrator:
             claim: the storage claim; None for that of the settings.
             kubeconfig: of a request that is not stored yet.
             owner: the evaluation for which it is done.
+            check: of an owner, as of `deploy`.
 
         Raises:
             ClusterError: only one that is worth another try, as an unreachable API server.
@@ -94,7 +96,7 @@ class AnsibleOrchestrator:
         }
         try:
             credential = self._clusters.credential(target, kubeconfig)
-            found = self._run("verify_cluster_k8s.yml", data, credential, owner=owner)
+            found = self._run("verify_cluster_k8s.yml", data, credential, owner=owner, check=check)
         except ClusterError as error:
             if error.retryable:
                 raise
@@ -135,6 +137,7 @@ class AnsibleOrchestrator:
         eval_ids: list[str],
         settled: list[list[str]],
         owner: str | None = None,
+        check: Check | None = None,
     ) -> dict[str, dict[str, JobFacts]]:
         """What the cluster knows of runs: eval_id -> run_id -> facts.
 
@@ -143,6 +146,7 @@ class AnsibleOrchestrator:
             eval_ids: of these evaluations.
             settled: [eval_id, run_id] of runs whose logs need not be read any more.
             owner: the evaluation that looks for itself; None where a watcher looks for many.
+            check: of an owner, as of `deploy`.
 
         Raises:
             ClusterError: the cluster could not be asked.
@@ -157,7 +161,8 @@ class AnsibleOrchestrator:
         }
         found: dict[str, dict[str, JobFacts]] = {}
         credential = self._clusters.credential(target)
-        for item in self._run("check_job_status_k8s.yml", data, credential, owner=owner)["jobs"]:
+        told = self._run("check_job_status_k8s.yml", data, credential, owner=owner, check=check)
+        for item in told["jobs"]:
             facts = JobFacts.model_validate(item)
             found.setdefault(item["eval_id"], {})[facts.run_id] = facts
         return found

@@ -5,10 +5,12 @@ In that order, so that what is cut off can be repeated: the record, which says w
 
 import logging
 from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
+from budeval.domain.cluster import FROM_REQUEST
 from budeval.domain.evaluation import EvaluationRecord, instance_id
-from budeval.errors import BudevalError, SidecarError
+from budeval.errors import BudevalError, ClusterError, SidecarError
 from budeval.evals import receipt_entries
 from budeval.evals.ansible_orchestrator import AnsibleOrchestrator
 from budeval.evals.answers import Deletion
@@ -19,6 +21,9 @@ from budeval.evals.schema import DeletionRequest
 from budeval.evals.store import EvaluationStore
 from budeval.runtime.logs import about
 from budeval.runtime.vault import Vault
+
+_FILES_TRIED_FOR = timedelta(days=7)
+"""How long retention tries to remove the files of an evaluation, with each sweep."""
 
 _log = logging.getLogger(__name__)
 
@@ -62,7 +67,7 @@ class Deletions:
         require_ended(record, self._engine)
         target, given = record.evaluation.target, request.kubeconfig_text
         kubeconfig = None if request.keep_files else self._intake.kubeconfig_again(target, given)
-        record = self._store.begin_deletion(eval_id)
+        record = self._store.begin_deletion(eval_id, keep_files=request.keep_files)
         with about(eval_id=eval_id, workflow_id=record.evaluation.instance_id):
             try:
                 files = self._clear_cluster(record, kubeconfig, keep_files=request.keep_files)
@@ -83,13 +88,32 @@ class Deletions:
                 self._store.bury(record)
 
     def expire(self, record: EvaluationRecord) -> None:
-        """Forget an evaluation whose time to be kept is over. May be repeated.
+        """Forget an evaluation whose time to be kept is over, with its files on a configured cluster.
+
+        Those of a cluster that came with the request stay: its kubeconfig was destroyed. So do those that a
+        deletion which was cut off was to keep. May be repeated.
 
         Raises:
             RequestError: EVALUATION_RUNNING: it is being retried.
+            ClusterError: its files could not be removed; a week after the first try they are left.
             SidecarError: the state store or the workflow engine did not answer.
         """
-        self.forget(self._store.begin_deletion(record.evaluation.eval_id))
+        record = self._store.begin_deletion(record.evaluation.eval_id)
+        evaluation = record.evaluation
+        if evaluation.target.cluster != FROM_REQUEST and not record.keep_files:
+            with about(eval_id=evaluation.eval_id, workflow_id=evaluation.instance_id):
+                self._remove_files_in_time(record)
+        self.forget(record)
+
+    def _remove_files_in_time(self, record: EvaluationRecord) -> None:
+        try:
+            self._orchestrator.remove_results(record.evaluation)
+        except ClusterError as error:
+            self._bury_again(record)
+            if _tried_for(record) < _FILES_TRIED_FOR:
+                raise
+            where = f"results/{record.evaluation.eval_id} on claim {record.evaluation.claim}"
+            _log.error("%s of cluster %s is left: %s", where, record.evaluation.target.cluster, error)
 
     def forget(self, record: EvaluationRecord) -> None:
         """Delete what this service and Dapr keep of an evaluation that has ended. May be repeated.
@@ -113,3 +137,9 @@ class Deletions:
             return None
         self._orchestrator.cleanup(evaluation, kubeconfig)
         return self._orchestrator.remove_results(evaluation, kubeconfig)
+
+
+def _tried_for(record: EvaluationRecord) -> timedelta:
+    """Since its deletion was begun."""
+    now = datetime.now(UTC)
+    return now - datetime.fromisoformat(record.deletion) if record.deletion else timedelta(0)

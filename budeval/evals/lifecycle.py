@@ -10,7 +10,7 @@ from budeval.evals.arrivals import Arrivals
 from budeval.evals.evaluate import RUNS_CHANGED
 from budeval.evals.intake import Intake, Start
 from budeval.evals.schema import RetryRequest
-from budeval.evals.store import EvaluationStore, require_attempt, running
+from budeval.evals.store import EvaluationStore, deleted, require_attempt, running
 from budeval.runtime.logs import about
 from budeval.runtime.sidecar import Sidecar
 from budeval.runtime.workflow_engine import WorkflowSnapshot
@@ -110,11 +110,14 @@ class Lifecycle:
             request: its secrets, which were destroyed at its end.
 
         Raises:
-            RequestError: EVALUATION_UNKNOWN; ATTEMPT_OVER, EVALUATION_RUNNING or NOTHING_TO_RETRY (409);
+            RequestError: EVALUATION_UNKNOWN; EVALUATION_DELETED, also where its deletion has begun;
+                ATTEMPT_OVER, EVALUATION_RUNNING or NOTHING_TO_RETRY (409);
                 KUBECONFIG_REQUIRED; QUEUE_FULL (429); what `Intake` says of the secrets.
             SidecarError: it could not be stored. It is safe to ask again: what was begun is RUNNING.
         """
         record = self._store.load(eval_id)
+        if record.deletion:  # its results may be half gone: they would tell wrongly what there is to repeat
+            raise deleted(eval_id)
         require_attempt(record, request.attempt)
         run_ids = self._to_retry(record)
         self._intake.require_room()
@@ -128,6 +131,8 @@ class Lifecycle:
         except RequestError:  # somebody else has begun one, or its deletion
             self._arrivals.forget(arrival)
             raise
+        # Once more: the end of the attempt before may just have taken it off, when the record was not there.
+        self._store.activate(eval_id)
         self._arrivals.end(arrival)
         with about(eval_id=eval_id, workflow_id=begun.evaluation.instance_id):
             _log.info("retry attempt=%d runs=%d", begun.evaluation.attempt, len(run_ids))

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from budeval.domain.cluster import FROM_REQUEST
 from budeval.domain.evaluation import Evaluation
 from budeval.domain.receipt import (
     CONFIG_MAP,
@@ -46,7 +47,10 @@ def deployed(evaluation: Evaluation, runs: Iterable[Mapping[str, Any]], parts: M
 
 
 def _kept_tree(evaluation: Evaluation) -> ReceiptItem:
-    reason = "It stays for a retry and as evidence until the evaluation is deleted; retention leaves it."
+    by_whom = (
+        "is deleted" if evaluation.target.cluster == FROM_REQUEST else "is deleted or its retention ends"
+    )
+    reason = f"It stays for a retry and as evidence until the evaluation {by_whom}."
     return _tree(evaluation, Fate.KEPT, reason=reason)
 
 

@@ -107,6 +107,14 @@ class EvaluationStore(Listing):
         brief = record.brief
         self._sidecar.save_state(f"brief-{brief.eval_id}", brief.model_dump(mode="json"))
 
+    def deactivate(self, item_id: str) -> None:
+        """There is nothing left to do for it; one that was begun anew meanwhile stays on the list."""
+        super().deactivate(item_id)
+        # Read afterwards: what a retry noted before is gone with it.
+        standing = self.standings([item_id]).get(item_id)
+        if standing and not standing.ended:
+            self.activate(item_id)
+
     def find(self, eval_id: str) -> EvaluationRecord | None:
         """The record of an evaluation, None where there is none.
 
@@ -122,6 +130,11 @@ class EvaluationStore(Listing):
         if stored is None:
             return None
         return str((stored if _is_tombstone(stored) else stored["evaluation"]).get("tenant", "default"))
+
+    def is_deleted(self, eval_id: str) -> bool:
+        """Whether there was one, or its deletion has begun."""
+        stored = self._stored(eval_id)
+        return stored is not None and (_is_tombstone(stored) or stored.get("deletion") is not None)
 
     def _stored(self, eval_id: str) -> Any:
         """The store is not asked for whatever somebody puts into a path."""
@@ -214,8 +227,12 @@ class EvaluationStore(Listing):
 
         return _record(self._sidecar.update_state(workflow_id(eval_id), asked))
 
-    def begin_deletion(self, eval_id: str) -> EvaluationRecord:
+    def begin_deletion(self, eval_id: str, *, keep_files: bool | None = None) -> EvaluationRecord:
         """Note in the record of an evaluation that has ended that it shall be deleted: nobody retries it.
+
+        Args:
+            eval_id: which.
+            keep_files: whether its files on the claim shall stay; None for what was asked for before.
 
         Raises:
             RequestError: EVALUATION_RUNNING (409); EVALUATION_DELETED (410).
@@ -224,7 +241,8 @@ class EvaluationStore(Listing):
         def begun(stored: Any) -> Any:
             if not _record(stored).ended:
                 raise running(eval_id)
-            return {**stored, "deletion": stored.get("deletion") or _now()}
+            kept = stored.get("keep_files", False) if keep_files is None else keep_files
+            return {**stored, "deletion": stored.get("deletion") or _now(), "keep_files": kept}
 
         return _record(self._sidecar.update_state(workflow_id(eval_id), begun))
 
@@ -235,13 +253,16 @@ class EvaluationStore(Listing):
         """
         evaluation = record.evaluation
         eval_id = evaluation.eval_id
+        # Before what it leads to, or who reads meanwhile would find it and nothing behind it. The record
+        # says which runs there are, also to a repetition.
+        self._sidecar.delete_state(f"results-{eval_id}")
         for run in evaluation.runs:
             for kind in ("results", "logs"):
                 self._sidecar.delete_state(f"{kind}-{eval_id}-{run.run_id}")
             if run.own and run.own.digest:
                 self.forget_rows(record.rows_kept_as, run.own.digest)
         self._sidecar.forget_announcements(evaluation.workflow_id)
-        for key in (f"results-{eval_id}", f"observed-{eval_id}", receipt_key(eval_id), f"brief-{eval_id}"):
+        for key in (f"observed-{eval_id}", receipt_key(eval_id), f"brief-{eval_id}"):
             self._sidecar.delete_state(key)
         tombstone = Tombstone(eval_id=eval_id, tenant=evaluation.tenant, deleted=_now())
         self._sidecar.save_state(workflow_id(eval_id), tombstone.model_dump(mode="json"))
@@ -359,21 +380,29 @@ class EvaluationStore(Listing):
         return index
 
     def results(self, eval_id: str) -> tuple[list[Result], dict[str, dict[str, Any]]] | None:
-        """Every run's result in the order of the request, and the index; None before there are any."""
+        """Every run's result in the order of the request, and the index.
+
+        None before there are any, and once a deletion has begun to remove them.
+        """
         stored = self._sidecar.get_state(f"results-{eval_id}")
         if stored is None:
             return None
         index: dict[str, dict[str, Any]] = stored["runs"]
-        return self._sidecar.get_states([item["key"] for item in index.values()]), index
+        results = self._sidecar.get_states([item["key"] for item in index.values()])
+        return None if None in results else (results, index)
 
     def load_results(self, eval_id: str) -> list[Result]:
         """Every run's result of an evaluation that is there.
 
         Raises:
-            RequestError: RESULTS_NOT_READY (409) while there are none.
+            RequestError: RESULTS_NOT_READY (409) while there are none; EVALUATION_DELETED (410) where its
+                deletion has removed them; EVALUATION_UNKNOWN.
         """
         found = self.results(eval_id)
         if found is None:
+            # Read after the results: whatever was there before says nothing of why they are gone.
+            if self.load(eval_id).deletion:
+                raise deleted(eval_id)
             text = f"Evaluation {eval_id} has no results yet. GET /evals/{eval_id} tells how far it is."
             raise RequestError(text, status=409, code="RESULTS_NOT_READY", param="eval_id")
         return found[0]

@@ -189,13 +189,17 @@ class WatchActivities:
     def _wake_changed(
         self, watch_id: str, seen: dict[str, str], instances: dict[str, str], *, check: bool
     ) -> bool:
-        """Wake those that were not yet woken for what was seen; with `check` they look for themselves."""
+        """Wake those that were not yet woken for what was seen; with `check` they look for themselves.
+
+        Of who is no member any more no mark stays: a watcher may live as long as the service.
+        """
         woken: dict[str, str] = self._sidecar.get_state(_woken_key(watch_id)) or {}
         changed = [eval_id for eval_id, mark in seen.items() if woken.get(eval_id) != mark]
         for eval_id in changed:
             self._wake(instances[eval_id], {"check": check})
-        if changed:
-            self._sidecar.save_state(_woken_key(watch_id), {**woken, **seen})
+        marks = {eval_id: mark for eval_id, mark in {**woken, **seen}.items() if eval_id in instances}
+        if marks != woken:
+            self._sidecar.save_state(_woken_key(watch_id), marks)
         return bool(changed) and not check
 
     def _close(self, watch_id: str) -> dict[str, Any]:

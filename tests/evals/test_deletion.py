@@ -1,6 +1,7 @@
 """Evaluations that are deleted."""
 
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ from budeval.runtime.sealing import Sealer
 from budeval.runtime.vault import Vault
 from budeval.runtime.workflow_engine import WorkflowSnapshot
 from tests.evals import samples
+from tests.evals.application_on_fakes import ENDED, ApplicationOnFakes
 from tests.runtime.fake_dapr import FakeDapr
 
 _OURS = DeletionRequest.model_validate({"kubeconfig": samples.kubeconfig("a-token")})
@@ -75,6 +77,8 @@ class Desk:
 
     seal_key: str
     cluster: str = FROM_REQUEST
+    directory: Path | None = None
+    """Of the configured clusters."""
     dapr: FakeDapr = field(default_factory=FakeDapr)
     runner: FakeRunner = field(default_factory=FakeRunner)
     purged: list[str] = field(default_factory=list)
@@ -85,7 +89,7 @@ class Desk:
         sidecar = self.dapr.client()
         self.store = EvaluationStore(sidecar)
         vault = Vault(sidecar, Sealer(self.seal_key))
-        clusters = Clusters(None, lambda _eval_id: None, Path("/nowhere"))
+        clusters = Clusters(self.directory, lambda _eval_id: None, Path("/nowhere"))
         arrivals, self.receipts = Arrivals(sidecar, self.store, vault), Receipts(sidecar, {})
         intake = Intake(Settings(), self.store, arrivals, clusters, {}, lambda _: {}, lambda _: None)
         orchestrator = AnsibleOrchestrator(
@@ -278,6 +282,57 @@ def test_a_deletion_that_was_cut_off_is_completed_by_the_next(desk: Desk) -> Non
     assert desk.kept() == {"eval-e-1"}
 
 
+@pytest.mark.usefixtures("seal_keys")
+@pytest.mark.parametrize(
+    "cut_at", [f"results-{ENDED}-", f"logs-{ENDED}", f"observed-{ENDED}", f"brief-{ENDED}"]
+)
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("GET", f"/evals/{ENDED}/results", None),
+        ("GET", f"/runs/eval-{ENDED}/artifacts/results.json", None),
+        ("GET", f"/runs/eval-{ENDED}/artifacts/results.csv", None),
+        ("GET", f"/compare?base={ENDED}&candidate={ENDED}", None),
+        ("POST", f"/evals/{ENDED}/retry", {"api_key": "k"}),
+    ],
+)
+def test_what_a_deletion_that_was_cut_off_has_left_is_told_as_deleted(
+    tmp_path: Path, cut_at: str, method: str, path: str, body: dict[str, str] | None
+) -> None:
+    """Wherever it was cut: nobody meets half of it, and the same again completes it."""
+    service = ApplicationOnFakes(tmp_path)
+    service.dapr.refused = {f"/v1.0/state/store/{cut_at}": 503}
+    assert service.ask("DELETE", f"/evals/{ENDED}").status_code == 503
+    service.dapr.refused = {}
+
+    answer = service.ask(method, path, json=body)
+
+    assert (answer.status_code, answer.json()["code"]) in {
+        (410, "EVALUATION_DELETED"),
+        (404, "ARTIFACT_NOT_READY"),
+    }
+    assert service.ask("DELETE", f"/evals/{ENDED}").status_code == 200
+    assert {key for key in service.dapr.state if ENDED in key} == {f"eval-{ENDED}"}
+
+
+def test_results_that_go_while_they_are_read_are_told_as_deleted(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The deletion comes between their index and themselves."""
+    read = desk.store._sidecar.get_states
+
+    def deleted_before(keys: list[str]) -> list[Any]:
+        monkeypatch.setattr(desk.store._sidecar, "get_states", read)
+        desk.deletions.delete("e-1", _OURS)
+        return read(keys)
+
+    monkeypatch.setattr(desk.store._sidecar, "get_states", deleted_before)
+    with pytest.raises(RequestError) as gone:
+        desk.store.load_results("e-1")
+
+    assert gone.value.code == "EVALUATION_DELETED"
+
+
 def test_one_that_another_deletion_has_overtaken_leaves_nothing(desk: Desk) -> None:
     """What it had noted by then in the receipt would stay for ever."""
     desk.runner.failing["cleanup_k8s.yml"] = ClusterError("away", code="CLUSTER_UNREACHABLE", retryable=True)
@@ -323,3 +378,97 @@ def test_what_is_being_forgotten_cannot_be_retried(desk: Desk, monkeypatch: pyte
     desk.deletions.expire(desk.store.load("e-1"))
 
     assert refused == ["EVALUATION_DELETED"]
+
+
+@pytest.fixture
+def configured(seal_keys: str, tmp_path: Path) -> Desk:
+    """Of an evaluation on a cluster of the settings."""
+    (tmp_path / "first.yaml").write_text(samples.kubeconfig("token-of-first"))
+    return Desk(seal_keys, "first", tmp_path)
+
+
+def _begun(desk: Desk, ago: timedelta) -> None:
+    """The first sweep has tried to forget it so long ago."""
+    desk.store.begin_deletion("e-1")
+    desk.dapr.state["eval-e-1"]["deletion"] = (datetime.now(UTC) - ago).isoformat()
+
+
+def test_retention_removes_the_files_on_a_configured_cluster(configured: Desk) -> None:
+    """Its credential is there at any time; nothing else on the cluster is touched."""
+    configured.deletions.expire(configured.store.load("e-1"))
+
+    ((playbook, credential),) = configured.runner.runs
+    assert playbook == "remove_results_k8s.yml"
+    assert "token-of-first" in credential
+    assert configured.kept() == {"eval-e-1"}
+
+
+def test_retention_leaves_the_files_on_a_cluster_of_a_request(desk: Desk) -> None:
+    """Nobody has a credential of it any more."""
+    desk.deletions.expire(desk.store.load("e-1"))
+
+    assert desk.runner.runs == []
+    assert desk.kept() == {"eval-e-1"}
+
+
+def test_retention_leaves_the_files_that_a_deletion_was_to_keep(configured: Desk) -> None:
+    """That one was cut off; whoever asked for it has said what shall stay."""
+    configured.dapr.refused = {"/v1.0/state/store/results-e-1": 503}
+    with pytest.raises(SidecarError):
+        configured.deletions.delete("e-1", DeletionRequest(keep_files=True))
+    configured.dapr.refused = {}
+
+    configured.deletions.expire(configured.store.load("e-1"))
+
+    assert configured.runner.runs == []
+    assert configured.kept() == {"eval-e-1"}
+
+
+def test_retention_tries_again_where_the_files_could_not_be_removed(configured: Desk) -> None:
+    """Until then the record says where they are; the one after it in the sweep has its turn."""
+    away = ClusterError("away", code="CLUSTER_UNREACHABLE", retryable=True)
+    configured.runner.failing = {"remove_results_k8s.yml": away}
+    _begun(configured, timedelta(days=6))
+    with pytest.raises(ClusterError):
+        configured.deletions.expire(configured.store.load("e-1"))
+    assert configured.store.load("e-1").deletion
+    assert configured.purged == []
+
+    configured.runner.failing = {}
+    configured.deletions.expire(configured.store.load("e-1"))
+
+    assert configured.kept() == {"eval-e-1"}
+
+
+@pytest.mark.parametrize("lost", ["cluster", "configuration"])
+def test_retention_gives_files_up_after_a_week(
+    configured: Desk, caplog: pytest.LogCaptureFixture, tmp_path: Path, lost: str
+) -> None:
+    """A cluster may be gone for good: then only the log can say where they are, and why."""
+    if lost == "configuration":
+        (tmp_path / "first.yaml").unlink()
+    away = ClusterError("away", code="CLUSTER_UNREACHABLE", retryable=True)
+    configured.runner.failing = {"remove_results_k8s.yml": away}
+    _begun(configured, timedelta(days=8))
+
+    configured.deletions.expire(configured.store.load("e-1"))
+
+    assert configured.kept() == {"eval-e-1"}
+    reason = {"cluster": "CLUSTER_UNREACHABLE: away", "configuration": "KUBECONFIG_INVALID: "}[lost]
+    assert f"results/e-1 on claim a-claim of cluster first is left: {reason}" in caplog.text
+
+
+def test_a_sweep_that_a_deletion_has_overtaken_leaves_nothing(configured: Desk) -> None:
+    """What it had noted by then in the receipt would stay for ever."""
+    record = configured.store.load("e-1")
+
+    def deleted_meanwhile(*_: Any) -> None:
+        configured.deletions.forget(record)
+        configured.receipts.note("e-1", [ReceiptItem(kind="Job", name="r-0", outcome=Fate.DELETED)])
+        raise ClusterError("away", code="CLUSTER_UNREACHABLE", retryable=True)
+
+    configured.runner.run = deleted_meanwhile  # type: ignore[method-assign, assignment]
+    with pytest.raises(ClusterError):
+        configured.deletions.expire(record)
+
+    assert configured.kept() == {"eval-e-1"}

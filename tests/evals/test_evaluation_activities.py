@@ -111,6 +111,13 @@ class Case:
         self.store.save_rows(_ORDER["eval_id"], _ROWS)
         self.store.create(record)
 
+    def delete(self) -> None:
+        """It ends, and nothing of it is kept but that."""
+        self.store.end("e-1", Outcome.FAILED)
+        record = self.store.begin_deletion("e-1")
+        self.vault.destroy(record.sealed_as)
+        self.store.bury(record)
+
     def extracted(self, *documents: Json) -> None:
         """What the extraction Job prints."""
         self.runner.answers["extract_results_k8s.yml"] = {
@@ -626,6 +633,31 @@ def test_results_are_attached_outside_the_history(case: Case, place: str) -> Non
     assert "scores" not in json.dumps(order)
 
 
+@pytest.mark.parametrize("step", ["begun", "done"])
+def test_an_event_of_what_is_deleted_is_not_told_again(case: Case, step: str) -> None:
+    """Dapr may run it once more, late: it would be kept for ever, and told of what is no more."""
+    if step == "done":
+        case.delete()
+    else:
+        case.store.end("e-1", Outcome.FAILED)
+        case.store.begin_deletion("e-1")
+    before = dict(case.dapr.state)
+
+    case.activities.announce_event(Announcer(_evaluation(), 6).status(WorkflowStatus.FAILED, "late"))
+
+    assert case.dapr.messages == []
+    assert case.dapr.state == before
+
+
+def test_an_event_of_what_has_no_record_is_told(case: Case) -> None:
+    """Only that something was deleted is known for sure."""
+    del case.dapr.state["eval-e-1"]
+
+    case.activities.announce_event(Announcer(_evaluation(), 0).eta(3))
+
+    assert [topic for topic, _ in _published(case)] == ["news", "more"]
+
+
 def test_an_event_without_results_is_sent_without(case: Case) -> None:
     """Rather than not at all."""
     case.activities.announce_event(Announcer(_evaluation(), 0).results("none"))
@@ -944,20 +976,34 @@ def test_what_is_run_late_deploys_nothing_after_the_end(case: Case) -> None:
     assert case.runner.runs == []
 
 
-def test_what_waited_for_a_worker_is_asked_again_whether_it_is_wanted(case: Case) -> None:
-    """All may be over and cleaned up by then."""
-    case.runner.answers["deploy_eval_jobs_k8s.yml"] = {"runs": []}
+@pytest.mark.parametrize(
+    "order",
+    [
+        ("deploy_eval_job", {"run_ids": ["r-1"], "attempt": 1}),
+        ("verify_evaluation_cluster", {"target": _evaluation().target.model_dump(), "claim": "c"}),
+        ("check_jobs_status", {}),
+    ],
+    ids=lambda order: order[0],
+)
+@pytest.mark.parametrize("fate", ["CANCELLED", "EVALUATION_DELETED"])
+def test_what_waited_for_a_worker_is_asked_again_whether_it_is_wanted(
+    case: Case, order: tuple[str, Json], fate: str
+) -> None:
+    """All may be over, cleaned up and deleted by then: nothing is run, and no receipt comes back."""
+    activity, more = order
     run = case.runner.run
 
     def when_a_worker_is_free(*arguments: Any) -> Json:
         case.store.cancel("e-1", extract=False)
+        if fate == "EVALUATION_DELETED":
+            case.delete()
         return run(*arguments)
 
     case.runner.run = when_a_worker_is_free  # type: ignore[method-assign, assignment]
-    order = {**_ORDER, "run_ids": ["r-1"], "attempt": 1}
 
-    assert _refused(EvaluationError, case.activities.deploy_eval_job, order) == "CANCELLED"
+    assert _refused(BudevalError, getattr(case.activities, activity), {**_ORDER, **more}) == fate
     assert case.runner.runs == []
+    assert "receipt-e-1" not in case.dapr.state
 
 
 @pytest.mark.parametrize(

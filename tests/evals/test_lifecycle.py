@@ -23,6 +23,7 @@ from budeval.evals.intake import Intake
 from budeval.evals.lifecycle import Lifecycle
 from budeval.evals.schema import RetryRequest
 from budeval.evals.store import EvaluationStore
+from budeval.runtime.listing import Listing
 from budeval.runtime.sealing import Sealer
 from budeval.runtime.vault import Vault
 from budeval.runtime.workflow_engine import WorkflowSnapshot
@@ -296,3 +297,49 @@ def test_a_retry_needs_room(desk: Desk) -> None:
 
     assert (refused.status, refused.code) == (429, "QUEUE_FULL")
     assert not [key for key in desk.dapr.state if key.startswith(("arriving-", "sealed-"))]
+
+
+@pytest.mark.parametrize("step", ["before", "after"])
+def test_a_retry_at_the_end_of_the_attempt_before_is_looked_after(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    """The end takes off the list what has ended, whatever it was when it was asked."""
+    desk.ended("COMPLETED", "FAILED")
+    desk.store.activate("e-1")
+    take_off = Listing.deactivate
+
+    def meanwhile(store: Listing, eval_id: str) -> None:
+        monkeypatch.setattr(Listing, "deactivate", take_off)
+        if step == "after":
+            take_off(store, eval_id)
+        desk.lifecycle.retry("e-1", _KEY)
+        if step == "before":
+            take_off(store, eval_id)
+
+    monkeypatch.setattr(Listing, "deactivate", meanwhile)
+    desk.store.deactivate("e-1")
+
+    assert desk.store.load("e-1").ended is None
+    assert desk.store.active() == ["e-1"]
+
+
+def test_a_retry_is_on_the_list_once_its_record_is_there(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The end of the attempt before takes it off just before the retry writes its record."""
+    desk.ended("COMPLETED", "FAILED")
+    begin = desk.store.retry
+
+    def taken_off_before_its_record(*arguments: Any) -> EvaluationRecord:
+        activate = desk.store.activate
+
+        def and_off(eval_id: str) -> None:
+            monkeypatch.setattr(desk.store, "activate", activate)
+            activate(eval_id)
+            desk.store.deactivate(eval_id)
+
+        monkeypatch.setattr(desk.store, "activate", and_off)
+        return begin(*arguments)
+
+    monkeypatch.setattr(desk.store, "retry", taken_off_before_its_record)
+    desk.lifecycle.retry("e-1", _KEY)
+
+    assert desk.store.active() == ["e-1"]

@@ -271,6 +271,23 @@ def test_a_watcher_that_ends_forgets_whom_it_woke(watch: Watch) -> None:
     assert watch.woken() == [("eval-e-1", {"check": False})]
 
 
+@pytest.mark.parametrize("quiet", [True, False])
+def test_a_watcher_that_goes_on_forgets_who_has_left(watch: Watch, *, quiet: bool) -> None:
+    """Also where nothing has changed since; who stays is not woken again for what it knows."""
+    watch_id = watch.register("stays")
+    watch.register("leaves")
+    watch.tick(watch_id)
+    watch.woken()
+    watch.activities.leave_watcher({"eval_id": "leaves"})
+    if not quiet:
+        watch.runner.jobs = [_job("stays")]
+
+    watch.tick(watch_id)
+
+    assert set(watch.dapr.state[f"woken-{watch_id}"]) == {"stays"}
+    assert watch.woken() == ([] if quiet else [("eval-stays", {"check": False})])
+
+
 def test_a_watcher_does_not_end_on_one_who_has_just_come(watch: Watch) -> None:
     """Who joins between the look at the empty registry and its closing keeps it open."""
     watch_id = watch.register("e-1")
