@@ -162,6 +162,34 @@ def failed_result(evaluation: Evaluation, run_id: str, code: str, message: str) 
     return run_result(evaluation, seen, None, None)
 
 
+def with_earlier_scores(result: Result, before: Result | None, attempt: int) -> Result:
+    """The result of a run that was repeated: who has scores loses none by trying for more.
+
+    Where this attempt has none, all of the earlier result stays but for how the run has ended: `code`,
+    `error` and `outcome` are this attempt's, and a warning tells whose the scores are.
+
+    Args:
+        result: of this attempt.
+        before: what is stored of the run.
+        attempt: the number of this one.
+    """
+    if result["scores"] or before is None or not before["scores"] or before.get("attempt") == attempt:
+        return result
+    ended = {name: result[name] for name in ("status", "code", "error")}
+    kept = {**before, **ended, "warnings": _told_whose(before)}
+    return {**kept, "outcome": _outcome(kept).value}
+
+
+def _told_whose(before: Result) -> list[dict[str, str]]:
+    """The warnings of a result whose scores are kept; the first attempt without any has added one."""
+    warnings: list[dict[str, str]] = before.get("warnings", [])
+    if any(warning["code"] == "SCORES_OF_EARLIER_ATTEMPT" for warning in warnings):
+        return warnings
+    end = f"{before['code']}: {before['error']}"
+    text = f"the scores are of the attempt that `attempt` names, which ended with {end}; later ones have none"
+    return [*warnings, {"code": "SCORES_OF_EARLIER_ATTEMPT", "message": text}]
+
+
 def totals(results: list[Result]) -> dict[str, Any]:
     """Over all runs of an evaluation: `completeness` and `headline`."""
     all_cells = [cell for result in results for cell in result.get("cells", [])]

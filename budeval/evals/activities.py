@@ -24,6 +24,7 @@ from budeval.domain.results import (
     run_result,
     summary_of,
     totals,
+    with_earlier_scores,
 )
 from budeval.domain.steps import ETA_EVENT
 from budeval.engines.base import Engine, JobSpec, RunSecrets
@@ -268,7 +269,16 @@ class EvaluationActivities:
         self._keep_results(record, results, "failed")
 
     def _keep_results(self, record: EvaluationRecord, found: list[Result], status: str) -> list[Result]:
-        """Those of this attempt, and of the runs that it did not repeat; all, in the order of the request."""
+        """Those of this attempt, and of the runs that it did not repeat; all, in the order of the request.
+
+        A repeated run of which this attempt has no scores keeps those that it had.
+        """
+        evaluation = record.evaluation
+        stored, _ = (self._store.results(evaluation.eval_id) if record.retried else None) or ([], {})
+        before = {result["run_id"]: result for result in stored}
+        found = [
+            with_earlier_scores(result, before.get(result["run_id"]), evaluation.attempt) for result in found
+        ]
         for result in found:
             _log.info(
                 "result run_id=%s status=%s code=%s scores=%d",
@@ -277,9 +287,7 @@ class EvaluationActivities:
                 result["code"],
                 len(result["scores"]),
             )
-        evaluation = record.evaluation
-        before, _ = (self._store.results(evaluation.eval_id) if record.retried else None) or ([], {})
-        by_run = {result["run_id"]: result for result in [*before, *found]}
+        by_run = before | {result["run_id"]: result for result in found}
         results = [by_run[run.run_id] for run in evaluation.runs if run.run_id in by_run]
         index = self._store.save_results(evaluation.eval_id, results)
         data = {"extraction_results": _in_event(results, index), "extraction_status": status}

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from budeval.domain.evaluation import Evaluation, Outcome
-from budeval.domain.observation import RunObservation
+from budeval.domain.observation import CANCELLED, RunObservation
 from budeval.domain.results import (
     Result,
     evaluation_outcome,
@@ -16,6 +16,7 @@ from budeval.domain.results import (
     run_result,
     summary_of,
     totals,
+    with_earlier_scores,
 )
 
 _EVALUATION = Evaluation.model_validate(
@@ -199,6 +200,47 @@ def test_results_of_another_attempt_are_not_this_ones() -> None:
 
     assert (result["code"], result["scores"], result["attempt"]) == ("RESULT_STALE", [], 2)
     assert "attempt 7" in result["error"]
+
+
+_CELLS = [{"state": "scored", "score": 62.5, "unit": "percent", "primary": True}, {"state": "missing"}]
+_PARTLY = {**_GUIDE, "status": "error", "code": "PARTLY_SCORED", "error": "No score for: b", "cells": _CELLS}
+_EARLIER = {**_result(_seen("succeeded", ended="2026-01-01T00:00:00Z"), _PARTLY), "attempt": 1}
+
+
+@pytest.mark.parametrize(
+    ("code", "outcome"), [("CLUSTER_UNREACHABLE", "PARTIAL"), (CANCELLED, "CANCELLED")], ids=["fails", "ends"]
+)
+def test_an_attempt_without_scores_costs_a_run_none(code: str, outcome: str) -> None:
+    """How it ended is told, however often; the scores stay, with all that belongs to them."""
+    ended = ("code", "error", "outcome", "warnings")
+    result, told = _EARLIER, []
+    for attempt in (2, 3):
+        failed = failed_result(_EVALUATION, "r", code, f"In attempt {attempt}.")
+        result = with_earlier_scores({**failed, "attempt": attempt}, result, attempt)
+        told.append([result[name] for name in ended[:3]])
+
+    assert told == [[code, "In attempt 2.", outcome], [code, "In attempt 3.", outcome]]
+    assert {name: value for name, value in result.items() if name not in ended} == {
+        name: value for name, value in _EARLIER.items() if name not in ended
+    }
+    (warning,) = result["warnings"]
+    assert warning["code"] == "SCORES_OF_EARLIER_ATTEMPT"
+    assert "ended with PARTLY_SCORED: No score for: b" in warning["message"]
+
+
+@pytest.mark.parametrize(
+    ("new", "before"),
+    [
+        (_result(_seen("succeeded"), _GUIDE), _EARLIER),
+        (_result(_seen("succeeded"), _EMPTY), None),
+        (_result(_seen("succeeded"), _EMPTY), {**_EARLIER, "scores": []}),
+        (_result(_seen("succeeded"), _EMPTY), {**_EARLIER, "attempt": 2}),
+    ],
+    ids=["has-scores", "nothing-before", "no-scores-before", "of-this-attempt"],
+)
+def test_otherwise_a_result_is_its_attempts_own(new: Result, before: Result | None) -> None:
+    """Whatever was there before."""
+    assert with_earlier_scores(new, before, 2) == new
 
 
 def test_without_a_plan_there_is_no_headline() -> None:

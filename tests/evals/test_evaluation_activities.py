@@ -347,6 +347,57 @@ def test_a_retry_keeps_the_results_of_the_other_runs(case: Case) -> None:
     assert case.record().extraction_status == "completed"
 
 
+def _retried(case: Case) -> None:
+    """A second attempt of a run that has half of its scores, and of one that has none."""
+    case.extracted({**_document("r-1", "error"), "scores": [{"score": 50.0}]}, _document("r-2", "error"))
+    case.activities.extract_eval_results({**_ORDER, "runs": [_seen("r-1"), _seen("r-2")]})
+    case.activities.end_evaluation({**_ORDER, "outcome": "PARTIAL"})
+    record = case.store.retry("e-1", 1, ["r-1", "r-2"], 12, "a-2")
+    case.vault.put(record.sealed_as, {"api_key": _KEY, "kubeconfig": samples.kubeconfig(_TOKEN)})
+
+
+@pytest.mark.parametrize(
+    ("code", "outcome"), [("CLUSTER_UNREACHABLE", "PARTIAL"), ("CANCELLED", "CANCELLED")]
+)
+def test_a_retry_that_comes_to_nothing_costs_no_scores(case: Case, code: str, outcome: str) -> None:
+    """Dapr may run it twice. Results, record and the last event have them, with how the retry ended."""
+    _retried(case)
+    order = {**_ORDER, "attempt": 2, "code": code, "message": "away", "runs": []}
+
+    case.activities.record_failure(order)
+    once = case.without_receipt()
+    case.activities.record_failure(order)
+
+    assert case.without_receipt() == once
+    kept, other = case.store.load_results("e-1")
+    assert (kept["scores"], kept["attempt"], kept["job_state"]) == ([{"score": 50.0}], 1, "succeeded")
+    assert [(one["code"], one["error"]) for one in (kept, other)] == [(code, "away")] * 2
+    assert [warning["code"] for warning in kept["warnings"]] == ["SCORES_OF_EARLIER_ATTEMPT"]
+    assert (other["scores"], other["attempt"], other["warnings"]) == ([], 2, [])
+    assert case.record().extraction_results == [kept, other]
+    report = case.activities.report_results(_ORDER)
+    assert (report["outcome"], report["summary"]) == (outcome, "Extracted 1 scores from 2 runs")
+    case.activities.announce_event(
+        Announcer(_evaluation(), 12).status(WorkflowStatus.COMPLETED, "done", attach="metadata")
+    )
+    content = case.dapr.messages[-1].content
+    assert b"SCORES_OF_EARLIER_ATTEMPT" in content
+
+
+def test_a_retry_whose_job_has_left_no_scores_costs_none(case: Case) -> None:
+    """It was read, and there was nothing, or only what the earlier attempt has left on the claim."""
+    _retried(case)
+    case.extracted({**_document("r-1", "error"), "attempt": 2}, {**_document("r-2"), "attempt": 1})
+    failed = {"state": "failed", "code": "OOM", "message": "too much"}
+
+    case.activities.extract_eval_results(
+        {**_ORDER, "attempt": 2, "runs": [{**_seen("r-1"), **failed}, _seen("r-2")]}
+    )
+
+    assert (case.result("r-1")["scores"], case.result("r-1")["code"]) == ([{"score": 50.0}], "OOM")
+    assert (case.result("r-2")["scores"], case.result("r-2")["code"]) == ([], "RESULT_STALE")
+
+
 # Building and deploying
 
 

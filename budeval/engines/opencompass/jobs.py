@@ -11,7 +11,7 @@ class OpenCompass(ContainerEngine):
     """Own datasets, and those that OpenCompass ships configurations for; their data are on the claim."""
 
     name = "opencompass"
-    program = ("budeval.engines.opencompass.run_in_pod",)
+    program = ("budeval.engines.opencompass.run_in_pod", "budeval.engines.opencompass.resuming")
     extractor = ("budeval.engines.opencompass.extract_results",)
 
     def stock_datasets(self) -> list[str]:

@@ -1,14 +1,14 @@
 """Run one OpenCompass evaluation in a pod: check, plan, run, watch, and say truthfully how it ended.
 
-Mounted from a ConfigMap together with `budeval.engines.in_pod`: standard library only, Python 3.9 and later.
-It reads `run.json`, which the service writes (`budeval/engines/opencompass/jobs.py`), and the API key from
-OPENAI_API_KEY, never printed or written.
+Mounted from a ConfigMap together with `resuming` and `budeval.engines.in_pod`: standard library only, Python
+3.9 and later. It reads `run.json`, which the service writes (`budeval/engines/opencompass/jobs.py`), and the
+API key from OPENAI_API_KEY, never printed or written.
 
 OpenCompass 0.5.4 exits 0 when everything failed, takes a broken file for a finished one, and asks the
 endpoint only after half a minute of imports. So: the endpoint is asked first, broken files of an earlier
-attempt are removed, and at the end every planned dataset must have a finite number. Exit status 0 means that
-and nothing else. Any other end leaves `{"code": ..., "message": ...}` in the termination log, which
-Kubernetes shows with the pod.
+attempt are removed, attempts that were asked something else are set aside, and at the end every planned
+dataset must have a finite number. Exit status 0 means that and nothing else. Any other end leaves
+`{"code": ..., "message": ...}` in the termination log, which Kubernetes shows with the pod.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ from budeval.engines.in_pod.plan import model_name, write_plan
 from budeval.engines.in_pod.program import main
 from budeval.engines.in_pod.progress import Progress
 from budeval.engines.in_pod.rows import ANSWER, PROMPT, is_own, prepare_rows
+from budeval.engines.opencompass.resuming import heal, resume, set_aside_others, stamps, what_is_asked
 
 ENGINE = (sys.executable, "-m", "opencompass.cli.main")
 TOKENIZER = "/opt/tokenizer"
 
-STAMP = re.compile(r"\d{8}_\d{6}")
 CHAT = {
     "round": [{"role": "HUMAN", "api_role": "HUMAN"}, {"role": "BOT", "api_role": "BOT", "generate": True}]
 }
@@ -99,12 +99,14 @@ def run(spec: dict[str, Any], environment: Mapping[str, str], engine: tuple[str,
     own = [own_dataset(dataset, spec["limit"], scratch) for dataset in spec["datasets"] if is_own(dataset)]
     check_endpoint(spec["model"], environment.get("OPENAI_API_KEY", ""))
     config = os.path.join(scratch, "evaluation.py")
-    write(config, config_text(spec, own))
+    text = config_text(spec, own)
+    write(config, text)
     planned = own + stock_plan(spec, config, environment)
     write_plan(spec, [model_name(spec)], planned)
     key = environment.get("OPENAI_API_KEY", "")
     provenance.begin(spec, "opencompass", key)
     mask(run_dir, key)  # what an attempt that was killed has left
+    set_aside_others(run_dir, what_is_asked(text, provenance.installed("opencompass"), planned))
     heal(run_dir)
     command = [*engine, config, "-w", run_dir, *resume(run_dir)]
     tell = partial(tell_progress, spec, planned, progress)
@@ -224,31 +226,6 @@ def stock_plan(spec: dict[str, Any], config: str, environment: Mapping[str, str]
     return [{"abbr": abbr, "dataset_id": stock[0]["dataset_id"], "rows": None} for abbr in abbrs]
 
 
-def resume(run_dir: str) -> list[str]:
-    """Go on with the newest attempt, by its name: `latest` takes what sorts last, as our own directory."""
-    stamps = sorted(name for name in os.listdir(run_dir) if STAMP.fullmatch(name))
-    return ["-r", stamps[-1]] if stamps else []
-
-
-def heal(run_dir: str) -> None:
-    """Remove what an earlier attempt left broken: OpenCompass takes any file for a finished one."""
-    for kind in ("predictions", "results"):
-        for path in json_files(run_dir, kind):
-            document = read_json(path)
-            if document is None or (kind == "results" and "error" in document):
-                say(f"removing the broken {os.path.relpath(path, run_dir)}")
-                os.remove(path)
-
-
-def json_files(run_dir: str, kind: str) -> list[str]:
-    """The JSON files of one kind in all attempts of a run."""
-    found = []
-    for folder, _, names in os.walk(run_dir):
-        if f"/{kind}/" in folder + "/":
-            found += [os.path.join(folder, name) for name in names if name.endswith(".json")]
-    return sorted(found)
-
-
 def engine_environment(spec: dict[str, Any], environment: Mapping[str, str]) -> dict[str, str]:
     """Where OpenCompass finds stock data; it would download them otherwise."""
     return {**environment, "COMPASS_DATA_CACHE": spec["data_dir"]}
@@ -290,7 +267,7 @@ def dataset_progress(run_dir: str, model: str, item: dict[str, Any]) -> tuple[in
 
 def find(run_dir: str, *parts: str) -> str | None:
     """A file of the newest attempt that has it."""
-    for stamp in sorted(filter(STAMP.fullmatch, os.listdir(run_dir)), reverse=True):
+    for stamp in reversed(stamps(run_dir)):
         path = os.path.join(run_dir, stamp, *parts)
         if os.path.isfile(path):
             return path

@@ -15,6 +15,7 @@ import pytest
 from budeval.engines.in_pod import endpoint as endpoint_module
 from budeval.engines.in_pod.progress import Progress
 from budeval.engines.opencompass import run_in_pod
+from budeval.engines.opencompass.extract_results import OPENCOMPASS, extract_run
 from tests.engines.pods import (
     KEY,
     FakeEndpoint,
@@ -89,42 +90,6 @@ def test_a_seed_is_sent_only_if_there_is_one(tmp_path: Path) -> None:
 def tree(tmp_path: Path) -> Tree:
     """Of a run that has just begun."""
     return Tree(tmp_path)
-
-
-def test_broken_files_are_removed(tree: Tree, capsys: pytest.CaptureFixture[str]) -> None:
-    """Torn ones, and results that are errors; whatever is whole stays, and so does what is no output."""
-    kept = {
-        f"{STAMP}/predictions/m/whole.json": {"0": {"prediction": "error"}},
-        f"{STAMP}/predictions/m/error.json": {"error": "a column of this name"},
-        f"{STAMP}/results/m/whole.json": {"accuracy": 50},
-        f"{STAMP}/logs/infer/m/torn.json": "{",
-        f"{STAMP}/predictions/m/torn.txt": "{",
-        ".budeval/plan.json": "{",
-    }
-    broken = {
-        f"{STAMP}/predictions/m/torn.json": '{"0": {"pred',
-        f"{LATER}/predictions/m/empty.json": "",
-        f"{STAMP}/predictions/m/list.json": [1],
-        f"{STAMP}/results/m/failed.json": {"error": "no"},
-        f"{LATER}/results/m/torn.json": "{",
-    }
-    for path, content in {**kept, **broken}.items():
-        tree.write(path, content)
-
-    run_in_pod.heal(str(tree.root))
-
-    assert tree.files() == set(kept)
-    assert capsys.readouterr().out.count("removing the broken") == len(broken)
-
-
-def test_the_newest_attempt_is_gone_on_with(tree: Tree) -> None:
-    """By its name; our own directory is none, and without one the engine begins anew."""
-    assert run_in_pod.resume(str(tree.root)) == []
-
-    for name in (LATER, STAMP, "zzz", f"{LATER}_old"):
-        (tree.root / name).mkdir()
-
-    assert run_in_pod.resume(str(tree.root)) == ["-r", LATER]
 
 
 def test_progress_is_counted_in_the_engines_files(tree: Tree, capsys: pytest.CaptureFixture[str]) -> None:
@@ -333,6 +298,7 @@ def test_a_whole_run_ends_with_0(pod: Pod, capsys: pytest.CaptureFixture[str]) -
 
 def test_what_a_killed_attempt_has_left_shows_no_key(pod: Pod) -> None:
     """Nobody could clear it then; a link that leads elsewhere is not followed."""
+    assert pod.main(run_in_pod.run, "nothing") == 3
     elsewhere = pod.root / "elsewhere"
     elsewhere.write_text(KEY)
     (pod.root / "run" / "link").symlink_to(elsewhere)
@@ -348,12 +314,57 @@ def test_what_a_killed_attempt_has_left_shows_no_key(pod: Pod) -> None:
 
 
 def test_an_earlier_attempt_is_gone_on_with(pod: Pod) -> None:
-    """The engine is told which."""
+    """The engine is told which: it was asked the same, whatever number this attempt has."""
+    assert pod.main(run_in_pod.run, "nothing") == 3
     (pod.root / "run" / "20260101_000000").mkdir()
+    pod.spec["attempt"] = 2
 
     assert pod.main(run_in_pod.run, "good") == 0
 
     assert pod.told()["arguments"][-2:] == ["-r", "20260101_000000"]
+
+
+@pytest.mark.parametrize(
+    "rows", ['{"question": "2+2?", "answer": "2"}\n', '{"question": "1+1?", "answer": "3"}\n']
+)
+def test_replies_to_rows_that_were_replaced_are_not_scored(
+    pod: Pod, capsys: pytest.CaptureFixture[str], rows: str
+) -> None:
+    """Neither the engine nor the extractor sees them: it is told to begin anew, and people are told why."""
+    assert pod.main(run_in_pod.run, "good") == 0
+    summary = pod.root / "run" / STAMP / "summary" / "summary_20990101_000000.csv"
+    summary.parent.mkdir()
+    summary.write_text("dataset,version,metric,mode,m\nsums,111111,accuracy,gen,50.00\n")
+    capsys.readouterr()
+    (pod.here / "dataset-0.jsonl").write_text(rows)
+    pod.spec["attempt"] = 2
+
+    assert pod.main(run_in_pod.run, "nothing") == 3
+
+    assert "-r" not in pod.told()["arguments"]
+    assert "beginning anew, all is asked again: since the last start the prompts or answers of sums" in (
+        capsys.readouterr().out
+    )
+    assert not (pod.root / "run" / STAMP).exists()
+    assert (pod.root / "run/.budeval/set-aside/1" / STAMP / "predictions/m/sums.json").exists()
+    (pod.root / "results" / "e-1").mkdir(parents=True)
+    (pod.root / "run").rename(pod.root / "results/e-1/opencompass-r-1")
+    document = extract_run(OPENCOMPASS, str(pod.root / "results"), "e-1", "r-1")
+    assert (document["attempt"], document["code"], document["scores"]) == (2, "SUMMARY_MISSING", [])
+
+
+def test_a_start_that_dies_early_leaves_what_is_known_of_the_attempts(
+    pod: Pod, endpoint: FakeEndpoint
+) -> None:
+    """It has planned the new rows, but the replies are still those to the old ones."""
+    assert pod.main(run_in_pod.run, "good") == 0
+    (pod.here / "dataset-0.jsonl").write_text('{"question": "2+2?", "answer": "4"}\n')
+    endpoint.script = [(401, "no")]
+    assert pod.main(run_in_pod.run, "good") == 3
+
+    assert pod.main(run_in_pod.run, "good") == 0
+
+    assert "-r" not in pod.told()["arguments"]
 
 
 @pytest.mark.parametrize(
