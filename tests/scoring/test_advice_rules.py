@@ -45,8 +45,14 @@ def _values(**values: float) -> list[MetricOutcome]:
         ({"id_based_context_precision": 0.5}, ["contexts_are_too_many"]),  # the useful one may be the first
         ({"id_based_context_precision": 0.5, "context_precision": 0.9}, []),
         ({"id_based_context_precision": 0.5, "context_precision": 0.5}, ["contexts_are_noisy"]),
-        ({"id_based_context_precision": 0.0}, ["contexts_are_useless"]),
-        ({"context_precision": 0.0}, ["contexts_are_useless"]),  # none comes before another
+        ({"id_based_context_precision": 0.0}, ["contexts_seem_useless"]),
+        ({"context_precision": 0.0}, ["contexts_seem_useless"]),  # none comes before another
+        ({"context_utilization": 0.0, "context_recall": 0.8}, ["contexts_go_unused"]),
+        (
+            {"context_recall": 1.0, "context_utilization": 0.0, "faithfulness": 0.0},
+            ["contexts_go_unused", "invents_despite_contexts"],
+        ),
+        ({"non_llm_context_precision_with_reference": 0.0, "context_recall": 1.0}, ["contexts_go_unused"]),
         ({"context_precision": 1e-9}, ["contexts_are_noisy"]),
         ({"faithfulness": 0.5, "context_recall": 0.9}, ["invents_despite_contexts"]),
         (
@@ -237,7 +243,8 @@ def test_a_mean_is_of_the_metrics_that_are_named() -> None:
     page = advice_page(run, Advice(AdviceStatus.RULES_ONLY, [finding], []))
 
     assert finding.metrics == ("context_recall", "id_based_context_recall")
-    assert (finding.value, finding.affected, finding.of) == (pytest.approx(0.6), 1, 2)
+    assert (finding.affected, finding.of) == (1, 2)
+    assert finding.value == pytest.approx(0.6)
     assert (
         "`context_recall` / `id_based_context_recall`, each sample by the first that it has, "
         "is 0.6000 on average" in page
