@@ -95,10 +95,10 @@ class Endpoint:
             status, headers, raw = await self._exchange(path, body)
             if status != HTTPStatus.OK:
                 self._limiter.pause(_retry_after(headers))
-                raise self._fault(status, raw.decode(errors="replace"))
+                raise self._fault(status, raw.decode(errors="replace"), body)
         document = self._document(raw)
         if fault := _fault_within(document):
-            raise self._fault(fault, json.dumps(document["error"], ensure_ascii=False))
+            raise self._fault(fault, json.dumps(document["error"], ensure_ascii=False), body)
         return document
 
     def unusable(self, why: str, said: object = "") -> NoReturn:
@@ -149,12 +149,12 @@ class Endpoint:
             self.unusable("is not a JSON object", document)
         return document
 
-    def _fault(self, status: int, said: str) -> JudgeError:
+    def _fault(self, status: int, said: str, body: dict[str, Any]) -> JudgeError:
         text = f"{self._name} answered {status}: {self.excerpt(said)}"
         if status == HTTPStatus.TOO_MANY_REQUESTS and _UNPAID not in said:
             return EndpointBusyError(text, "rate_limited")
-        if status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE or _TOO_LONG.search(said):
-            return RequestRefusedError(text, "context_too_long", status=status)
+        if status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE or _says_too_long(said, body):
+            return RequestRefusedError(text, "context_too_long", status=status, said=said)
         if status == HTTPStatus.REQUEST_TIMEOUT:
             return EndpointBusyError(text, f"{self._kind}_timeout")
         if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
@@ -184,6 +184,12 @@ def _fault_within(document: dict[str, Any]) -> int | None:
     error = document.get("error")
     code = error.get("code") if isinstance(error, dict) else None
     return code if isinstance(code, int) and HTTPStatus.BAD_REQUEST <= code <= _LAST_STATUS else None
+
+
+def _says_too_long(said: str, body: dict[str, Any]) -> bool:
+    """Whether an endpoint says so by words of its own: of what the request says itself it may be an echo."""
+    asked = {found[0].lower() for found in _TOO_LONG.finditer(json.dumps(body, ensure_ascii=False))}
+    return any(found[0].lower() not in asked for found in _TOO_LONG.finditer(said))
 
 
 def _retry_after(headers: httpx.Headers) -> float:

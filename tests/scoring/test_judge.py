@@ -376,6 +376,47 @@ def test_a_context_that_is_too_long_is_told_by_its_name(fake: FakeJudge, reply: 
     assert _refused(fake, reply).reason_code == "context_too_long"
 
 
+_ON_LENGTH = "What is the context length of GPT-4?"
+_ECHO = f"Your request was: {_ON_LENGTH}"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [f"response_format is not supported. {_ECHO}", "response_format: see what the context window holds"],
+    ids=["echoed", "its own"],
+)
+def test_words_on_length_do_not_hide_what_an_endpoint_lacks(fake: FakeJudge, words: str) -> None:
+    """It is asked more simply first; only what is refused all the same is too long."""
+    fake.will_say(refusal(400, words), says({"happy": True}))
+
+    answer, usage = asked(fake, _Mood, _ON_LENGTH)
+
+    assert (answer.happy, usage.calls) == (True, 2)
+
+
+def test_an_echo_of_a_question_on_length_is_none_of_a_long_one(fake: FakeJudge) -> None:
+    """What the endpoint means is in the rest; a fault of its own is worth trying again, as any other."""
+    fake.will_say(refusal(400, f"No such model. {_ECHO}"), refusal(500, f"Oops. {_ECHO}"))
+
+    with pytest.raises(RequestRefusedError) as refused:
+        asked(fake, _Mood, _ON_LENGTH)
+    with pytest.raises(EndpointBusyError) as busy:
+        asked(fake, _Mood, _ON_LENGTH)
+
+    assert (refused.value.reason_code, busy.value.reason_code) == ("judge_refused", "judge_unavailable")
+
+
+def test_a_question_on_length_may_be_too_long_itself(fake: FakeJudge) -> None:
+    """Endpoints say so in more ways than one at once."""
+    openai = "This model's maximum context length is 4096 tokens. Please reduce the length of the messages."
+    fake.will_say(refusal(400, f"{openai} {_ECHO}"))
+
+    with pytest.raises(RequestRefusedError) as refused:
+        asked(fake, _Mood, _ON_LENGTH)
+
+    assert refused.value.reason_code == "context_too_long"
+
+
 def test_two_megabytes_are_refused_before_they_are_paid_for(fake: FakeJudge) -> None:
     """Nothing is sent."""
     sample = FULL.model_copy(update={"contexts": ("x" * 2_000_000,)})
