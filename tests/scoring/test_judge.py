@@ -131,7 +131,7 @@ def test_what_cannot_be_read_twice_is_given_up(fake: FakeJudge, reply: Reply) ->
     [
         Reply(body=b"<html>Welcome</html>"),
         Reply(body=b"[1]"),
-        Reply(body=b'{"error": {"message": "no"}}'),
+        Reply(body=b'{"error": null}'),
         Reply(body=b'{"choices": []}'),
         Reply(body=b'{"choices": null}'),
         Reply(body=b'{"choices": ["x"]}'),
@@ -284,12 +284,59 @@ def test_a_rate_limit_is_told_by_its_name(fake: FakeJudge) -> None:
     assert str(busy).startswith("RATE_LIMITED: ")
 
 
-@pytest.mark.parametrize(("code", "reason"), [(429, "rate_limited"), (502, "judge_unavailable")])
-def test_a_fault_may_come_with_status_200(fake: FakeJudge, code: int, reason: str) -> None:
-    """As gateways send it: the status is in the document."""
-    within = Reply(body=json.dumps({"error": {"code": code, "message": "upstream"}}).encode())
+def _with_status_200(error: Any, **more: Any) -> Reply:
+    return Reply(body=json.dumps({"error": error, **more}).encode())
 
-    assert _busy(fake, within).reason_code == reason
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        ({"code": 429, "message": "upstream"}, "rate_limited"),
+        ({"code": "429", "message": "upstream"}, "rate_limited"),
+        ({"code": "502"}, "judge_unavailable"),
+        ({"code": "rate_limit_exceeded", "message": "slow down"}, "judge_unavailable"),
+        ({"code": True}, "judge_unavailable"),
+        ({"code": 200}, "judge_unavailable"),
+        ({"type": "overloaded_error", "message": "overloaded"}, "judge_unavailable"),
+        ("overloaded", "judge_unavailable"),
+    ],
+)
+def test_a_fault_may_come_with_status_200(fake: FakeJudge, error: Any, reason: str) -> None:
+    """As gateways send it: the status is in the document, or nobody knows whether it will pass."""
+    assert _busy(fake, _with_status_200(error, choices=[])).reason_code == reason
+
+
+@pytest.mark.parametrize("code", [401, "401", "400"])
+def test_a_fault_with_status_200_may_be_for_good(fake: FakeJudge, code: Any) -> None:
+    """Where its code says so, as HTTP's would."""
+    assert _refused(fake, _with_status_200({"code": code})).reason_code == "judge_refused"
+
+
+def test_a_fault_with_status_200_may_be_of_the_length(fake: FakeJudge) -> None:
+    """By its words, as any other."""
+    too_long = {"code": "context_length_exceeded", "message": "Reduce the length."}
+
+    assert _refused(fake, _with_status_200(too_long)).reason_code == "context_too_long"
+
+
+def test_an_answer_beside_an_error_without_status_is_an_answer(fake: FakeJudge) -> None:
+    """Some warn there."""
+    choices = [{"message": {"content": '{"happy": true}'}, "finish_reason": "stop"}]
+    fake.will_say(_with_status_200({"message": "deprecated"}, choices=choices))
+
+    assert asked(fake, _Mood)[0].happy is True
+
+
+@pytest.mark.parametrize("more", [{"message": {"content": '{"happy": true}'}}, {}], ids=["begun", "nothing"])
+def test_an_answer_that_broke_off_is_none(fake: FakeJudge, more: Any) -> None:
+    """Whatever it had said by then; as gateways tell of an upstream that is gone."""
+    broken = {"finish_reason": "error", "error": {"code": 502, "message": "upstream"}, **more}
+    fake.will_say(Reply(body=json.dumps({"choices": [broken]}).encode()))
+
+    with pytest.raises(EndpointBusyError, match="upstream") as failed:
+        asked(fake, _Mood)
+
+    assert (failed.value.reason_code, failed.value.usage.calls) == ("judge_unavailable", 1)
 
 
 @pytest.mark.parametrize(
