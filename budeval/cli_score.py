@@ -325,11 +325,15 @@ def _options(
 def _weights(text: str | None) -> dict[str, float] | None:
     if not text:
         return None
+    wrong = "Weights are like faithfulness=2,answer_relevancy=1, each metric once."
     try:
         pairs = [item.split("=") for item in text.split(",")]
-        return {name.strip(): float(weight) for name, weight in pairs}
+        weights = {name.strip(): float(weight) for name, weight in pairs}
     except ValueError as error:
-        raise RequestError("Weights are like faithfulness=2,answer_relevancy=1.", param="weights") from error
+        raise RequestError(wrong, param="weights") from error
+    if len(weights) < len(pairs):
+        raise RequestError(wrong, param="weights")
+    return weights
 
 
 def _labels(given: list[str] | None) -> dict[str, str] | None:

@@ -268,6 +268,7 @@ def test_a_job_need_not_be_waited_for(fake: FakeService) -> None:
         (("--question", "Why?"), "metrics"),
         (("--question", "@/no/such/file", "--metrics", "faithfulness"), "question"),
         (("--question", "Why?", "--metrics", "faithfulness", "--weights", "faithfulness"), "weights"),
+        (("--question", "Why?", "--metrics", "m", "--weights", "m=1, m=2"), "weights"),
         (("--question", "Why?", "--metrics", "faithfulness", "--label", "team"), "label"),
         (("--question", "Why?", "--metrics", "m", "--label", "a=b", "--label", "a=c"), "label"),
         (
