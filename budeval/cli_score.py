@@ -70,7 +70,12 @@ def add_commands(app: typer.Typer) -> None:
 def one(  # noqa: PLR0913 - typer reads the options from here
     context: typer.Context,
     *,
-    question: Annotated[str | None, typer.Option(help="The question. @FILE reads it from a file.")] = None,
+    question: Annotated[
+        str | None,
+        typer.Option(
+            help="The question. @FILE reads it, as other texts, from a file, without its last line break."
+        ),
+    ] = None,
     answer: Annotated[str | None, typer.Option(help="What was answered. @FILE reads a file.")] = None,
     contexts: Annotated[
         Path | None,
@@ -78,7 +83,9 @@ def one(  # noqa: PLR0913 - typer reads the options from here
             metavar="FILE", help="What was retrieved: a JSON list, or texts with blank lines between."
         ),
     ] = None,
-    ground_truth: Annotated[str | None, typer.Option(help="What should have been answered.")] = None,
+    ground_truth: Annotated[
+        str | None, typer.Option(help="What should have been answered. @FILE reads a file.")
+    ] = None,
     reference_contexts: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="What should have been retrieved, in a file of the same form."),
@@ -122,7 +129,7 @@ def one(  # noqa: PLR0913 - typer reads the options from here
     sample = {
         "question": _text(question, "question"),
         "answer": _text(answer, "answer"),
-        "contexts": _read(contexts, "contexts") if contexts else None,
+        "contexts": _written(contexts, "contexts") if contexts else None,
         "ground_truth": _text(ground_truth, "ground-truth"),
         "reference_contexts": _contexts(reference_contexts, "reference-contexts"),
         "context_ids": context_id,
@@ -318,11 +325,15 @@ def _options(
 def _weights(text: str | None) -> dict[str, float] | None:
     if not text:
         return None
+    wrong = "Weights are like faithfulness=2,answer_relevancy=1, each metric once."
     try:
         pairs = [item.split("=") for item in text.split(",")]
-        return {name.strip(): float(weight) for name, weight in pairs}
+        weights = {name.strip(): float(weight) for name, weight in pairs}
     except ValueError as error:
-        raise RequestError("Weights are like faithfulness=2,answer_relevancy=1.", param="weights") from error
+        raise RequestError(wrong, param="weights") from error
+    if len(weights) < len(pairs):
+        raise RequestError(wrong, param="weights")
+    return weights
 
 
 def _labels(given: list[str] | None) -> dict[str, str] | None:
@@ -334,18 +345,23 @@ def _labels(given: list[str] | None) -> dict[str, str] | None:
 
 
 def _contexts(file: Path | None, param: str) -> list[str] | None:
-    return parse_contexts(_read(file, param)) if file else None
+    return parse_contexts(_written(file, param)) if file else None
 
 
 def _text(given: str | None, param: str) -> str | None:
     """A text, or what is in the file behind an `@`."""
     file = _file_of(given)
-    return _read(file, param) if file else given
+    return _written(file, param) if file else given
 
 
 def _file_of(given: str | None) -> Path | None:
     """Behind an `@`; None for a text."""
     return Path(given[1:]) if given and given.startswith("@") else None
+
+
+def _written(file: Path, param: str) -> str:
+    """What somebody has written there: editors and `echo` end the last line, which is no part of a text."""
+    return _read(file, param).removesuffix("\n")
 
 
 def _read(file: Path, param: str) -> str:

@@ -85,6 +85,30 @@ def test_a_sample_is_sent_and_its_scores_are_shown(fake: FakeService, tmp_path: 
     assert "weighted score 0.5000, on 100% of the weight" in result.stdout
 
 
+def test_the_end_of_a_files_last_line_is_no_part_of_the_text(fake: FakeService, tmp_path: Path) -> None:
+    """Or equal texts would differ; what else is blank in it stays, and Windows ends lines in its own way."""
+    written = {"question": b"Why?\r\n", "answer": b"Because.\n", "ground_truth": b" So.\n \n\n"}
+    lists = {"contexts": b"one\n\ntwo\n", "reference_contexts": b"one\n\ntwo\n"}
+    for name, content in {**written, **lists}.items():
+        (tmp_path / name).write_bytes(content)
+
+    result = run_budeval(
+        fake,
+        *("score", "--question", f"@{tmp_path / 'question'}", "--answer", f"@{tmp_path / 'answer'}"),
+        *("--ground-truth", f"@{tmp_path / 'ground_truth'}", "--contexts", str(tmp_path / "contexts")),
+        *("--reference-contexts", str(tmp_path / "reference_contexts")),
+        *("--metrics", "exact_match", "--no-wait"),
+    )
+
+    assert result.exit_code == 0
+    assert {name: fake.body[name] for name in written} == {
+        "question": "Why?",
+        "answer": "Because.",
+        "ground_truth": " So.\n \n",
+    }
+    assert [fake.body[name] for name in lists] == ["one\n\ntwo", ["one", "two"]]
+
+
 def test_all_of_a_sample_can_be_sent(fake: FakeService, tmp_path: Path) -> None:
     """What should have been retrieved, too, as texts and by ids; and all that a request may ask for."""
     references = tmp_path / "references.txt"
@@ -244,6 +268,7 @@ def test_a_job_need_not_be_waited_for(fake: FakeService) -> None:
         (("--question", "Why?"), "metrics"),
         (("--question", "@/no/such/file", "--metrics", "faithfulness"), "question"),
         (("--question", "Why?", "--metrics", "faithfulness", "--weights", "faithfulness"), "weights"),
+        (("--question", "Why?", "--metrics", "m", "--weights", "m=1, m=2"), "weights"),
         (("--question", "Why?", "--metrics", "faithfulness", "--label", "team"), "label"),
         (("--question", "Why?", "--metrics", "m", "--label", "a=b", "--label", "a=c"), "label"),
         (

@@ -14,7 +14,7 @@ _ENTRY = re.compile(
 )
 """Of a list in Python, with a comma or a space behind it. None and nan stand where a table has nothing."""
 _LONGEST_LITERAL = 65_536
-"""Characters. Python's parser takes a hundred times the memory of what it reads."""
+"""Characters of a list of more than texts: Python's parser takes a hundred times the memory of it."""
 
 
 def parse_contexts(text: str) -> list[Any]:
@@ -41,13 +41,15 @@ def _json_list(text: str) -> list[Any] | None:
 
 
 def _python_list(text: str) -> list[Any] | None:
-    if not text.startswith("[") or len(text) > _LONGEST_LITERAL:
+    if not text.startswith("["):
         return None
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about odd escapes in somebody's text
             entries = _entries(text)
-            value = ast.literal_eval(text) if entries is None else entries
+            if entries is not None or len(text) > _LONGEST_LITERAL:
+                return entries
+            value = ast.literal_eval(text)
     except (ValueError, SyntaxError, MemoryError, RecursionError):
         return None
     return value if isinstance(value, list) else None

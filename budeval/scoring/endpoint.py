@@ -39,7 +39,9 @@ _TOO_LONG = re.compile(
     re.IGNORECASE,
 )
 """As OpenAI, vLLM, llama.cpp, Text Generation Inference and Gemini say it, with status 400 or 500."""
-_LAST_STATUS = 599
+_ANSWERS = ("choices", "data")
+"""Of chat and of embeddings: where one is, the reply is more than a fault."""
+_FAULT = re.compile("[45][0-9]{2}")
 _UNPAID = "insufficient_quota"
 """OpenAI's 429 that no waiting cures."""
 
@@ -95,16 +97,20 @@ class Endpoint:
             status, headers, raw = await self._exchange(path, body)
             if status != HTTPStatus.OK:
                 self._limiter.pause(_retry_after(headers))
-                raise self._fault(status, raw.decode(errors="replace"))
+                raise self._fault(status, raw.decode(errors="replace"), body)
         document = self._document(raw)
         if fault := _fault_within(document):
-            raise self._fault(fault, json.dumps(document["error"], ensure_ascii=False))
+            raise self._fault(fault, json.dumps(document["error"], ensure_ascii=False), body)
         return document
 
     def unusable(self, why: str, said: object = "") -> NoReturn:
         """Raise ReplyUnusableError: `why`, and the beginning of what the endpoint said."""
         text = f"the reply of {self._name} {why}"
         raise ReplyUnusableError(f"{text}: {self.excerpt(said)}" if said else text, _UNUSABLE[self._kind])
+
+    def broke_off(self, why: object) -> NoReturn:
+        """Raise EndpointBusyError: it had begun to answer, and says `why` it did not end."""
+        raise EndpointBusyError(f"{self._name} broke off: {self.excerpt(why)}", f"{self._kind}_unavailable")
 
     def excerpt(self, said: object) -> str:
         """The beginning of what an endpoint said, on one line and without our key."""
@@ -149,15 +155,15 @@ class Endpoint:
             self.unusable("is not a JSON object", document)
         return document
 
-    def _fault(self, status: int, said: str) -> JudgeError:
+    def _fault(self, status: int, said: str, body: dict[str, Any]) -> JudgeError:
         text = f"{self._name} answered {status}: {self.excerpt(said)}"
         if status == HTTPStatus.TOO_MANY_REQUESTS and _UNPAID not in said:
             return EndpointBusyError(text, "rate_limited")
-        if status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE or _TOO_LONG.search(said):
-            return RequestRefusedError(text, "context_too_long", status=status)
+        if status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE or _says_too_long(said, body):
+            return RequestRefusedError(text, "context_too_long", status=status, said=said)
         if status == HTTPStatus.REQUEST_TIMEOUT:
             return EndpointBusyError(text, f"{self._kind}_timeout")
-        if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        if status == HTTPStatus.OK or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             return EndpointBusyError(text, f"{self._kind}_unavailable")
         return RequestRefusedError(text, f"{self._kind}_refused", status=status, said=said)
 
@@ -180,10 +186,22 @@ def _count(said: object) -> int:
 
 
 def _fault_within(document: dict[str, Any]) -> int | None:
-    """The status of a fault that came with status 200, as gateways send it (OpenRouter)."""
+    """The status of a fault that came with status 200, as gateways send it (OpenRouter).
+
+    200 itself where it does not say: whether it would pass is not known, so it is tried again. None where
+    there is no fault.
+    """
     error = document.get("error")
-    code = error.get("code") if isinstance(error, dict) else None
-    return code if isinstance(code, int) and HTTPStatus.BAD_REQUEST <= code <= _LAST_STATUS else None
+    code = str(error.get("code")) if isinstance(error, dict) else ""
+    if _FAULT.fullmatch(code):
+        return int(code)
+    return HTTPStatus.OK if error and not any(map(document.get, _ANSWERS)) else None
+
+
+def _says_too_long(said: str, body: dict[str, Any]) -> bool:
+    """Whether an endpoint says so by words of its own: of what the request says itself it may be an echo."""
+    asked = {found[0].lower() for found in _TOO_LONG.finditer(json.dumps(body, ensure_ascii=False))}
+    return any(found[0].lower() not in asked for found in _TOO_LONG.finditer(said))
 
 
 def _retry_after(headers: httpx.Headers) -> float:

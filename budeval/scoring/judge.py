@@ -136,12 +136,16 @@ class Judge:
         """Content and finish reason. Content that is not there is null: thoughts have taken all tokens.
 
         Raises:
+            EndpointBusyError: judge_unavailable, where it broke off.
             RequestRefusedError: judge_refused, where the model or a filter declines in its own words.
             ReplyUnusableError: it is no chat completion.
         """
         try:
             choice = document["choices"][0]
-            message, finish = choice["message"], choice.get("finish_reason")
+            finish = choice.get("finish_reason")
+            if finish == "error":
+                self._endpoint.broke_off(choice.get("error"))
+            message = choice["message"]
             content, declined = whole(message.get("content")), message.get("refusal")
         except (KeyError, IndexError, TypeError, AttributeError):
             self._endpoint.unusable("is no chat completion", document)

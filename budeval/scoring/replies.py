@@ -17,7 +17,7 @@ MAX_CONTENT = 256 * 1024
 
 _MAX_TRIES = 1000
 """Opening braces that lead nowhere: the search must not become quadratic in a long reply."""
-_THOUGHT = "</think>"
+_THOUGHT = re.compile("<(/?)think(?:ing)?>", re.IGNORECASE)
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
 _Pairs = tuple[tuple[str, Any], ...]
@@ -105,20 +105,28 @@ def _plain(said: Any) -> Any:
 
 
 def _said(text: str) -> list[_Pairs]:
-    """The objects that are not merely thought: they end behind the thoughts, though one may quote the tag."""
-    thought = text.rfind(_THOUGHT)
-    return [found for found, end in _objects(text) if end > thought]
+    """The objects that are not merely thought, though one may quote the tags.
+
+    They end behind the last thoughts that have an end, and begin before those that have none.
+    """
+    thought, unfinished = 0, len(text)
+    for tag in _THOUGHT.finditer(text):
+        if tag[1]:
+            thought, unfinished = tag.end(), len(text)
+        else:
+            unfinished = min(unfinished, tag.start())
+    return [found for found, start, end in _objects(text) if end > thought and start < unfinished]
 
 
-def _objects(text: str) -> Iterator[tuple[_Pairs, int]]:
-    """The outermost JSON objects in a text, in their order, and where they end."""
+def _objects(text: str) -> Iterator[tuple[_Pairs, int, int]]:
+    """The outermost JSON objects in a text, in their order, with where they begin and end."""
     # Not strict: line breaks within strings are what small models write.
     decoder = json.JSONDecoder(strict=False, parse_constant=_no_number, object_pairs_hook=tuple)
     at, tries = text.find("{"), 0
     while at >= 0 and tries < _MAX_TRIES:
         try:
             found, end = decoder.raw_decode(text, at)
-            yield found, end
+            yield found, at, end
         except (ValueError, RecursionError):
             end = at + 1
             tries += 1

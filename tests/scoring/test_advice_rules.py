@@ -6,10 +6,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from budeval.domain.score_job import AdviceStatus
 from budeval.domain.scoring import MetricOutcome, scored
 from budeval.scoring.advice.finding import Area, Finding, Severity
 from budeval.scoring.advice.findings import findings_of
 from budeval.scoring.advice.gaps import gaps_of
+from budeval.scoring.advice.page import Advice, advice_page
 from budeval.scoring.advice.rules import RANKING, REPAIR, RULES, SHARE, SIMILARITY, SUPPLY
 from budeval.scoring.metrics import METRICS, Need
 from tests.scoring.runs import MIXED, failed, run_of, sample_of, single, skipped, undetermined, value
@@ -43,8 +45,14 @@ def _values(**values: float) -> list[MetricOutcome]:
         ({"id_based_context_precision": 0.5}, ["contexts_are_too_many"]),  # the useful one may be the first
         ({"id_based_context_precision": 0.5, "context_precision": 0.9}, []),
         ({"id_based_context_precision": 0.5, "context_precision": 0.5}, ["contexts_are_noisy"]),
-        ({"id_based_context_precision": 0.0}, ["contexts_are_useless"]),
-        ({"context_precision": 0.0}, ["contexts_are_useless"]),  # none comes before another
+        ({"id_based_context_precision": 0.0}, ["contexts_seem_useless"]),
+        ({"context_precision": 0.0}, ["contexts_seem_useless"]),  # none comes before another
+        ({"context_utilization": 0.0, "context_recall": 0.8}, ["contexts_go_unused"]),
+        (
+            {"context_recall": 1.0, "context_utilization": 0.0, "faithfulness": 0.0},
+            ["contexts_go_unused", "invents_despite_contexts"],
+        ),
+        ({"non_llm_context_precision_with_reference": 0.0, "context_recall": 1.0}, ["contexts_go_unused"]),
         ({"context_precision": 1e-9}, ["contexts_are_noisy"]),
         ({"faithfulness": 0.5, "context_recall": 0.9}, ["invents_despite_contexts"]),
         (
@@ -221,6 +229,26 @@ def test_of_many_samples_the_affected_are_counted_and_the_worst_named() -> None:
     assert [witness.sample_id for witness in finding.witnesses] == ["bad-0.0", "bad-0.2", "bad-0.4"]
     assert finding.impact == pytest.approx((0.5 + 1 + 0.75 + 0.25) / 20)
     assert finding.severity is Severity.MEDIUM
+
+
+def test_a_mean_is_of_the_metrics_that_are_named() -> None:
+    """Also where only one of them is too low: alone it has another mean, which the summary tells."""
+    judged = sample_of(
+        value("context_recall", 0.2), value("id_based_context_recall", 1.0), sample_id="judged"
+    )
+    by_ids = sample_of(skipped("context_recall"), value("id_based_context_recall", 1.0), sample_id="by ids")
+    run = run_of(by_ids, judged)
+
+    (finding,) = findings_of(run)
+    page = advice_page(run, Advice(AdviceStatus.RULES_ONLY, [finding], []))
+
+    assert finding.metrics == ("context_recall", "id_based_context_recall")
+    assert (finding.affected, finding.of) == (1, 2)
+    assert finding.value == pytest.approx(0.6)
+    assert (
+        "`context_recall` / `id_based_context_recall`, each sample by the first that it has, "
+        "is 0.6000 on average" in page
+    )
 
 
 def test_a_condition_is_judged_sample_by_sample() -> None:

@@ -80,6 +80,24 @@ def test_a_text_that_wears_parsers_out_is_a_text(text: str) -> None:
     assert parse_contexts(text) == [text]
 
 
+_LONG = ["a" * 60_000, "it's\n" * 10_000, "b" * 60_000]
+
+
+@pytest.mark.parametrize("between", [", ", " "], ids=["python", "numpy"])
+def test_a_list_of_texts_may_be_as_long_as_a_sample(between: str) -> None:
+    """Each text has its own bound; in one piece the list would be refused as one that is too long."""
+    printed = f"[{between.join(map(repr, _LONG))}]"
+
+    assert request(contexts=printed).sample.contexts == tuple(_LONG)
+
+
+def test_a_long_list_of_more_than_texts_is_a_text() -> None:
+    """Python's parser is given no more than it can be trusted with."""
+    printed = "[(" + "), (".join(map(repr, _LONG)) + ")]"
+
+    assert parse_contexts(printed) == [printed]
+
+
 @pytest.mark.parametrize(
     ("text", "wrong"),
     [

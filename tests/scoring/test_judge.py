@@ -57,11 +57,13 @@ def test_the_request_is_cold_bounded_and_shows_the_schema(fake: FakeJudge) -> No
         '```json\n{"happy": true}\n```',
         'Sure! Here it is: {"happy": true} I hope that helps.',
         '<think>Is it {"happy": false}? No.</think>{"happy": true}',
-        '<think>{"happy": true}',
+        '<Thinking>Is it {"happy": false}? No.</Thinking>{"happy": true}',
+        '{"happy": true} <think>Or is it {"happy": false}',
         'no tag at the start</think>\n\n{"happy": true}',
         'For example {"happy": false}, so: {"happy": true}',
         '{"mood": "{", "happy": 1}',
         '{"happy": true, "reason": "a line\nbreak, a \\"quote\\" and </think>"}',
+        '{"happy": true, "reason": "it says <think>"}',
         '{ {broken} {"happy": "yes"}',
     ],
 )
@@ -84,6 +86,9 @@ _UNREADABLE = {
     "list": says([True]),
     "single quotes": says("{'happy': True}"),
     "thoughts only": says('<think>Perhaps {"happy": false}?</think>I cannot say.'),
+    "thoughts without end": says('<think>Perhaps {"happy": false}. But wait, let me check again'),
+    "thoughts by another name": says('<thinking>Perhaps {"happy": false}'),
+    "thoughts begun anew": says('<think>Well.</think>So:<think>Is it {"happy": false}? <think>'),
     "too many braces": says("{ " * 2000 + '{"happy": true}'),
     "only braces": says("{" * 5000),
     "deep": says('{"a":' * 20_000),
@@ -126,7 +131,7 @@ def test_what_cannot_be_read_twice_is_given_up(fake: FakeJudge, reply: Reply) ->
     [
         Reply(body=b"<html>Welcome</html>"),
         Reply(body=b"[1]"),
-        Reply(body=b'{"error": {"message": "no"}}'),
+        Reply(body=b'{"error": null}'),
         Reply(body=b'{"choices": []}'),
         Reply(body=b'{"choices": null}'),
         Reply(body=b'{"choices": ["x"]}'),
@@ -279,12 +284,59 @@ def test_a_rate_limit_is_told_by_its_name(fake: FakeJudge) -> None:
     assert str(busy).startswith("RATE_LIMITED: ")
 
 
-@pytest.mark.parametrize(("code", "reason"), [(429, "rate_limited"), (502, "judge_unavailable")])
-def test_a_fault_may_come_with_status_200(fake: FakeJudge, code: int, reason: str) -> None:
-    """As gateways send it: the status is in the document."""
-    within = Reply(body=json.dumps({"error": {"code": code, "message": "upstream"}}).encode())
+def _with_status_200(error: Any, **more: Any) -> Reply:
+    return Reply(body=json.dumps({"error": error, **more}).encode())
 
-    assert _busy(fake, within).reason_code == reason
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        ({"code": 429, "message": "upstream"}, "rate_limited"),
+        ({"code": "429", "message": "upstream"}, "rate_limited"),
+        ({"code": "502"}, "judge_unavailable"),
+        ({"code": "rate_limit_exceeded", "message": "slow down"}, "judge_unavailable"),
+        ({"code": True}, "judge_unavailable"),
+        ({"code": 200}, "judge_unavailable"),
+        ({"type": "overloaded_error", "message": "overloaded"}, "judge_unavailable"),
+        ("overloaded", "judge_unavailable"),
+    ],
+)
+def test_a_fault_may_come_with_status_200(fake: FakeJudge, error: Any, reason: str) -> None:
+    """As gateways send it: the status is in the document, or nobody knows whether it will pass."""
+    assert _busy(fake, _with_status_200(error, choices=[])).reason_code == reason
+
+
+@pytest.mark.parametrize("code", [401, "401", "400"])
+def test_a_fault_with_status_200_may_be_for_good(fake: FakeJudge, code: Any) -> None:
+    """Where its code says so, as HTTP's would."""
+    assert _refused(fake, _with_status_200({"code": code})).reason_code == "judge_refused"
+
+
+def test_a_fault_with_status_200_may_be_of_the_length(fake: FakeJudge) -> None:
+    """By its words, as any other."""
+    too_long = {"code": "context_length_exceeded", "message": "Reduce the length."}
+
+    assert _refused(fake, _with_status_200(too_long)).reason_code == "context_too_long"
+
+
+def test_an_answer_beside_an_error_without_status_is_an_answer(fake: FakeJudge) -> None:
+    """Some warn there."""
+    choices = [{"message": {"content": '{"happy": true}'}, "finish_reason": "stop"}]
+    fake.will_say(_with_status_200({"message": "deprecated"}, choices=choices))
+
+    assert asked(fake, _Mood)[0].happy is True
+
+
+@pytest.mark.parametrize("more", [{"message": {"content": '{"happy": true}'}}, {}], ids=["begun", "nothing"])
+def test_an_answer_that_broke_off_is_none(fake: FakeJudge, more: Any) -> None:
+    """Whatever it had said by then; as gateways tell of an upstream that is gone."""
+    broken = {"finish_reason": "error", "error": {"code": 502, "message": "upstream"}, **more}
+    fake.will_say(Reply(body=json.dumps({"choices": [broken]}).encode()))
+
+    with pytest.raises(EndpointBusyError, match="upstream") as failed:
+        asked(fake, _Mood)
+
+    assert (failed.value.reason_code, failed.value.usage.calls) == ("judge_unavailable", 1)
 
 
 @pytest.mark.parametrize(
@@ -369,6 +421,47 @@ def test_a_budget_that_is_used_up_is_no_rate_limit(fake: FakeJudge) -> None:
 def test_a_context_that_is_too_long_is_told_by_its_name(fake: FakeJudge, reply: Reply) -> None:
     """As OpenAI, vLLM, llama.cpp, TGI and Gemini say it, whatever the status."""
     assert _refused(fake, reply).reason_code == "context_too_long"
+
+
+_ON_LENGTH = "What is the context length of GPT-4?"
+_ECHO = f"Your request was: {_ON_LENGTH}"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [f"response_format is not supported. {_ECHO}", "response_format: see what the context window holds"],
+    ids=["echoed", "its own"],
+)
+def test_words_on_length_do_not_hide_what_an_endpoint_lacks(fake: FakeJudge, words: str) -> None:
+    """It is asked more simply first; only what is refused all the same is too long."""
+    fake.will_say(refusal(400, words), says({"happy": True}))
+
+    answer, usage = asked(fake, _Mood, _ON_LENGTH)
+
+    assert (answer.happy, usage.calls) == (True, 2)
+
+
+def test_an_echo_of_a_question_on_length_is_none_of_a_long_one(fake: FakeJudge) -> None:
+    """What the endpoint means is in the rest; a fault of its own is worth trying again, as any other."""
+    fake.will_say(refusal(400, f"No such model. {_ECHO}"), refusal(500, f"Oops. {_ECHO}"))
+
+    with pytest.raises(RequestRefusedError) as refused:
+        asked(fake, _Mood, _ON_LENGTH)
+    with pytest.raises(EndpointBusyError) as busy:
+        asked(fake, _Mood, _ON_LENGTH)
+
+    assert (refused.value.reason_code, busy.value.reason_code) == ("judge_refused", "judge_unavailable")
+
+
+def test_a_question_on_length_may_be_too_long_itself(fake: FakeJudge) -> None:
+    """Endpoints say so in more ways than one at once."""
+    openai = "This model's maximum context length is 4096 tokens. Please reduce the length of the messages."
+    fake.will_say(refusal(400, f"{openai} {_ECHO}"))
+
+    with pytest.raises(RequestRefusedError) as refused:
+        asked(fake, _Mood, _ON_LENGTH)
+
+    assert refused.value.reason_code == "context_too_long"
 
 
 def test_two_megabytes_are_refused_before_they_are_paid_for(fake: FakeJudge) -> None:

@@ -45,7 +45,7 @@ class Finding:
     title: str
     areas: tuple[Area, ...]
     metrics: tuple[str, ...]
-    """The metric that was measured, or those that could not be."""
+    """Those that the mean is of, the most telling first, or those that could not be measured."""
     affected: int
     """Samples."""
     of: int
@@ -55,7 +55,7 @@ class Finding:
     witnesses: tuple[Witness, ...] = ()
     """The worst of the affected, the worst first."""
     value: float | None = None
-    """Mean of the metric over all samples that it scored."""
+    """Mean over the samples that the rule could judge, each by the first of the metrics that has a value."""
     threshold: float | None = None
     impact: float = 0.0
     """0 to 1: the mean shortfall below the threshold, as a share of it; of gaps the share of samples."""

@@ -43,12 +43,12 @@ def _finding(rule: Rule, samples: Iterable[ScoredSample]) -> Finding | None:
     if not affected:
         return None
     worst = sorted(affected, key=lambda case: case.value)[:_WITNESSES]
-    metrics = tuple(dict.fromkeys(case.outcome.metric for case in affected))
+    measuring = {case.outcome.metric for case in cases}
     return Finding(
         rule=rule.name,
         title=rule.title,
         areas=rule.areas,
-        metrics=metrics,
+        metrics=tuple(metric for metric in rule.family if metric in measuring),
         affected=len(affected),
         of=len(cases),
         changes=rule.changes,

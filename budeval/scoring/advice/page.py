@@ -72,8 +72,9 @@ def _measured(finding: Finding) -> str:
     value = f"{finding.value:.4f}" if finding.value is not None else "n/a"
     if finding.of == 1:
         return f"- measured: {metrics} is {value}, below {finding.threshold} (severity {finding.severity})"
+    which = ", each sample by the first that it has," if len(finding.metrics) > 1 else ""
     return (
-        f"- measured: {metrics} is {value} on average; below {finding.threshold} in this way in "
+        f"- measured: {metrics}{which} is {value} on average; below {finding.threshold} in this way in "
         f"{finding.affected} of {finding.of} samples (severity {finding.severity})"
     )
 
