@@ -138,13 +138,26 @@ class MeasuringActivities:
         if engine is None:
             text = f"The engine {job.engine} is not installed here any more."
             return _failed(metric.name, "ENGINE_UNKNOWN", text, _spent(ledgers))
+        if len(ledgers) == 1:
+            return await self._once(
+                job, engine, Order(metric.name, stored.sample, judge, embedder), ledgers[0]
+            )
         outcomes = []
         for repeat, ledger in enumerate(ledgers, 1):
             # Each further time with a seed of its own: the same request may get the same answer from a cache.
             seed = repeat if repeat > 1 else None
             asked = Order(metric.name, stored.sample, judge, embedder, seed)
-            outcomes.append(await self._once(job, engine, asked, ledger))
-        return mean_of_repeats(outcomes) if len(outcomes) > 1 else outcomes[0]
+            outcomes.append(ledger.failed or await self._one_of_many(job, engine, asked, ledger))
+        return mean_of_repeats(outcomes)
+
+    async def _one_of_many(
+        self, job: ScoreJob, engine: ScoringEngine, asked: Order, ledger: StoredLedger
+    ) -> MetricOutcome:
+        """What has failed for good is kept: another one may have to be waited for, and begin all anew."""
+        outcome = await self._once(job, engine, asked, ledger)
+        if outcome.status is MetricStatus.FAILED:
+            await ledger.fail(outcome)
+        return outcome
 
     async def _once(
         self, job: ScoreJob, engine: ScoringEngine, asked: Order, ledger: StoredLedger

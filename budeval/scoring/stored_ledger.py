@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-from budeval.domain.scoring import Usage
+from budeval.domain.scoring import MetricOutcome, Usage
 from budeval.scoring.ledger import Paid
 from budeval.scoring.store import ScoreStore
 
@@ -21,7 +21,7 @@ class Place:
     metric: str
     repeat: int
     attempt: int
-    """Answers outlive it; failures count anew in each."""
+    """Answers outlive it; failures count anew in each, and what has failed is asked again."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,7 @@ class _Books:
     paid: Mapping[str, Paid]
     lost: Usage
     failures: int
+    failed: MetricOutcome | None
 
 
 class StoredLedger:
@@ -49,6 +50,7 @@ class StoredLedger:
             paid={key: Paid.model_validate(value) for key, value in stored.get("paid", {}).items()},
             lost=Usage.model_validate(stored.get("lost", {})),
             failures=stored["failures"] if same_attempt else 0,
+            failed=_outcome(stored.get("failed")) if same_attempt else None,
         )
 
     @classmethod
@@ -66,6 +68,11 @@ class StoredLedger:
     def failures(self) -> int:
         """How often in this attempt an endpoint, or an engine, gave nothing."""
         return self._books.failures
+
+    @property
+    def failed(self) -> MetricOutcome | None:
+        """How it has failed for good in this attempt; None where it has not."""
+        return self._books.failed
 
     @property
     def spent(self) -> Usage:
@@ -88,6 +95,10 @@ class StoredLedger:
         """See `Ledger`."""
         await self._write(replace(self._books, lost=self.lost + usage))
 
+    async def fail(self, outcome: MetricOutcome) -> None:
+        """Store that it has failed for good: in this attempt nobody asks again."""
+        await self._write(replace(self._books, failed=outcome))
+
     async def _write(self, books: _Books) -> None:
         # In force at once: who is cut off while it is written has spent it.
         before, self._books = self._books, books
@@ -104,6 +115,11 @@ class StoredLedger:
             "lost": books.lost.model_dump(mode="json"),
             "attempt": self._place.attempt,
             "failures": books.failures,
+            "failed": books.failed and books.failed.model_dump(mode="json"),
         }
         place = self._place
         self._store.save_ledger(place.job_id, place.sample, place.metric, place.repeat, document)
+
+
+def _outcome(stored: Any) -> MetricOutcome | None:
+    return MetricOutcome.model_validate(stored) if stored else None

@@ -272,6 +272,37 @@ def test_a_repeat_that_is_cut_off_leaves_the_others(desk: Desk, fake: FakeJudge)
     assert outcome(desk, record).usage.calls == len(fake.requests) == 13
 
 
+@pytest.mark.parametrize("failing", [[refusal(401, "no")], [says("prose")] * 2, [_BUSY] * 6])
+def test_a_repeat_that_has_failed_is_not_paid_for_again(
+    desk: Desk, fake: FakeJudge, failing: list[Reply]
+) -> None:
+    """While another one waits for its judge, also in another process; the next attempt asks it again."""
+    fake.will_say(*failing, *[_BUSY] * 3, *for_context_recall(NO))
+    record = accepted(desk, "context_recall", repeats=2)
+    for _ in range(len(failing) // 6 * 5 + 3):
+        with pytest.raises(EndpointBusyError):
+            score(_restarted(desk, fake), record)
+
+    assert score(desk, record) == "scored"
+
+    found = outcome(desk, record)
+    assert (found.repeats, len(found.repeats_without_value)) == ((0.0,), 1)
+    assert found.usage.calls == len(fake.requests) == len(failing) + 4
+    assert ledgers(desk) == []
+
+
+def test_the_next_attempt_asks_for_repeats_that_have_failed(desk: Desk, fake: FakeJudge) -> None:
+    """All of them have: so has the metric, which a retry scores anew."""
+    fake.will_say(*[refusal(401, "no")] * 2, *for_context_recall(YES), *for_context_recall(NO))
+    record = accepted(desk, "context_recall", repeats=2)
+    assert score(desk, record) == "failed"
+    again = record.model_copy(update={"job": record.job.model_copy(update={"attempt": 2})})
+    desk.store.update(record.job.job_id, lambda _: again)
+
+    assert score(desk, again) == "scored"
+    assert outcome(desk, record).repeats == (1.0, 0.0)
+
+
 def test_repeats_without_a_value_do_not_count(desk: Desk, fake: FakeJudge) -> None:
     """The mean is that of those which have one; it is told how many have none, and why."""
     fake.will_say(says({"statements": []}), *for_context_recall(YES, NO), refusal(401, "no"))
