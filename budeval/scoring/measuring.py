@@ -21,7 +21,7 @@ from budeval.scoring.metrics import METRICS
 from budeval.scoring.provenance import maker_of
 from budeval.scoring.settings import ScoringSettings
 from budeval.scoring.store import ScoreStore, StoredOutcome
-from budeval.scoring.stored_ledger import Place, StoredLedger
+from budeval.scoring.stored_ledger import Place, StoredLedger, Unwritten
 
 T = TypeVar("T")
 
@@ -44,6 +44,7 @@ class MeasuringActivities:
         self._settings = settings
         self._aside = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="scoring")
         self._running: dict[str, set[asyncio.Task[MetricOutcome]]] = {}
+        self._unwritten: Unwritten = {}
         self._turns: WeakValueDictionary[tuple[str, int, str], asyncio.Lock] = WeakValueDictionary()
 
     def stop(self, job_id: str) -> None:
@@ -85,6 +86,8 @@ class MeasuringActivities:
         # What has failed may be scored again, and shall not pay again for what was answered.
         if stored.outcome.status is not MetricStatus.FAILED:
             self._store.forget_ledgers(job.job_id, number, outcome.metric, job.repeats)
+            for place in _places(job, number, outcome.metric, job.repeats):
+                self._unwritten.pop(place, None)
         return stored
 
     async def _scored(self, record: ScoreRecord, order: dict[str, Any]) -> MetricOutcome:
@@ -120,8 +123,8 @@ class MeasuringActivities:
         return await self.apart(lambda: self._stored_ledgers(job, number, metric, repeats))
 
     def _stored_ledgers(self, job: ScoreJob, number: int, metric: str, repeats: int) -> list[StoredLedger]:
-        places = [Place(job.job_id, number, metric, repeat, job.attempt) for repeat in range(1, repeats + 1)]
-        return [StoredLedger.load(self._store, place, self._aside) for place in places]
+        places = _places(job, number, metric, repeats)
+        return [StoredLedger.load(self._store, place, self._aside, self._unwritten) for place in places]
 
     async def _repeated(
         self, job: ScoreJob, order: dict[str, Any], ledgers: list[StoredLedger]
@@ -201,6 +204,10 @@ class MeasuringActivities:
     async def apart(self, call: Callable[[], T]) -> T:
         """A call of the sidecar, which blocks, in a thread of our own."""
         return await asyncio.get_running_loop().run_in_executor(self._aside, call)
+
+
+def _places(job: ScoreJob, number: int, metric: str, repeats: int) -> list[Place]:
+    return [Place(job.job_id, number, metric, repeat, job.attempt) for repeat in range(1, repeats + 1)]
 
 
 def _cancel(tasks: Iterable[asyncio.Task[Any]]) -> None:

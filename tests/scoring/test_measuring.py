@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 from budeval.domain.scoring import MetricStatus, Usage
-from budeval.errors import RequestError, SidecarError
+from budeval.errors import BudevalError, RequestError, SidecarError
 from budeval.scoring.failures import EndpointBusyError
+from budeval.scoring.store import ScoreStore
 from tests.scoring.asking import embedder_settings, judge_settings
 from tests.scoring.desk import Desk
 from tests.scoring.fake_cut_dapr import FakeCutDapr
@@ -176,6 +177,69 @@ def test_a_state_store_that_goes_away_costs_one_answer_at_most(
         assert (len(fake.requests), outcome(desk, record).value) == (3 + lost, 1.0)
         paid_again.append(lost)
     assert paid_again.count(True) == (0 if takes_the_last else 3)
+
+
+def _away_at_ledgers(
+    monkeypatch: pytest.MonkeyPatch, times: int, mistake: type[Exception], *, takes: bool = False
+) -> None:
+    """The state store fails so many writes of ledgers; it may have taken them all the same."""
+    save, left = ScoreStore.save_ledger, itertools.count(1)
+
+    def failing(store: ScoreStore, *given: Any) -> None:
+        fails = next(left) <= times
+        if takes or not fails:
+            save(store, *given)
+        if fails:
+            raise mistake("away")
+
+    monkeypatch.setattr(ScoreStore, "save_ledger", failing)
+
+
+@pytest.mark.parametrize("times", [1, 3])
+def test_an_answer_in_hand_is_stored_with_a_further_try(
+    desk: Desk, fake: FakeJudge, monkeypatch: pytest.MonkeyPatch, times: int
+) -> None:
+    """It would be thrown away, and bought again."""
+    _away_at_ledgers(monkeypatch, times, SidecarError)
+    fake.will_say(*for_context_recall(YES))
+    record = accepted(desk, "context_recall")
+
+    assert score(desk, record) == "scored"
+    assert (len(fake.requests), outcome(desk, record).usage) == (1, _ONE_CALL)
+
+
+@pytest.mark.parametrize("first", [for_context_recall(YES)[0], _BUSY], ids=["answered", "busy"])
+@pytest.mark.parametrize("takes", [False, True], ids=["refused", "answer-lost"])
+@pytest.mark.parametrize("tries", [1, 2])
+def test_usage_has_what_could_not_be_stored(
+    desk: Desk, fake: FakeJudge, monkeypatch: pytest.MonkeyPatch, first: Reply, *, takes: bool, tries: int
+) -> None:
+    """Once, whether the state store had it all the same or not."""
+    _away_at_ledgers(monkeypatch, 4 * tries, SidecarError, takes=takes)
+    fake.will_say(*[first] * tries, *for_context_recall(YES))
+    record = accepted(desk, "context_recall")
+    with pytest.raises(SidecarError):
+        score(desk, record)
+    if tries == 2:
+        with suppress(SidecarError):
+            score(desk, record)
+
+    assert score(desk, record) == "scored"
+    assert outcome(desk, record).usage.calls == len(fake.requests)
+
+
+def test_usage_has_an_answer_that_no_store_can_take(
+    desk: Desk, fake: FakeJudge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is asked for again, and has cost what it has cost."""
+    _away_at_ledgers(monkeypatch, 1, ValueError)
+    fake.will_say(*for_context_recall(YES) * 2)
+    record = accepted(desk, "context_recall")
+    with pytest.raises(BudevalError, match="ValueError"):
+        score(desk, record)
+
+    assert score(desk, record) == "scored"
+    assert outcome(desk, record).usage == _ONE_CALL + _ONE_CALL
 
 
 def test_six_failures_are_one(desk: Desk, fake: FakeJudge) -> None:
