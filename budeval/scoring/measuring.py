@@ -20,7 +20,7 @@ from budeval.scoring.failures import EndpointBusyError
 from budeval.scoring.metrics import METRICS
 from budeval.scoring.provenance import maker_of
 from budeval.scoring.settings import ScoringSettings
-from budeval.scoring.store import ScoreStore, StoredOutcome
+from budeval.scoring.store import OF_ADVICE, ScoreStore, StoredOutcome
 from budeval.scoring.stored_ledger import Place, StoredLedger, Unwritten
 
 T = TypeVar("T")
@@ -125,6 +125,11 @@ class MeasuringActivities:
     def _stored_ledgers(self, job: ScoreJob, number: int, metric: str, repeats: int) -> list[StoredLedger]:
         places = _places(job, number, metric, repeats)
         return [StoredLedger.load(self._store, place, self._aside, self._unwritten) for place in places]
+
+    async def ledger_of_advice(self, job: ScoreJob) -> StoredLedger:
+        """What was paid for the advice on a job so far."""
+        place = Place(job.job_id, *OF_ADVICE, job.attempt)
+        return await self.apart(lambda: StoredLedger.load(self._store, place, self._aside, self._unwritten))
 
     async def _repeated(
         self, job: ScoreJob, order: dict[str, Any], ledgers: list[StoredLedger]

@@ -3,7 +3,8 @@
 `score-<id>` the record; `score-claim-<id>` which request may become it, see `Claim`;
 `score-sample-<id>-<n>` a sample, from 1; `score-invalid-<id>` lines that are none;
 `score-outcome-<id>-<n>-<metric>` what a metric says of a sample; `score-ledger-<id>-<n>-<metric>-<repeat>`
-what was paid for until then; and the list (`budeval.runtime.listing`), whose keys begin with `score-` too.
+what was paid for until then, with 0 and `advice` for the advice; and the list (`budeval.runtime.listing`),
+whose keys begin with `score-` too.
 Of a job that was deleted a tombstone stays in the place of the record.
 """
 
@@ -26,6 +27,9 @@ _PER_CLAIM = 50
 """Samples that are stored before a claim is renewed: with a slow sidecar they take minutes."""
 _CUT_OFF_AFTER = timedelta(minutes=10)
 """Of an unrenewed claim: after this nobody is working at its request any more."""
+
+OF_ADVICE = 0, "advice", 1
+"""Where the ledger of the advice is, among those by sample, metric and repeat: no sample has the number."""
 
 Change = Callable[[ScoreRecord], ScoreRecord]
 
@@ -272,6 +276,10 @@ class ScoreStore(Listing):
         for repeat in range(1, repeats + 1):
             self._sidecar.delete_state(_ledger_key(job_id, number, metric, repeat))
 
+    def forget_advice_ledger(self, job_id: str) -> None:
+        """Its advice is there. May be repeated."""
+        self._sidecar.delete_state(_ledger_key(job_id, *OF_ADVICE))
+
     def forget_texts(self, record: ScoreRecord) -> None:
         """Delete the texts of a job, and what quotes them. May be repeated."""
         job = record.job
@@ -280,6 +288,7 @@ class ScoreStore(Listing):
                 self.forget_ledgers(job.job_id, number, metric, job.repeats)
                 self._sidecar.delete_state(_outcome_key(job.job_id, number, metric))
             self._sidecar.delete_state(_sample_key(job.job_id, number))
+        self.forget_advice_ledger(job.job_id)
         self._sidecar.delete_state(f"score-invalid-{job.job_id}")
 
     def forget_unrecorded(self, job_id: str) -> bool:
