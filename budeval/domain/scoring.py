@@ -56,6 +56,11 @@ class Usage(_Frozen):
     def __add__(self, other: "Usage") -> "Usage":
         return Usage(**{name: getattr(self, name) + getattr(other, name) for name in type(self).model_fields})
 
+    def beyond(self, other: "Usage") -> "Usage":
+        """What is more in it than in another."""
+        names = type(self).model_fields
+        return Usage(**{name: max(getattr(self, name) - getattr(other, name), 0) for name in names})
+
 
 class MetricOutcome(_Frozen):
     """What one metric says of one sample."""

@@ -10,7 +10,7 @@ from budeval.evals.store import EvaluationStore
 from budeval.evals.views import EvaluationViews
 from budeval.runs.run import Headline, Run, RunFile, RunKind, RunStatus
 from budeval.runs.source import Entry, unknown_file
-from budeval.runtime.listing import Cursor
+from budeval.runtime.listing import Cursor, listed_at
 
 _PREFIX = workflow_id("")
 _STATUSES = {Outcome.FAILED: RunStatus.FAILED, Outcome.CANCELLED: RunStatus.CANCELLED}
@@ -36,7 +36,7 @@ class EvaluationRuns:
         runs = {
             brief.eval_id: _run(brief) for brief in self._store.briefs([eval_id for eval_id, _ in listed])
         }
-        return [Entry(cursor, runs.get(eval_id)) for eval_id, cursor in listed]
+        return [Entry(cursor, listed_at(runs.get(eval_id), cursor)) for eval_id, cursor in listed]
 
     def find(self, run_id: str, tenant: str | None) -> Run | None:
         """See `RunSource`."""

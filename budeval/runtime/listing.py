@@ -7,14 +7,24 @@ Keys: `index-days` the days there are, `index-<day>-<n>` pages of ids in the ord
 import hashlib
 import logging
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
 from budeval.runtime.sidecar import Sidecar
 
 KeptT = TypeVar("KeptT", bound=BaseModel)
-LineT = TypeVar("LineT")
+
+
+class Listed(Protocol):
+    """What is kept of a thing on a list."""
+
+    @property
+    def created(self) -> str:
+        """UTC, ISO 8601."""
+
+
+LineT = TypeVar("LineT", bound=Listed)
 
 INDEX_PAGE = 200
 Cursor = tuple[str, int, int]
@@ -35,6 +45,14 @@ def readable(kind: type[KeptT], stored: Any, key: str) -> KeptT | None:
         where = [".".join(map(str, problem["loc"])) for problem in error.errors(include_input=False)]
         _log.error("%s cannot be read, and is passed over: %s", key, where)
         return None
+
+
+def listed_at(line: LineT | None, place: Cursor) -> LineT | None:
+    """What is to be shown at a place: each thing on the day of its creation alone.
+
+    Tries of one request may have put it on the list before midnight and after.
+    """
+    return line if line is not None and line.created.startswith(place[0]) else None
 
 
 class Listing:
@@ -127,7 +145,7 @@ class Listing:
     ) -> Iterator[tuple[LineT | None, Cursor | None]]:
         """From below a place on, each with its own place, None where nothing follows; a bounded number.
 
-        A line is None where there is none any more, or none that can be read. `at_once` is how many are
+        A line is None where there is none (any more), or none that can be read. `at_once` is how many are
         likely to be enough.
         """
         for _ in range(_READS):
@@ -135,7 +153,7 @@ class Listing:
             taken, more = listed[:at_once], len(listed) > at_once
             found = load([item_id for item_id, _ in taken])
             for item_id, place in taken:
-                yield found.get(item_id), place if more or place != taken[-1][1] else None
+                yield listed_at(found.get(item_id), place), place if more or place != taken[-1][1] else None
             if not more:
                 return
             below, at_once = taken[-1][1], _PER_READ

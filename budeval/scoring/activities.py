@@ -4,8 +4,10 @@ Dapr may run what it has run before when the job is at another attempt by then: 
 Arguments and answers are JSON and stand in the workflow's history: ids and numbers, never texts.
 """
 
+import asyncio
 import logging
 from typing import Any, Protocol
+from weakref import WeakValueDictionary
 
 from budeval.domain.notification import (
     Announcement,
@@ -21,6 +23,7 @@ from budeval.runtime.sidecar import Sidecar
 from budeval.runtime.workflow_engine import Activity
 from budeval.scoring.artifacts import ArtifactStore, write_artifacts
 from budeval.scoring.assembling import Assembly, outcome_of, result_of, without_texts
+from budeval.scoring.ledger import Ledger
 from budeval.scoring.measuring import MeasuringActivities
 from budeval.scoring.store import Change, ScoreStore, now
 
@@ -39,7 +42,7 @@ _log = logging.getLogger(__name__)
 class Advises(Protocol):
     """What of the adviser is used here; tests put a fake in its place."""
 
-    async def advise(self, run: ScoreRun) -> AdviceStatus:
+    async def advise(self, run: ScoreRun, ledger: Ledger) -> AdviceStatus:
         """Write the advice on a run beside it. May be repeated; raises nothing that a run could cause."""
 
 
@@ -63,6 +66,7 @@ class ScoringActivities:
         self._artifacts = artifacts
         self._adviser = adviser
         self._measuring = measuring
+        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     def all(self) -> list[tuple[str, Activity]]:
         """Every activity under the name by which the workflow calls it."""
@@ -181,18 +185,24 @@ class ScoringActivities:
 
     async def advise(self, order: dict[str, Any]) -> None:
         """{job_id, late} -> the advice is beside the run, or the record says that it is not."""
+        # As metrics are scored: what a sidecar that came back gives out again would be paid for twice.
+        async with self._turns.setdefault(order["job_id"], asyncio.Lock()):
+            await self._advise(order)
+
+    async def _advise(self, order: dict[str, Any]) -> None:
         apart = self._measuring.apart
         record = await apart(lambda: self._store.load(order["job_id"]))
-        if not _is_for(record, order):
+        if not _is_for(record, order) or record.phase is not Phase.ADVISING:
             return
         status = await self._advice_on(record, order)
         change = {"advice": status, "phase": None}
         await apart(lambda: self._change(order, lambda now_: now_.model_copy(update=change)))
+        await apart(lambda: self._store.forget_advice_ledger(order["job_id"]))
 
     async def _advice_on(self, record: ScoreRecord, order: dict[str, Any]) -> AdviceStatus:
         try:
             run = await self._measuring.apart(lambda: self._run_of(record, order))
-            return await self._adviser.advise(run)
+            return await self._adviser.advise(run, await self._measuring.ledger_of_advice(record.job))
         except SidecarError:
             raise
         except Exception:  # noqa: BLE001 - advice is the least of it: the scores stand

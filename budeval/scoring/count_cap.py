@@ -37,8 +37,11 @@ class CountCap:
 
     def _ended(self) -> Iterator[ScoreRecord]:
         cursor = None
+        seen: set[str] = set()  # tries of one request before midnight and after have put it on two days
         while True:
-            job_ids, cursor = self._store.newest(cursor, _PER_READ)
+            listed, cursor = self._store.newest(cursor, _PER_READ)
+            job_ids = [job_id for job_id in dict.fromkeys(listed) if job_id not in seen]
+            seen.update(job_ids)
             yield from (record for record in self._store.load_all(job_ids) if record.ended)
             if cursor is None:
                 return

@@ -207,9 +207,12 @@ class ScoreIntake:
         self._store.add_to_index(job.job_id, created[:10])
         # Two requests with one key may come at once: samples must be those of the one that gets the record.
         _require_same(self._store.claim(job.job_id, digest), digest)
-        self._store.save_samples(job.job_id, samples, invalid)
+        self._store.save_samples(job.job_id, digest, samples, invalid)
         summary = _summary(job, samples)
-        return self._store.create(ScoreRecord(job=job, digest=digest, summary=summary, created=created))
+        record = self._store.create(ScoreRecord(job=job, digest=digest, summary=summary, created=created))
+        # Again: the reconciler may have taken an earlier try of it from those that have not ended.
+        self._store.activate(job.job_id)
+        return record
 
     def require_room(self, job_id: str) -> None:
         """For one more; a request that was cut off has its place already.

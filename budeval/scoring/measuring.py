@@ -20,8 +20,8 @@ from budeval.scoring.failures import EndpointBusyError
 from budeval.scoring.metrics import METRICS
 from budeval.scoring.provenance import maker_of
 from budeval.scoring.settings import ScoringSettings
-from budeval.scoring.store import ScoreStore, StoredOutcome
-from budeval.scoring.stored_ledger import Place, StoredLedger
+from budeval.scoring.store import OF_ADVICE, ScoreStore, StoredOutcome
+from budeval.scoring.stored_ledger import Place, StoredLedger, Unwritten
 
 T = TypeVar("T")
 
@@ -44,6 +44,7 @@ class MeasuringActivities:
         self._settings = settings
         self._aside = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="scoring")
         self._running: dict[str, set[asyncio.Task[MetricOutcome]]] = {}
+        self._unwritten: Unwritten = {}
         self._turns: WeakValueDictionary[tuple[str, int, str], asyncio.Lock] = WeakValueDictionary()
 
     def stop(self, job_id: str) -> None:
@@ -85,6 +86,8 @@ class MeasuringActivities:
         # What has failed may be scored again, and shall not pay again for what was answered.
         if stored.outcome.status is not MetricStatus.FAILED:
             self._store.forget_ledgers(job.job_id, number, outcome.metric, job.repeats)
+            for place in _places(job, number, outcome.metric, job.repeats):
+                self._unwritten.pop(place, None)
         return stored
 
     async def _scored(self, record: ScoreRecord, order: dict[str, Any]) -> MetricOutcome:
@@ -120,8 +123,13 @@ class MeasuringActivities:
         return await self.apart(lambda: self._stored_ledgers(job, number, metric, repeats))
 
     def _stored_ledgers(self, job: ScoreJob, number: int, metric: str, repeats: int) -> list[StoredLedger]:
-        places = [Place(job.job_id, number, metric, repeat, job.attempt) for repeat in range(1, repeats + 1)]
-        return [StoredLedger.load(self._store, place, self._aside) for place in places]
+        places = _places(job, number, metric, repeats)
+        return [StoredLedger.load(self._store, place, self._aside, self._unwritten) for place in places]
+
+    async def ledger_of_advice(self, job: ScoreJob) -> StoredLedger:
+        """What was paid for the advice on a job so far."""
+        place = Place(job.job_id, *OF_ADVICE, job.attempt)
+        return await self.apart(lambda: StoredLedger.load(self._store, place, self._aside, self._unwritten))
 
     async def _repeated(
         self, job: ScoreJob, order: dict[str, Any], ledgers: list[StoredLedger]
@@ -138,13 +146,26 @@ class MeasuringActivities:
         if engine is None:
             text = f"The engine {job.engine} is not installed here any more."
             return _failed(metric.name, "ENGINE_UNKNOWN", text, _spent(ledgers))
+        if len(ledgers) == 1:
+            return await self._once(
+                job, engine, Order(metric.name, stored.sample, judge, embedder), ledgers[0]
+            )
         outcomes = []
         for repeat, ledger in enumerate(ledgers, 1):
             # Each further time with a seed of its own: the same request may get the same answer from a cache.
             seed = repeat if repeat > 1 else None
             asked = Order(metric.name, stored.sample, judge, embedder, seed)
-            outcomes.append(await self._once(job, engine, asked, ledger))
-        return mean_of_repeats(outcomes) if len(outcomes) > 1 else outcomes[0]
+            outcomes.append(ledger.failed or await self._one_of_many(job, engine, asked, ledger))
+        return mean_of_repeats(outcomes)
+
+    async def _one_of_many(
+        self, job: ScoreJob, engine: ScoringEngine, asked: Order, ledger: StoredLedger
+    ) -> MetricOutcome:
+        """What has failed for good is kept: another one may have to be waited for, and begin all anew."""
+        outcome = await self._once(job, engine, asked, ledger)
+        if outcome.status is MetricStatus.FAILED:
+            await ledger.fail(outcome)
+        return outcome
 
     async def _once(
         self, job: ScoreJob, engine: ScoringEngine, asked: Order, ledger: StoredLedger
@@ -188,6 +209,10 @@ class MeasuringActivities:
     async def apart(self, call: Callable[[], T]) -> T:
         """A call of the sidecar, which blocks, in a thread of our own."""
         return await asyncio.get_running_loop().run_in_executor(self._aside, call)
+
+
+def _places(job: ScoreJob, number: int, metric: str, repeats: int) -> list[Place]:
+    return [Place(job.job_id, number, metric, repeat, job.attempt) for repeat in range(1, repeats + 1)]
 
 
 def _cancel(tasks: Iterable[asyncio.Task[Any]]) -> None:

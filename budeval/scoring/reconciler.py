@@ -88,10 +88,13 @@ class ScoreReconciler:
             return None
 
     def _forget_unrecorded(self, job_ids: set[str]) -> None:
-        """A request that never got its record did not happen; a minute ago it may have been coming in."""
+        """A request that never got its record did not happen, unless it is still coming in.
+
+        A minute ago it may not even have had its claim.
+        """
         for job_id in job_ids & self._unrecorded:
             if self._store.is_there(job_id):
                 continue  # it has come again meanwhile, or cannot be read
-            self._store.forget_unrecorded(job_id)
-            self._store.deactivate(job_id)
+            if self._store.forget_unrecorded(job_id):
+                self._store.deactivate(job_id)
         self._unrecorded = job_ids

@@ -5,7 +5,7 @@ from typing import BinaryIO, Protocol
 from budeval.domain.score_job import JobOutcome, JobStatus, ScoreRecord, workflow_id
 from budeval.runs.run import Headline, Run, RunFile, RunKind, RunStatus
 from budeval.runs.source import Entry, unknown_file
-from budeval.runtime.listing import Cursor
+from budeval.runtime.listing import Cursor, listed_at
 from budeval.scoring.artifacts import Artifact, ArtifactStore
 
 _PREFIX = workflow_id("")
@@ -47,7 +47,7 @@ class ScoreRuns:
         listed = self._store.entries(below, count)
         records = self._store.load_all([job_id for job_id, _ in listed])
         runs = {record.job.job_id: _run(record) for record in records}
-        return [Entry(cursor, runs.get(job_id)) for job_id, cursor in listed]
+        return [Entry(cursor, listed_at(runs.get(job_id), cursor)) for job_id, cursor in listed]
 
     def find(self, run_id: str, tenant: str | None) -> Run | None:
         """See `RunSource`."""

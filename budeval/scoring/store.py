@@ -1,15 +1,16 @@
 """What the state store keeps of scoring jobs, and under which keys.
 
-`score-<id>` the record; `score-claim-<id>` the digest of the request that may become it;
+`score-<id>` the record; `score-claim-<id>` which request may become it, see `Claim`;
 `score-sample-<id>-<n>` a sample, from 1; `score-invalid-<id>` lines that are none;
 `score-outcome-<id>-<n>-<metric>` what a metric says of a sample; `score-ledger-<id>-<n>-<metric>-<repeat>`
-what was paid for until then; and the list (`budeval.runtime.listing`), whose keys begin with `score-` too.
+what was paid for until then, with 0 and `advice` for the advice; and the list (`budeval.runtime.listing`),
+whose keys begin with `score-` too.
 Of a job that was deleted a tombstone stays in the place of the record.
 """
 
 import re
-from collections.abc import Callable, Iterable
-from datetime import UTC, datetime
+from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
@@ -17,11 +18,18 @@ from pydantic import BaseModel, ConfigDict
 from budeval.domain.score_job import JOB_ID, ScoreRecord, ScoreTombstone, workflow_id
 from budeval.domain.score_run import InvalidSample
 from budeval.domain.scoring import Maker, MetricOutcome, MetricStatus, Sample
-from budeval.errors import RequestError
+from budeval.errors import RequestError, SidecarError
 from budeval.runtime.listing import Listing, readable
 
 _ID = re.compile(JOB_ID)
 _PER_READ = 200
+_PER_CLAIM = 50
+"""Samples that are stored before a claim is renewed: with a slow sidecar they take minutes."""
+_CUT_OFF_AFTER = timedelta(minutes=10)
+"""Of an unrenewed claim: after this nobody is working at its request any more."""
+
+OF_ADVICE = 0, "advice", 1
+"""Where the ledger of the advice is, among those by sample, metric and repeat: no sample has the number."""
 
 Change = Callable[[ScoreRecord], ScoreRecord]
 
@@ -50,6 +58,23 @@ class StoredOutcome(BaseModel):
     def stands_in(self, attempt: int) -> bool:
         """Whether it counts in an attempt: what has failed in an earlier one is scored again."""
         return self.attempt == attempt or self.outcome.status is not MetricStatus.FAILED
+
+
+class Claim(BaseModel):
+    """That a request is coming in under an id, and may keep its samples there."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    digest: str
+    """Of the request."""
+    at: datetime | None = None
+    """When it was still being worked at; claims of older versions have no time."""
+    forgotten: bool = False
+    """It was cut off, and what it keeps is being deleted: nobody may keep anything under it."""
+
+    def is_cut_off(self) -> bool:
+        """Whether nobody is working at it any more."""
+        return self.forgotten or self.at is None or datetime.now(UTC) - self.at > _CUT_OFF_AFTER
 
 
 def unknown(job_id: str) -> RequestError:
@@ -90,8 +115,29 @@ class ScoreStore(Listing):
         return _record(self._sidecar.save_state_first(key, record.model_dump(mode="json")))
 
     def claim(self, job_id: str, digest: str) -> str:
-        """The digest of the one request whose samples may be kept under an id: the first that asked."""
-        return str(self._sidecar.save_state_first(f"score-claim-{job_id}", digest))
+        """The digest of the one request whose samples may be kept under an id: the first that asked.
+
+        Raises:
+            SidecarError: it was cut off before, and what it has kept is just being deleted.
+        """
+
+        def claimed(stored: Any) -> Any:
+            claim = _claim(stored) if stored else Claim(digest=digest)
+            if claim.forgotten:
+                raise _removed(job_id)
+            return _renewed(claim) if claim.digest == digest else stored
+
+        return _claim(self._sidecar.update_state(_claim_key(job_id), claimed)).digest
+
+    def _renew_claim(self, job_id: str, digest: str) -> None:
+        """Whoever took too long finds that what he has kept is gone."""
+
+        def renewed(stored: Any) -> Any:
+            if not stored or _claim(stored).forgotten or _claim(stored).digest != digest:
+                raise _removed(job_id)
+            return _renewed(_claim(stored))
+
+        self._sidecar.update_state(_claim_key(job_id), renewed)
 
     def find(self, job_id: str) -> ScoreRecord | None:
         """The record of a job, None where there is none.
@@ -149,14 +195,29 @@ class ScoreStore(Listing):
         return _record(self._sidecar.update_state(workflow_id(job_id), changed))
 
     def save_samples(
-        self, job_id: str, samples: Iterable[StoredSample], invalid: Iterable[InvalidSample]
+        self, job_id: str, digest: str, samples: Sequence[StoredSample], invalid: Iterable[InvalidSample]
     ) -> None:
-        """Keep what a job is to score, each sample under a number from 1 on. May be repeated."""
-        for number, sample in enumerate(samples, 1):
-            self._sidecar.save_state(_sample_key(job_id, number), sample.model_dump(mode="json"))
+        """Keep what a claimed job is to score, each sample under a number from 1 on. May be repeated.
+
+        Raises:
+            SidecarError: also where it took so long that its claim was taken for cut off.
+        """
         lines = [line.model_dump(mode="json") for line in invalid]
         if lines:
             self._sidecar.save_state(f"score-invalid-{job_id}", lines)
+        for before in range(0, len(samples), _PER_CLAIM):
+            page = dict(enumerate(samples[before : before + _PER_CLAIM], before + 1))
+            for number, sample in page.items():
+                self._sidecar.save_state(_sample_key(job_id, number), sample.model_dump(mode="json"))
+            try:
+                self._renew_claim(job_id, digest)
+            except _ClaimLostError:
+                self._forget_samples(job_id, page)
+                raise
+
+    def _forget_samples(self, job_id: str, numbers: Iterable[int]) -> None:
+        for number in numbers:
+            self._sidecar.delete_state(_sample_key(job_id, number))
 
     def samples(self, job_id: str, numbers: Iterable[int]) -> list[StoredSample]:
         """Samples by their numbers.
@@ -215,6 +276,10 @@ class ScoreStore(Listing):
         for repeat in range(1, repeats + 1):
             self._sidecar.delete_state(_ledger_key(job_id, number, metric, repeat))
 
+    def forget_advice_ledger(self, job_id: str) -> None:
+        """Its advice is there. May be repeated."""
+        self._sidecar.delete_state(_ledger_key(job_id, *OF_ADVICE))
+
     def forget_texts(self, record: ScoreRecord) -> None:
         """Delete the texts of a job, and what quotes them. May be repeated."""
         job = record.job
@@ -223,17 +288,35 @@ class ScoreStore(Listing):
                 self.forget_ledgers(job.job_id, number, metric, job.repeats)
                 self._sidecar.delete_state(_outcome_key(job.job_id, number, metric))
             self._sidecar.delete_state(_sample_key(job.job_id, number))
+        self.forget_advice_ledger(job.job_id)
         self._sidecar.delete_state(f"score-invalid-{job.job_id}")
 
-    def forget_unrecorded(self, job_id: str) -> None:
-        """Delete the samples of a request that never got its record. May be repeated."""
+    def forget_unrecorded(self, job_id: str) -> bool:
+        """Delete the samples of a request that never got its record, once it is cut off. May be repeated.
+
+        Returns:
+            False where it is still coming in, and nothing was deleted.
+        """
+
+        def forgotten(stored: Any) -> Any:
+            # Noted in the claim itself: who renews it from here on is told that all is gone.
+            claim = _claim(stored) if stored else Claim(digest="")
+            update = {"forgotten": claim.is_cut_off()}
+            return claim.model_copy(update=update).model_dump(mode="json")
+
+        if self._sidecar.get_state(_claim_key(job_id)) is None:  # so nothing is kept (any more)
+            return True
+        if not _claim(self._sidecar.update_state(_claim_key(job_id), forgotten)).forgotten:
+            return False
         last = 0
         while self._sidecar.get_state(_sample_key(job_id, last + 1)) is not None:
             last += 1
-        for number in range(last, 0, -1):  # the first one last, or a repetition would find none
-            self._sidecar.delete_state(_sample_key(job_id, number))
+        self._forget_samples(
+            job_id, range(last, 0, -1)
+        )  # the first one last, or a repetition would find none
         self._sidecar.delete_state(f"score-invalid-{job_id}")
-        self._sidecar.delete_state(f"score-claim-{job_id}")
+        self._sidecar.delete_state(_claim_key(job_id))
+        return True
 
     def begin_deletion(self, job_id: str) -> ScoreRecord:
         """Note in the record of a job that has ended that it shall be deleted: nobody retries it.
@@ -253,7 +336,7 @@ class ScoreStore(Listing):
         """Forget all of a job that has ended; last its record, which becomes a tombstone. May be repeated."""
         job = record.job
         self.forget_texts(record)
-        self._sidecar.delete_state(f"score-claim-{job.job_id}")
+        self._sidecar.delete_state(_claim_key(job.job_id))
         self._sidecar.forget_announcements(job.subject)
         tombstone = ScoreTombstone(job_id=job.job_id, tenant=job.tenant, deleted=now())
         self._sidecar.save_state(workflow_id(job.job_id), tombstone.model_dump(mode="json"))
@@ -272,6 +355,28 @@ def _record(stored: Any) -> ScoreRecord:
 
 def _is_tombstone(stored: Any) -> bool:
     return "job" not in stored
+
+
+def _claim(stored: Any) -> Claim:
+    """A claim as it is stored; older versions stored the digest alone."""
+    return Claim(digest=stored) if isinstance(stored, str) else Claim.model_validate(stored)
+
+
+def _renewed(claim: Claim) -> dict[str, Any]:
+    return claim.model_copy(update={"at": datetime.now(UTC)}).model_dump(mode="json")
+
+
+class _ClaimLostError(SidecarError):
+    """Nothing may be kept under a claim any more."""
+
+
+def _removed(job_id: str) -> _ClaimLostError:
+    text = f"What was kept of scoring job {job_id} is removed, as its request was cut off or took too long."
+    return _ClaimLostError(f"{text} Send it again in a minute.")
+
+
+def _claim_key(job_id: str) -> str:
+    return f"score-claim-{job_id}"
 
 
 def _sample_key(job_id: str, number: int) -> str:

@@ -11,6 +11,7 @@ from budeval.domain.evaluation import Evaluation, EvaluationRecord, Outcome
 from budeval.domain.notification import Announcement, WorkflowStatus
 from budeval.errors import RequestError
 from budeval.evals.announcer import Announcer
+from budeval.evals.answers import EvaluationPage
 from budeval.evals.receipts import Receipts
 from budeval.evals.store import EvaluationStore
 from budeval.evals.views import EvaluationViews, Wanted
@@ -315,6 +316,24 @@ def test_a_log_that_is_not_there_is_refused(case: Case) -> None:
     """An unknown run is told apart from one without a log."""
     assert _refused(lambda: case.views.log("e-1", "third")) == (404, "RUN_UNKNOWN", "run_id")
     assert _refused(lambda: case.views.log("e-1", "good")) == (404, "LOG_NOT_READY", "run_id")
+
+
+def test_an_evaluation_on_two_days_is_shown_once(case: Case) -> None:
+    """A request that came on both sides of midnight is listed twice: the day of the record counts."""
+    for day in ("2025-12-31", "2026-01-02"):
+        case.store.add_to_index("e-1", day)
+
+    shown = case.views.page(None, 9).evaluations
+
+    assert [line.eval_id for line in shown] == ["e-1"]
+    assert [shown] == [page.evaluations for page in _pages(case, 1) if page.evaluations]
+
+
+def _pages(case: Case, limit: int) -> list[EvaluationPage]:
+    pages = [case.views.page(None, limit)]
+    while pages[-1].cursor:
+        pages.append(case.views.page(pages[-1].cursor, limit))
+    return pages
 
 
 def test_the_list_is_walked_by_its_cursors() -> None:

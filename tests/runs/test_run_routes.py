@@ -142,6 +142,19 @@ def _said(answer: httpx.Response) -> tuple[int, str, str | None]:
     return answer.status_code, body["code"], body["param"]
 
 
+def test_what_is_listed_on_two_days_is_one_run(desk: Desk) -> None:
+    """As of a request that came before midnight and again after."""
+    desk.evaluation("e-0", 0)
+    desk.job(f"{1:012x}", 1)
+    for day in ("2025-12-31", "2026-01-02"):
+        desk.evaluations.add_to_index("e-0", day)
+        desk.jobs.add_to_index(f"{1:012x}", day)
+
+    runs = desk.get("/runs").json()["runs"]
+
+    assert [run["run_id"] for run in runs] == [f"score-{1:012x}", "eval-e-0"]
+
+
 def test_evaluations_and_scores_are_in_one_list(desk: Desk) -> None:
     """Newest first, whatever their kind, over pages; and one kind alone."""
     for minute in range(0, 6, 2):

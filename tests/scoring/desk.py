@@ -19,6 +19,7 @@ from budeval.scoring.course import Course, ScoringCourse
 from budeval.scoring.engines.base import ScoringEngine
 from budeval.scoring.engines.native import NativeEngine
 from budeval.scoring.intake import ScoreIntake
+from budeval.scoring.ledger import Ledger
 from budeval.scoring.lifecycle import ScoreLifecycle
 from budeval.scoring.limiter import Limiters
 from budeval.scoring.measuring import MeasuringActivities
@@ -39,7 +40,7 @@ class FakeAdviser:
         self.runs: list[ScoreRun] = []
         self.fails = False
 
-    async def advise(self, run: ScoreRun) -> AdviceStatus:
+    async def advise(self, run: ScoreRun, ledger: Ledger) -> AdviceStatus:  # noqa: ARG002
         """As the real one does."""
         self.runs.append(run)
         if self.fails:

@@ -9,7 +9,7 @@ from budeval.domain.notification import WorkflowStatus
 from budeval.domain.score_job import ScoreRecord
 from budeval.errors import RequestError, SidecarError
 from budeval.runtime.workflow_engine import WorkflowSnapshot
-from budeval.scoring import count_cap
+from budeval.scoring import count_cap, intake
 from budeval.scoring.count_cap import CountCap
 from tests.scoring.bodies import request
 from tests.scoring.desk import Desk, unasking_desk
@@ -100,6 +100,27 @@ def test_the_list_may_be_long(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> No
     CountCap(desk.store, desk.lifecycle.delete, 3).sweep()
 
     assert _left(desk) == _ids([records[3], records[4], records[6]])
+
+
+def test_a_job_on_two_days_counts_once(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was cut off before midnight and came again after: it is shown once, and not one beside itself."""
+    monkeypatch.setattr(intake, "now", lambda: "2026-01-01T23:59:59.999+00:00")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(desk.store, "create", _away)
+        with pytest.raises(SidecarError):
+            desk.intake.accept(request(), "default", "order-7")
+    monkeypatch.setattr(intake, "now", lambda: "2026-01-02T00:00:00.500+00:00")
+    record = desk.intake.accept(request(), "default", "order-7")
+    desk.run(record)
+
+    CountCap(desk.store, desk.lifecycle.delete, 1).sweep()
+
+    assert desk.store.days() == ["2026-01-01", "2026-01-02"]
+    assert [score.job_id for score in desk.views.page(None, 9, None, None).scores] == [record.job.job_id]
+
+
+def _away(_record: ScoreRecord) -> ScoreRecord:
+    raise SidecarError("away")
 
 
 def test_one_that_cannot_be_deleted_does_not_stop_the_others(

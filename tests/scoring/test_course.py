@@ -7,9 +7,11 @@ from typing import Any
 import pytest
 
 from budeval.domain.score_job import AdviceStatus, JobOutcome, JobStatus, Phase, ScoreRecord
+from budeval.domain.score_run import ScoreRun
 from budeval.errors import ArtifactError, SidecarError
 from budeval.scoring.artifacts import Artifact
 from budeval.scoring.course import CANCELLED, DEADLINE, SAMPLES_PER_GENERATION
+from budeval.scoring.ledger import Ledger
 from tests.scoring.bodies import batch, lines, request
 from tests.scoring.desk import Desk, FakeTurn
 from tests.scoring.fake_judge import YES, FakeJudge, refusal
@@ -100,9 +102,9 @@ def test_scores_are_visible_while_the_advice_is_written(desk: Desk) -> None:
     seen = []
     advise = desk.adviser.advise
 
-    async def looks(run: Any) -> AdviceStatus:
+    async def looks(run: ScoreRun, ledger: Ledger) -> AdviceStatus:
         seen.append(desk.views.state(record.job.job_id))
-        return await advise(run)
+        return await advise(run, ledger)
 
     desk.adviser.advise = looks  # type: ignore[method-assign]
     desk.run(record)

@@ -126,10 +126,11 @@ def test_who_finds_a_record_finds_all_that_it_needs(desk: Desk) -> None:
     record = desk.intake.accept(request(), "default")
 
     job_id = record.job.job_id
-    active, days, page, claim, sample, last = _cut(desk).keys
+    active, days, page, claim, sample, renewed, last, again = _cut(desk).keys
     assert active.startswith("score-active-")
     assert (days, page) == ("score-index-days", f"score-index-{record.created[:10]}-0")
-    assert (claim, sample, last) == (f"score-claim-{job_id}", f"score-sample-{job_id}-1", f"score-{job_id}")
+    assert claim == renewed == f"score-claim-{job_id}"
+    assert (sample, last, again) == (f"score-sample-{job_id}-1", f"score-{job_id}", active)
     assert desk.started == [record]
 
 

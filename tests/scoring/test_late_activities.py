@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from budeval.domain.score_job import ScoreRecord
+from budeval.domain.score_job import Phase, ScoreRecord
 from budeval.errors import ScoringError
 from budeval.scoring.artifacts import Artifact
 from tests.scoring.desk import Desk
@@ -29,6 +29,8 @@ _ARGUMENTS: dict[str, dict[str, Any]] = {
     "end_job": {},
 }
 """Of the activities that any order may be late of; `score_metric` has a test of its own."""
+_PHASES = {"advise": Phase.ADVISING}
+"""Those in which alone an activity does anything."""
 
 
 @pytest.fixture
@@ -38,13 +40,13 @@ def desk(fake: FakeJudge, tmp_path: Path) -> Desk:
     return Desk(fake, tmp_path)
 
 
-def _in_the_third_attempt(desk: Desk) -> ScoreRecord:
-    """A job that has ended twice, and was just retried."""
+def _in_the_third_attempt(desk: Desk, phase: Phase | None = None) -> ScoreRecord:
+    """A job that has ended twice, and was retried; it is as far as a phase, or has just begun."""
     job_id = accepted(desk, *_METRICS).job.job_id
     for _ in range(2):
         desk.run(desk.store.load(job_id))
         desk.lifecycle.retry(job_id)
-    return desk.store.load(job_id)
+    return desk.store.update(job_id, lambda record: record.model_copy(update={"phase": phase}))
 
 
 def _seen(desk: Desk, record: ScoreRecord) -> list[Any]:
@@ -65,7 +67,7 @@ def _run(desk: Desk, name: str, argument: dict[str, Any]) -> Any:
 @pytest.mark.parametrize("name", _ARGUMENTS)
 def test_what_comes_late_does_nothing_to_the_next_attempt(desk: Desk, name: str) -> None:
     """Neither to its record nor to its values, run, events and advice."""
-    record = _in_the_third_attempt(desk)
+    record = _in_the_third_attempt(desk, _PHASES.get(name))
     before = _seen(desk, record)
 
     _run(desk, name, {"job_id": record.job.job_id, "attempt": 1, **_ARGUMENTS[name]})
@@ -77,7 +79,7 @@ def test_what_comes_late_does_nothing_to_the_next_attempt(desk: Desk, name: str)
 @pytest.mark.parametrize("name", _ARGUMENTS)
 def test_what_is_of_the_attempt_is_done(desk: Desk, name: str, whose: dict[str, int]) -> None:
     """Also where the order names no attempt."""
-    record = _in_the_third_attempt(desk)
+    record = _in_the_third_attempt(desk, _PHASES.get(name))
     before = _seen(desk, record)
 
     _run(desk, name, {"job_id": record.job.job_id, **whose, **_ARGUMENTS[name]})

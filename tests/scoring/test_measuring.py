@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 from budeval.domain.scoring import MetricStatus, Usage
-from budeval.errors import RequestError, SidecarError
+from budeval.errors import BudevalError, RequestError, SidecarError
 from budeval.scoring.failures import EndpointBusyError
+from budeval.scoring.store import ScoreStore
 from tests.scoring.asking import embedder_settings, judge_settings
 from tests.scoring.desk import Desk
 from tests.scoring.fake_cut_dapr import FakeCutDapr
@@ -178,6 +179,69 @@ def test_a_state_store_that_goes_away_costs_one_answer_at_most(
     assert paid_again.count(True) == (0 if takes_the_last else 3)
 
 
+def _away_at_ledgers(
+    monkeypatch: pytest.MonkeyPatch, times: int, mistake: type[Exception], *, takes: bool = False
+) -> None:
+    """The state store fails so many writes of ledgers; it may have taken them all the same."""
+    save, left = ScoreStore.save_ledger, itertools.count(1)
+
+    def failing(store: ScoreStore, *given: Any) -> None:
+        fails = next(left) <= times
+        if takes or not fails:
+            save(store, *given)
+        if fails:
+            raise mistake("away")
+
+    monkeypatch.setattr(ScoreStore, "save_ledger", failing)
+
+
+@pytest.mark.parametrize("times", [1, 3])
+def test_an_answer_in_hand_is_stored_with_a_further_try(
+    desk: Desk, fake: FakeJudge, monkeypatch: pytest.MonkeyPatch, times: int
+) -> None:
+    """It would be thrown away, and bought again."""
+    _away_at_ledgers(monkeypatch, times, SidecarError)
+    fake.will_say(*for_context_recall(YES))
+    record = accepted(desk, "context_recall")
+
+    assert score(desk, record) == "scored"
+    assert (len(fake.requests), outcome(desk, record).usage) == (1, _ONE_CALL)
+
+
+@pytest.mark.parametrize("first", [for_context_recall(YES)[0], _BUSY], ids=["answered", "busy"])
+@pytest.mark.parametrize("takes", [False, True], ids=["refused", "answer-lost"])
+@pytest.mark.parametrize("tries", [1, 2])
+def test_usage_has_what_could_not_be_stored(
+    desk: Desk, fake: FakeJudge, monkeypatch: pytest.MonkeyPatch, first: Reply, *, takes: bool, tries: int
+) -> None:
+    """Once, whether the state store had it all the same or not."""
+    _away_at_ledgers(monkeypatch, 4 * tries, SidecarError, takes=takes)
+    fake.will_say(*[first] * tries, *for_context_recall(YES))
+    record = accepted(desk, "context_recall")
+    with pytest.raises(SidecarError):
+        score(desk, record)
+    if tries == 2:
+        with suppress(SidecarError):
+            score(desk, record)
+
+    assert score(desk, record) == "scored"
+    assert outcome(desk, record).usage.calls == len(fake.requests)
+
+
+def test_usage_has_an_answer_that_no_store_can_take(
+    desk: Desk, fake: FakeJudge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is asked for again, and has cost what it has cost."""
+    _away_at_ledgers(monkeypatch, 1, ValueError)
+    fake.will_say(*for_context_recall(YES) * 2)
+    record = accepted(desk, "context_recall")
+    with pytest.raises(BudevalError, match="ValueError"):
+        score(desk, record)
+
+    assert score(desk, record) == "scored"
+    assert outcome(desk, record).usage == _ONE_CALL + _ONE_CALL
+
+
 def test_six_failures_are_one(desk: Desk, fake: FakeJudge) -> None:
     """The endpoint may give nothing five times, which the workflow waits out; then the metric has failed."""
     fake.will_say(*[_BUSY] * 6)
@@ -270,6 +334,37 @@ def test_a_repeat_that_is_cut_off_leaves_the_others(desk: Desk, fake: FakeJudge)
 
     assert outcome(desk, record).repeats == (1.0, 0.0, 0.0)
     assert outcome(desk, record).usage.calls == len(fake.requests) == 13
+
+
+@pytest.mark.parametrize("failing", [[refusal(401, "no")], [says("prose")] * 2, [_BUSY] * 6])
+def test_a_repeat_that_has_failed_is_not_paid_for_again(
+    desk: Desk, fake: FakeJudge, failing: list[Reply]
+) -> None:
+    """While another one waits for its judge, also in another process; the next attempt asks it again."""
+    fake.will_say(*failing, *[_BUSY] * 3, *for_context_recall(NO))
+    record = accepted(desk, "context_recall", repeats=2)
+    for _ in range(len(failing) // 6 * 5 + 3):
+        with pytest.raises(EndpointBusyError):
+            score(_restarted(desk, fake), record)
+
+    assert score(desk, record) == "scored"
+
+    found = outcome(desk, record)
+    assert (found.repeats, len(found.repeats_without_value)) == ((0.0,), 1)
+    assert found.usage.calls == len(fake.requests) == len(failing) + 4
+    assert ledgers(desk) == []
+
+
+def test_the_next_attempt_asks_for_repeats_that_have_failed(desk: Desk, fake: FakeJudge) -> None:
+    """All of them have: so has the metric, which a retry scores anew."""
+    fake.will_say(*[refusal(401, "no")] * 2, *for_context_recall(YES), *for_context_recall(NO))
+    record = accepted(desk, "context_recall", repeats=2)
+    assert score(desk, record) == "failed"
+    again = record.model_copy(update={"job": record.job.model_copy(update={"attempt": 2})})
+    desk.store.update(record.job.job_id, lambda _: again)
+
+    assert score(desk, again) == "scored"
+    assert outcome(desk, record).repeats == (1.0, 0.0)
 
 
 def test_repeats_without_a_value_do_not_count(desk: Desk, fake: FakeJudge) -> None:

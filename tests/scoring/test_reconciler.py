@@ -3,7 +3,9 @@
 import itertools
 from collections.abc import Callable
 from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,6 +13,7 @@ from budeval.domain.notification import WorkflowStatus
 from budeval.domain.score_job import JobOutcome, ScoreRecord
 from budeval.errors import SidecarError
 from budeval.runtime.logs import SubjectFormatter
+from budeval.runtime.sidecar import Sidecar
 from budeval.runtime.workflow_engine import WorkflowSnapshot
 from budeval.scoring.reconciler import ScoreReconciler
 from tests.scoring.bodies import batch, lines, request
@@ -49,6 +52,13 @@ class Shift:
         self.started.clear()
         self.closed.clear()
         self.reconciler.look()
+
+    def let_time_pass(self) -> None:
+        """What is coming in now has been cut off for long."""
+        long_ago = (datetime.now(UTC) - timedelta(minutes=11)).isoformat()
+        for key, claim in self.dapr.state.items():
+            if key.startswith("score-claim-"):
+                claim["at"] = long_ago
 
     def _start(self, record: ScoreRecord) -> None:
         self.starting(record.job.job_id)
@@ -202,8 +212,80 @@ def _cut_before_its_record(shift: Shift, *, samples: int = 1) -> str:
         patch.setattr(shift.desk.store, "create", away)
         with pytest.raises(SidecarError):
             shift.desk.intake.accept_many(batch(f"{lines(samples)}\nnone"), "default", _KEY)
+    shift.let_time_pass()
     (job_id,) = shift.desk.store.active()
     return job_id
+
+
+def test_a_request_that_takes_long_keeps_its_texts(shift: Shift, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many looks see it without its record."""
+    save = shift.desk.store.save_samples
+
+    def slow(*given: Any) -> None:
+        save(*given)
+        for _ in range(3):
+            shift.look()
+
+    monkeypatch.setattr(shift.desk.store, "save_samples", slow)
+    record = shift.desk.intake.accept_many(batch(lines(3)), "default")
+
+    assert len(shift.desk.store.samples(record.job.job_id, range(1, 4))) == 3
+    assert shift.desk.store.active() == [record.job.job_id]
+
+
+@pytest.mark.parametrize("key", [None, _KEY])
+def test_a_request_that_was_taken_for_cut_off_is_told(
+    shift: Shift, monkeypatch: pytest.MonkeyPatch, key: str | None
+) -> None:
+    """As of a process that slept for long amid its samples: a job without texts would be worse."""
+    save_state = Sidecar.save_state
+    taken: list[str] = []
+
+    def slept(sidecar: Sidecar, name: str, value: Any) -> None:
+        save_state(sidecar, name, value)
+        if name.startswith("score-sample-") and name.endswith("-60") and not taken:
+            taken.append(name)
+            shift.let_time_pass()
+            for _ in range(2):
+                shift.look()
+
+    monkeypatch.setattr(Sidecar, "save_state", slept)
+    with pytest.raises(SidecarError, match="again"):
+        shift.desk.intake.accept_many(batch(lines(120)), "default", key)
+    assert [name for name in shift.dapr.state if name.startswith(("score-claim-", "score-sample-"))] == []
+
+    record = shift.desk.intake.accept_many(batch(lines(120)), "default", key)
+    assert len(shift.desk.store.samples(record.job.job_id, range(1, 121))) == 120
+
+
+def test_who_comes_while_it_is_forgotten_comes_again(shift: Shift) -> None:
+    """What he kept meanwhile would be deleted with the rest."""
+    job_id = _cut_before_its_record(shift, samples=2)
+    shift.look()
+    shift.dapr.left = 6
+    with pytest.raises(SidecarError):
+        shift.look()
+    shift.dapr.left = None
+
+    with pytest.raises(SidecarError, match="again in a minute"):
+        shift.desk.intake.accept(request(), "default", _KEY)
+    shift.look()
+
+    assert shift.desk.intake.accept(request(), "default", _KEY).job.job_id == job_id
+
+
+def test_a_claim_of_an_older_version_is_read(shift: Shift) -> None:
+    """It is the digest alone: another request is refused by it, and what is under it is forgotten."""
+    job_id = _cut_before_its_record(shift)
+    key = f"score-claim-{job_id}"
+    digest = shift.dapr.state[key] = shift.dapr.state[key]["digest"]
+
+    assert shift.desk.store.claim(job_id, "another") == digest
+    assert shift.dapr.state[key] == digest
+    for _ in range(2):
+        shift.look()
+
+    assert [name for name in shift.dapr.state if job_id in name] == []
 
 
 def test_a_request_without_a_record_is_forgotten_after_two_looks(shift: Shift) -> None:

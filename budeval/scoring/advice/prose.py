@@ -13,7 +13,8 @@ from budeval.domain.scoring import Usage
 from budeval.scoring.advice.finding import Finding
 from budeval.scoring.failures import JudgeError
 from budeval.scoring.judge import Judge
-from budeval.scoring.metrics.metric import Task
+from budeval.scoring.ledger import Ledger
+from budeval.scoring.metrics.metric import Panel, Task
 from budeval.scoring.metrics.statements import says_something
 from budeval.scoring.replies import Answer
 
@@ -56,23 +57,27 @@ class Explained:
     usage: Usage
 
 
-async def explained(run: ScoreRun, findings: Sequence[Finding], judge: Judge, seconds: float) -> Explained:
-    """Ask once; whatever goes wrong is told, not raised.
+async def explained(
+    run: ScoreRun, findings: Sequence[Finding], judge: Judge, seconds: float, ledger: Ledger
+) -> Explained:
+    """Ask once; whatever goes wrong with the model is told, not raised.
 
     Args:
         run: whose samples are shown.
         findings: what there is to explain.
         judge: open.
         seconds: for all of it.
+        ledger: of the advice; what is answered in it is not asked for again.
     """
+    panel = Panel(judge, None, ledger)
     try:
         async with asyncio.timeout(seconds):
-            prose, usage = await judge.ask(_prompt(run, findings), Prose)
+            prose = await panel.ask(_prompt(run, findings), Prose)
     except TimeoutError:
-        return Explained(None, f"advice_timeout: no answer within {seconds:g} s", Usage())
+        return Explained(None, f"advice_timeout: no answer within {seconds:g} s", ledger.lost)
     except JudgeError as error:
-        return Explained(None, f"{error.reason_code}: {error.message}", error.usage)
-    return Explained(_cut(prose), None, usage)
+        return Explained(None, f"{error.reason_code}: {error.message}", panel.usage)
+    return Explained(_cut(prose), None, panel.usage)
 
 
 def _prompt(run: ScoreRun, findings: Sequence[Finding]) -> str:
