@@ -223,7 +223,7 @@ class EvaluationRecord(BaseModel):
     deletion: str | None = None
     """When its deletion was requested. UTC, ISO 8601."""
     keep_files: bool = False
-    """Whether who deletes it wants its files on the claim to stay; so they do if retention ends that deletion."""
+    """Whether its files on the claim are to stay, also where retention ends the deletion."""
     retried: list[str] | None = None
     """Run ids of the newest attempt, where it is not the first; the others keep their results."""
     announced: int = 0

@@ -219,7 +219,7 @@ class _Ended:
         """Nobody waits."""
 
 
-_RETRY_WRITES = ("arriving", "sealed", "active", "eval", "brief", "arriving")
+_RETRY_WRITES = ("arriving", "sealed", "active", "eval", "brief", "active", "arriving")
 
 
 def test_a_retry_notes_its_secrets_first(desk: Desk) -> None:
