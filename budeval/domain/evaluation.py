@@ -224,6 +224,8 @@ class EvaluationRecord(BaseModel):
     """When its deletion was requested. UTC, ISO 8601."""
     keep_files: bool = False
     """Whether its files on the claim are to stay, also where retention ends the deletion."""
+    expiry: str | None = None
+    """When retention first tried to forget it. UTC, ISO 8601."""
     retried: list[str] | None = None
     """Run ids of the newest attempt, where it is not the first; the others keep their results."""
     announced: int = 0

@@ -98,7 +98,7 @@ class Deletions:
             ClusterError: its files could not be removed; a week after the first try they are left.
             SidecarError: the state store or the workflow engine did not answer.
         """
-        record = self._store.begin_deletion(record.evaluation.eval_id)
+        record = self._store.begin_expiry(record.evaluation.eval_id)
         evaluation = record.evaluation
         if evaluation.target.cluster != FROM_REQUEST and not record.keep_files:
             with about(eval_id=evaluation.eval_id, workflow_id=evaluation.instance_id):
@@ -140,6 +140,5 @@ class Deletions:
 
 
 def _tried_for(record: EvaluationRecord) -> timedelta:
-    """Since its deletion was begun."""
-    now = datetime.now(UTC)
-    return now - datetime.fromisoformat(record.deletion) if record.deletion else timedelta(0)
+    """Since retention first tried; somebody's own deletion may have failed long before."""
+    return datetime.now(UTC) - datetime.fromisoformat(record.expiry) if record.expiry else timedelta(0)

@@ -17,7 +17,7 @@ from typing import Any
 from budeval.domain.evaluation import EvaluationBrief, EvaluationRecord, Outcome, Tombstone, workflow_id
 from budeval.domain.orphans import Standing
 from budeval.domain.results import Result
-from budeval.errors import RequestError
+from budeval.errors import RequestError, SidecarError
 from budeval.evals.receipts import receipt_key
 from budeval.runtime.listing import Listing, readable
 
@@ -227,22 +227,35 @@ class EvaluationStore(Listing):
 
         return _record(self._sidecar.update_state(workflow_id(eval_id), asked))
 
-    def begin_deletion(self, eval_id: str, *, keep_files: bool | None = None) -> EvaluationRecord:
+    def begin_deletion(self, eval_id: str, *, keep_files: bool = False) -> EvaluationRecord:
         """Note in the record of an evaluation that has ended that it shall be deleted: nobody retries it.
 
         Args:
             eval_id: which.
-            keep_files: whether its files on the claim shall stay; None for what was asked for before.
+            keep_files: whether its files on the claim shall stay.
 
         Raises:
             RequestError: EVALUATION_RUNNING (409); EVALUATION_DELETED (410).
         """
+        return self._begin_deletion(eval_id, lambda _: {"keep_files": keep_files})
 
+    def begin_expiry(self, eval_id: str) -> EvaluationRecord:
+        """As `begin_deletion`, by retention; files that a deletion was to keep are kept."""
+
+        def noted(stored: dict[str, Any]) -> dict[str, Any]:
+            # Older versions did not note what a deletion was to keep: better too much than too little.
+            kept = stored.get("keep_files", stored.get("deletion") is not None)
+            return {"expiry": stored.get("expiry") or _now(), "keep_files": kept}
+
+        return self._begin_deletion(eval_id, noted)
+
+    def _begin_deletion(
+        self, eval_id: str, noted: Callable[[dict[str, Any]], dict[str, Any]]
+    ) -> EvaluationRecord:
         def begun(stored: Any) -> Any:
             if not _record(stored).ended:
                 raise running(eval_id)
-            kept = stored.get("keep_files", False) if keep_files is None else keep_files
-            return {**stored, "deletion": stored.get("deletion") or _now(), "keep_files": kept}
+            return {**stored, **noted(stored), "deletion": stored.get("deletion") or _now()}
 
         return _record(self._sidecar.update_state(workflow_id(eval_id), begun))
 
@@ -383,13 +396,20 @@ class EvaluationStore(Listing):
         """Every run's result in the order of the request, and the index.
 
         None before there are any, and once a deletion has begun to remove them.
+
+        Raises:
+            SidecarError: also where some of those that the index names are not there.
         """
         stored = self._sidecar.get_state(f"results-{eval_id}")
         if stored is None:
             return None
         index: dict[str, dict[str, Any]] = stored["runs"]
         results = self._sidecar.get_states([item["key"] for item in index.values()])
-        return None if None in results else (results, index)
+        if None not in results:
+            return results, index
+        if self.is_deleted(eval_id):
+            return None
+        raise SidecarError(f"The state store has no results of some runs of evaluation {eval_id}.")
 
     def load_results(self, eval_id: str) -> list[Result]:
         """Every run's result of an evaluation that is there.

@@ -99,11 +99,18 @@ class Sidecar:
         raise SidecarError(f"{key} was changed by others {_UPDATE_TRIES} times in a row")
 
     def get_states(self, keys: list[str]) -> list[Any]:
-        """The JSON values of keys in their order, None where there is none."""
+        """The JSON values of keys in their order, None where there is none.
+
+        Raises:
+            SidecarError: also where only some could not be read, which Dapr tells within a 200.
+        """
         if not keys:
             return []
-        answer = self._send("POST", f"{self._state_url}/bulk", json={"keys": keys, "parallelism": 8})
-        found = {item["key"]: item.get("data") for item in answer.json()}
+        items = self._send("POST", f"{self._state_url}/bulk", json={"keys": keys, "parallelism": 8}).json()
+        for item in items:
+            if item.get("error"):
+                raise SidecarError(f"The state store did not give {item['key']}: {item['error']}")
+        found = {item["key"]: item.get("data") for item in items}
         return [found.get(key) for key in keys]
 
     def delete_state(self, key: str) -> None:

@@ -192,11 +192,12 @@ class ScoringActivities:
     async def _advise(self, order: dict[str, Any]) -> None:
         apart = self._measuring.apart
         record = await apart(lambda: self._store.load(order["job_id"]))
-        if not _is_for(record, order) or record.phase is not Phase.ADVISING:
+        if not _is_for(record, order):
             return
-        status = await self._advice_on(record, order)
-        change = {"advice": status, "phase": None}
-        await apart(lambda: self._change(order, lambda now_: now_.model_copy(update=change)))
+        if record.phase is Phase.ADVISING:
+            status = await self._advice_on(record, order)
+            change = {"advice": status, "phase": None}
+            await apart(lambda: self._change(order, lambda now_: now_.model_copy(update=change)))
         await apart(lambda: self._store.forget_advice_ledger(order["job_id"]))
 
     async def _advice_on(self, record: ScoreRecord, order: dict[str, Any]) -> AdviceStatus:

@@ -130,6 +130,8 @@ class ScoreLifecycle:
 
         self._store.activate(job_id)
         again = self._store.update(job_id, begun)
+        # Once more: the end of the attempt before may just have taken it off, when the record was not there.
+        self._store.activate(job_id)
         self._start(again)
         return again
 

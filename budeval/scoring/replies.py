@@ -18,6 +18,8 @@ MAX_CONTENT = 256 * 1024
 _MAX_TRIES = 1000
 """Opening braces that lead nowhere: the search must not become quadratic in a long reply."""
 _THOUGHT = re.compile("<(/?)think(?:ing)?>", re.IGNORECASE)
+_BEGIN_OF_THOUGHT = re.compile(r"(?:\A|[\n}>`])[ \t]*(<think(?:ing)?>)", re.IGNORECASE)
+"""Where something ends before it: within a sentence it is only spoken of."""
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
 _Pairs = tuple[tuple[str, Any], ...]
@@ -109,11 +111,12 @@ def _said(text: str) -> list[_Pairs]:
 
     They end behind the last thoughts that have an end, and begin before those that have none.
     """
+    begun = {tag.start(1) for tag in _BEGIN_OF_THOUGHT.finditer(text)}
     thought, unfinished = 0, len(text)
     for tag in _THOUGHT.finditer(text):
         if tag[1]:
             thought, unfinished = tag.end(), len(text)
-        else:
+        elif tag.start() in begun:
             unfinished = min(unfinished, tag.start())
     return [found for found, start, end in _objects(text) if end > thought and start < unfinished]
 

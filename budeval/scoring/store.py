@@ -139,6 +139,14 @@ class ScoreStore(Listing):
 
         self._sidecar.update_state(_claim_key(job_id), renewed)
 
+    def deactivate(self, item_id: str) -> None:
+        """There is nothing left to do for it; one that was begun anew meanwhile stays on the list."""
+        super().deactivate(item_id)
+        # Read afterwards: what a retry noted before is gone with it.
+        stored = self._stored(item_id)
+        if stored and not _is_tombstone(stored) and not stored.get("ended"):
+            self.activate(item_id)
+
     def find(self, job_id: str) -> ScoreRecord | None:
         """The record of a job, None where there is none.
 

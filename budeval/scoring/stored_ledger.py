@@ -127,6 +127,9 @@ class StoredLedger:
         before, self._books = self._books, books
         try:
             await self._persist(books)
+        except asyncio.CancelledError:  # maybe between two tries: then only this tells what was spent
+            self._unwritten[self._place] = books.spent
+            raise
         except Exception:
             self._books = replace(before, lost=before.lost + books.spent.beyond(before.spent))
             self._unwritten[self._place] = books.spent

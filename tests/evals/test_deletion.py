@@ -389,8 +389,8 @@ def configured(seal_keys: str, tmp_path: Path) -> Desk:
 
 def _begun(desk: Desk, ago: timedelta) -> None:
     """The first sweep has tried to forget it so long ago."""
-    desk.store.begin_deletion("e-1")
-    desk.dapr.state["eval-e-1"]["deletion"] = (datetime.now(UTC) - ago).isoformat()
+    desk.store.begin_expiry("e-1")
+    desk.dapr.state["eval-e-1"]["expiry"] = (datetime.now(UTC) - ago).isoformat()
 
 
 def test_retention_removes_the_files_on_a_configured_cluster(configured: Desk) -> None:
@@ -437,6 +437,30 @@ def test_retention_tries_again_where_the_files_could_not_be_removed(configured: 
     configured.runner.failing = {}
     configured.deletions.expire(configured.store.load("e-1"))
 
+    assert configured.kept() == {"eval-e-1"}
+
+
+def test_retention_tries_for_a_week_of_its_own(configured: Desk) -> None:
+    """Somebody's deletion that failed long before is none of its tries."""
+    away = ClusterError("away", code="CLUSTER_UNREACHABLE", retryable=True)
+    configured.runner.failing = {"remove_results_k8s.yml": away}
+    configured.store.begin_deletion("e-1")
+    configured.dapr.state["eval-e-1"]["deletion"] = (datetime.now(UTC) - timedelta(days=20)).isoformat()
+
+    with pytest.raises(ClusterError):
+        configured.deletions.expire(configured.store.load("e-1"))
+
+    assert configured.store.load("e-1").deletion
+
+
+def test_retention_leaves_files_of_a_deletion_that_an_older_version_has_begun(configured: Desk) -> None:
+    """It did not note whether they were to be kept."""
+    configured.store.begin_deletion("e-1")
+    del configured.dapr.state["eval-e-1"]["keep_files"]
+
+    configured.deletions.expire(configured.store.load("e-1"))
+
+    assert configured.runner.runs == []
     assert configured.kept() == {"eval-e-1"}
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from budeval.domain.evaluation import EvaluationRecord, Outcome
 from budeval.domain.orphans import Standing
-from budeval.errors import RequestError
+from budeval.errors import RequestError, SidecarError
 from budeval.evals.store import EvaluationStore, Look
 from budeval.runtime.listing import INDEX_PAGE
 from tests.evals import samples
@@ -245,6 +245,15 @@ def test_there_are_no_results_before_they_are_whole(dapr: FakeDapr, store: Evalu
     dapr.state["results-e-1-a"] = {"run_id": "a"}
 
     assert store.results("e-1") is None
+
+
+def test_results_of_which_some_are_missing_are_an_outage(dapr: FakeDapr, store: EvaluationStore) -> None:
+    """Nobody takes that for an evaluation without results: a retry would write what is left over them."""
+    store.save_results("e-1", [{"run_id": "a"}, {"run_id": "b"}])
+    del dapr.state["results-e-1-a"]
+
+    with pytest.raises(SidecarError, match="evaluation e-1"):
+        store.results("e-1")
 
 
 def test_how_it_stands_with_evaluations_is_read_from_their_records(

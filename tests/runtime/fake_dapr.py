@@ -30,6 +30,8 @@ class FakeDapr:
     unreachable: bool = False
     forgetful: bool = False
     """Takes writes and keeps nothing."""
+    unreadable: set[str] = field(default_factory=set)
+    """Keys that a read of many does not give, though its status is 200."""
     rival: Any = None
     """What someone else writes between a read and the write that follows it."""
 
@@ -47,8 +49,7 @@ class FakeDapr:
                 return httpx.Response(status, text='{"errorCode": "ERR_ON_PURPOSE"}')
         if path == f"{_STATE}/bulk":
             keys = json.loads(request.content)["keys"]
-            found = [{"key": key, "data": self.state[key]} for key in keys if key in self.state]
-            return httpx.Response(200, json=found)
+            return httpx.Response(200, json=[self._one_of_many(key) for key in keys if key in self.state])
         if path.startswith(_STATE):
             return self._of_state(request)
         if path.startswith(("/v1.0/publish/broker/", "/v1.0/invoke/")):
@@ -57,6 +58,11 @@ class FakeDapr:
         if path == "/v1.0/metadata":
             return httpx.Response(200, json=self.metadata)
         return httpx.Response(204 if path == "/v1.0/healthz/outbound" else 404)
+
+    def _one_of_many(self, key: str) -> dict[str, Any]:
+        if key in self.unreadable:
+            return {"key": key, "error": "redis: i/o timeout"}
+        return {"key": key, "data": self.state[key]}
 
     def _of_state(self, request: httpx.Request) -> httpx.Response:
         if request.method == "DELETE":

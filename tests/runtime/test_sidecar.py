@@ -320,6 +320,14 @@ def test_many_values_come_in_their_order() -> None:
     assert FakeDapr(unreachable=True).client().get_states([]) == []
 
 
+def test_many_values_of_which_one_is_not_given_are_an_outage() -> None:
+    """Dapr answers with 200 and an error beside the key: what is there must not look missing."""
+    sidecar = FakeDapr(state={"a": 1, "b": 0}, unreadable={"b"}).client()
+
+    with pytest.raises(SidecarError, match="did not give b: redis: i/o timeout"):
+        sidecar.get_states(["a", "b"])
+
+
 @pytest.mark.parametrize("status", [204, 400, 403, 404, 500])
 def test_a_secret_is_read_from_its_store(status: int) -> None:
     """Its keys and values; a store's own no, in whatever status, is none."""

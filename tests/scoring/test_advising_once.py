@@ -114,6 +114,21 @@ def test_the_ledger_goes_with_the_job(
     assert ledgers(desk) == []
 
 
+def test_a_ledger_that_a_death_has_left_goes_with_the_repetition(
+    desk: Desk, advising: ScoreRecord, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The advice is noted: nobody would look at it any more, and the next attempt would count its cost."""
+    with monkeypatch.context() as patch:
+        patch.setattr(ScoreStore, "forget_advice_ledger", _away)
+        with pytest.raises(SidecarError):
+            _advise(desk, advising)
+    assert len(ledgers(desk)) == 1
+
+    _advise(desk, advising)
+
+    assert ledgers(desk) == []
+
+
 def test_words_that_cannot_be_stored_are_waited_for(
     desk: Desk, fake: FakeJudge, advising: ScoreRecord, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -13,6 +13,7 @@ import pytest
 from budeval.domain.notification import WorkflowStatus
 from budeval.domain.score_job import JobOutcome
 from budeval.errors import ArtifactError, RequestError, SidecarError
+from budeval.runtime.listing import Listing
 from budeval.runtime.workflow_engine import WorkflowSnapshot
 from budeval.scoring.artifacts import Artifact
 from tests.scoring.desk import Desk
@@ -122,6 +123,51 @@ def test_a_cancelled_job_can_be_taken_up_again(service: Service) -> None:
     assert answer.status_code == 202
     assert service.state(job_id)["outcome"] == "completed"
     assert service.state(job_id)["scores"] == {"exact_match": 0.0}
+
+
+@pytest.mark.parametrize("step", ["before", "after"])
+def test_a_retry_at_the_end_of_the_attempt_before_is_looked_after(
+    service: Service, fake: FakeJudge, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    """The end takes off the list what has ended, whatever it was when it was asked."""
+    fake.will_say(refusal(401, "no"))
+    job_id = service.accepted(metrics=["context_recall"])
+    service.run(job_id)
+    take_off = Listing.deactivate
+
+    def meanwhile(store: Listing, item_id: str) -> None:
+        monkeypatch.setattr(Listing, "deactivate", take_off)
+        if step == "after":
+            take_off(store, item_id)
+        assert service.post(job_id, "retry").status_code == 202
+        if step == "before":
+            take_off(store, item_id)
+
+    monkeypatch.setattr(Listing, "deactivate", meanwhile)
+    service.desk.store.deactivate(job_id)
+
+    assert service.desk.store.active() == [job_id]
+
+
+def test_a_retry_is_on_the_list_once_its_record_is_there(
+    service: Service, fake: FakeJudge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The end of the attempt before takes it off just before the retry writes its record."""
+    fake.will_say(refusal(401, "no"))
+    job_id = service.accepted(metrics=["context_recall"])
+    service.run(job_id)
+    store = service.desk.store
+    activate = store.activate
+
+    def and_off(item_id: str) -> None:
+        monkeypatch.setattr(store, "activate", activate)
+        activate(item_id)
+        store.deactivate(item_id)
+
+    monkeypatch.setattr(store, "activate", and_off)
+
+    assert service.post(job_id, "retry").status_code == 202
+    assert store.active() == [job_id]
 
 
 def test_a_cancelled_retry_leaves_the_job_as_it_was(service: Service, fake: FakeJudge) -> None:

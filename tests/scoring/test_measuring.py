@@ -10,8 +10,10 @@ from typing import Any
 
 import pytest
 
+from budeval.domain.score_job import ScoreRecord
 from budeval.domain.scoring import MetricStatus, Usage
 from budeval.errors import BudevalError, RequestError, SidecarError
+from budeval.scoring import stored_ledger
 from budeval.scoring.failures import EndpointBusyError
 from budeval.scoring.store import ScoreStore
 from tests.scoring.asking import embedder_settings, judge_settings
@@ -226,6 +228,37 @@ def test_usage_has_what_could_not_be_stored(
 
     assert score(desk, record) == "scored"
     assert outcome(desk, record).usage.calls == len(fake.requests)
+
+
+def test_usage_has_an_answer_that_was_cut_off_between_two_tries(
+    desk: Desk, fake: FakeJudge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A deadline or a cancellation does not wait for the state store."""
+    monkeypatch.setattr(stored_ledger, "WAITS", (60.0,))
+    refused, save = asyncio.Event(), ScoreStore.save_ledger
+
+    async def cut_off(record: ScoreRecord) -> None:
+        loop = asyncio.get_running_loop()
+
+        def refusing(*_: Any) -> None:
+            loop.call_soon_threadsafe(refused.set)
+            raise SidecarError("away")
+
+        monkeypatch.setattr(ScoreStore, "save_ledger", refusing)
+        task = asyncio.create_task(desk.measuring.score_metric(order(record)))
+        await refused.wait()
+        monkeypatch.setattr(ScoreStore, "save_ledger", save)
+        await asyncio.sleep(0.05)  # it waits for its second try
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+
+    fake.will_say(*for_context_recall(YES) * 2)
+    record = accepted(desk, "context_recall")
+    asyncio.run(cut_off(record))
+
+    assert score(desk, record) == "scored"
+    assert outcome(desk, record).usage.calls == len(fake.requests) == 2
 
 
 def test_usage_has_an_answer_that_no_store_can_take(
