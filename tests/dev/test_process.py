@@ -5,6 +5,7 @@ import sys
 import time
 import uuid
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -53,9 +54,10 @@ class Nursery:
         record = process.spawn(
             [sys.executable, "-c", code], environment=environment, cwd=self.directory, log=self.log
         )
-        # The kernel shows it a moment after the program has begun.
-        while environment and not Path(f"/proc/{record.pid}/environ").read_bytes():
-            time.sleep(0.01)
+        # The kernel shows it a moment after the program has begun; one without code may have ended by then.
+        with suppress(ProcessLookupError, FileNotFoundError):
+            while environment and not Path(f"/proc/{record.pid}/environ").read_bytes():
+                time.sleep(0.01)
         return record
 
     @property

@@ -282,7 +282,8 @@ def test_an_expired_credential_of_one_member(
     stack: Stack, service: httpx.Client, doomed_kubeconfig: str
 ) -> None:
     """The one whose credential is not accepted any more fails with that reason; the other goes on."""
-    good = _blocked(start=60)
+    # A refused credential is asked about for 20 s, by the watcher, the evaluation and its clean-up in turn.
+    good = _blocked(start=150)
     evaluations.start(service, good)
     doomed = _blocked(start=600, kubeconfig=doomed_kubeconfig)
     evaluations.start(service, doomed)
