@@ -107,13 +107,9 @@ class EvaluationStore(Listing):
         brief = record.brief
         self._sidecar.save_state(f"brief-{brief.eval_id}", brief.model_dump(mode="json"))
 
-    def deactivate(self, item_id: str) -> None:
-        """There is nothing left to do for it; one that was begun anew meanwhile stays on the list."""
-        super().deactivate(item_id)
-        # Read afterwards: what a retry noted before is gone with it.
+    def _is_open(self, item_id: str) -> bool:
         standing = self.standings([item_id]).get(item_id)
-        if standing and not standing.ended:
-            self.activate(item_id)
+        return standing is not None and not standing.ended
 
     def find(self, eval_id: str) -> EvaluationRecord | None:
         """The record of an evaluation, None where there is none.

@@ -93,7 +93,17 @@ class Listing:
         self._sidecar.update_state(self._active_key(item_id), lambda ids: sorted({*(ids or []), item_id}))
 
     def deactivate(self, item_id: str) -> None:
-        """There is nothing left to do for it."""
+        """There is nothing left to do for it; one that was begun anew meanwhile stays on the list."""
+        self._take_off(item_id)
+        # Asked afterwards: what a retry noted before is gone with it.
+        if self._is_open(item_id):
+            self.activate(item_id)
+
+    def _is_open(self, item_id: str) -> bool:
+        """Whether there is one, and it has not ended."""
+        raise NotImplementedError
+
+    def _take_off(self, item_id: str) -> None:
         self._sidecar.update_state(
             self._active_key(item_id), lambda ids: [other for other in ids or [] if other != item_id]
         )

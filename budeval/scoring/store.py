@@ -133,19 +133,16 @@ class ScoreStore(Listing):
         """Whoever took too long finds that what he has kept is gone."""
 
         def renewed(stored: Any) -> Any:
-            if not stored or _claim(stored).forgotten or _claim(stored).digest != digest:
+            claim = _claim(stored) if stored else None
+            if claim is None or claim.forgotten or claim.digest != digest:
                 raise _removed(job_id)
-            return _renewed(_claim(stored))
+            return _renewed(claim)
 
         self._sidecar.update_state(_claim_key(job_id), renewed)
 
-    def deactivate(self, item_id: str) -> None:
-        """There is nothing left to do for it; one that was begun anew meanwhile stays on the list."""
-        super().deactivate(item_id)
-        # Read afterwards: what a retry noted before is gone with it.
+    def _is_open(self, item_id: str) -> bool:
         stored = self._stored(item_id)
-        if stored and not _is_tombstone(stored) and not stored.get("ended"):
-            self.activate(item_id)
+        return bool(stored) and not _is_tombstone(stored) and not stored.get("ended")
 
     def find(self, job_id: str) -> ScoreRecord | None:
         """The record of a job, None where there is none.
@@ -319,9 +316,8 @@ class ScoreStore(Listing):
         last = 0
         while self._sidecar.get_state(_sample_key(job_id, last + 1)) is not None:
             last += 1
-        self._forget_samples(
-            job_id, range(last, 0, -1)
-        )  # the first one last, or a repetition would find none
+        # The first one last, or a repetition would find none.
+        self._forget_samples(job_id, range(last, 0, -1))
         self._sidecar.delete_state(f"score-invalid-{job_id}")
         self._sidecar.delete_state(_claim_key(job_id))
         return True

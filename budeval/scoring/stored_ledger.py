@@ -47,7 +47,7 @@ class _Books:
 
 
 Unwritten = MutableMapping[Place, Usage]
-"""All that was spent of ledgers whose last write has failed."""
+"""All that was spent of ledgers whose last write has failed, was cut off, or is under way."""
 
 
 class StoredLedger:
@@ -125,14 +125,11 @@ class StoredLedger:
     async def _write(self, books: _Books) -> None:
         # In force at once: who is cut off while it is written has spent it.
         before, self._books = self._books, books
+        self._unwritten[self._place] = books.spent
         try:
             await self._persist(books)
-        except asyncio.CancelledError:  # maybe between two tries: then only this tells what was spent
-            self._unwritten[self._place] = books.spent
-            raise
         except Exception:
             self._books = replace(before, lost=before.lost + books.spent.beyond(before.spent))
-            self._unwritten[self._place] = books.spent
             raise
         self._unwritten.pop(self._place, None)
 

@@ -333,9 +333,8 @@ def test_results_that_go_while_they_are_read_are_told_as_deleted(
     assert gone.value.code == "EVALUATION_DELETED"
 
 
-def test_one_that_another_deletion_has_overtaken_leaves_nothing(desk: Desk) -> None:
-    """What it had noted by then in the receipt would stay for ever."""
-    desk.runner.failing["cleanup_k8s.yml"] = ClusterError("away", code="CLUSTER_UNREACHABLE", retryable=True)
+def _overtaken(desk: Desk) -> None:
+    """The cluster's turn takes so long that another deletion is done, then it notes something and fails."""
     record = desk.store.load("e-1")
 
     def noted_late(*_: Any) -> None:
@@ -344,6 +343,11 @@ def test_one_that_another_deletion_has_overtaken_leaves_nothing(desk: Desk) -> N
         raise ClusterError("away", code="CLUSTER_UNREACHABLE", retryable=True)
 
     desk.runner.run = noted_late  # type: ignore[method-assign, assignment]
+
+
+def test_one_that_another_deletion_has_overtaken_leaves_nothing(desk: Desk) -> None:
+    """What it had noted by then in the receipt would stay for ever."""
+    _overtaken(desk)
     with pytest.raises(ClusterError):
         desk.deletions.delete("e-1", _OURS)
 
@@ -485,13 +489,7 @@ def test_retention_gives_files_up_after_a_week(
 def test_a_sweep_that_a_deletion_has_overtaken_leaves_nothing(configured: Desk) -> None:
     """What it had noted by then in the receipt would stay for ever."""
     record = configured.store.load("e-1")
-
-    def deleted_meanwhile(*_: Any) -> None:
-        configured.deletions.forget(record)
-        configured.receipts.note("e-1", [ReceiptItem(kind="Job", name="r-0", outcome=Fate.DELETED)])
-        raise ClusterError("away", code="CLUSTER_UNREACHABLE", retryable=True)
-
-    configured.runner.run = deleted_meanwhile  # type: ignore[method-assign, assignment]
+    _overtaken(configured)
     with pytest.raises(ClusterError):
         configured.deletions.expire(record)
 

@@ -306,17 +306,17 @@ def test_a_retry_at_the_end_of_the_attempt_before_is_looked_after(
     """The end takes off the list what has ended, whatever it was when it was asked."""
     desk.ended("COMPLETED", "FAILED")
     desk.store.activate("e-1")
-    take_off = Listing.deactivate
+    take_off = Listing._take_off
 
     def meanwhile(store: Listing, eval_id: str) -> None:
-        monkeypatch.setattr(Listing, "deactivate", take_off)
+        monkeypatch.setattr(Listing, "_take_off", take_off)
         if step == "after":
             take_off(store, eval_id)
         desk.lifecycle.retry("e-1", _KEY)
         if step == "before":
             take_off(store, eval_id)
 
-    monkeypatch.setattr(Listing, "deactivate", meanwhile)
+    monkeypatch.setattr(Listing, "_take_off", meanwhile)
     desk.store.deactivate("e-1")
 
     assert desk.store.load("e-1").ended is None

@@ -133,17 +133,17 @@ def test_a_retry_at_the_end_of_the_attempt_before_is_looked_after(
     fake.will_say(refusal(401, "no"))
     job_id = service.accepted(metrics=["context_recall"])
     service.run(job_id)
-    take_off = Listing.deactivate
+    take_off = Listing._take_off
 
     def meanwhile(store: Listing, item_id: str) -> None:
-        monkeypatch.setattr(Listing, "deactivate", take_off)
+        monkeypatch.setattr(Listing, "_take_off", take_off)
         if step == "after":
             take_off(store, item_id)
         assert service.post(job_id, "retry").status_code == 202
         if step == "before":
             take_off(store, item_id)
 
-    monkeypatch.setattr(Listing, "deactivate", meanwhile)
+    monkeypatch.setattr(Listing, "_take_off", meanwhile)
     service.desk.store.deactivate(job_id)
 
     assert service.desk.store.active() == [job_id]

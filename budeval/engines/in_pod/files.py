@@ -15,6 +15,13 @@ def write(path: str, text: str) -> None:
         file.write(text)
 
 
+def write_json(path: str, document: dict[str, Any]) -> None:
+    """An object as a file, whole or not at all; its directory is made."""
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    write(path + ".new", json.dumps(document))
+    os.replace(path + ".new", path)
+
+
 def read_json(path: str) -> dict[str, Any] | None:
     """The object in a file, None where there is none."""
     try:

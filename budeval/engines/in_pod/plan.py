@@ -6,12 +6,11 @@ with what is known of the datasets before the engine starts.
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from typing import Any
 
-from budeval.engines.in_pod.files import write
+from budeval.engines.in_pod.files import write_json
 from budeval.engines.in_pod.provenance import now
 
 PLANNED = ("abbr", "dataset_id", "rows", "rows_there", "unit", "sha256", "rows_sha256", "evaluator")
@@ -27,10 +26,7 @@ def write_plan(spec: dict[str, Any], models: list[str], planned: list[dict[str, 
         "datasets": [{name: item.get(name) for name in PLANNED} for item in planned],
         **more,
     }
-    target = os.path.join(spec["run_dir"], ".budeval", "plan.json")
-    os.makedirs(os.path.dirname(target), exist_ok=True)
-    write(target + ".new", json.dumps(plan))
-    os.replace(target + ".new", target)
+    write_json(os.path.join(spec["run_dir"], ".budeval", "plan.json"), plan)
 
 
 def model_name(spec: dict[str, Any]) -> str:

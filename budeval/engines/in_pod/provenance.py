@@ -12,7 +12,7 @@ from importlib import metadata
 from typing import Any
 
 from budeval.engines.in_pod.endpoint import NoRedirects
-from budeval.engines.in_pod.files import read_json, write
+from budeval.engines.in_pod.files import read_json, write_json
 from budeval.engines.in_pod.masking import without_key
 
 MODELS_SECONDS = 10.0
@@ -44,10 +44,7 @@ def end(spec: dict[str, Any], key: str) -> None:
 
 def keep(run_dir: str, **known: Any) -> None:
     """Write the file as a whole."""
-    target = path_in(run_dir)
-    os.makedirs(os.path.dirname(target), exist_ok=True)
-    write(target + ".new", json.dumps(known))
-    os.replace(target + ".new", target)
+    write_json(path_in(run_dir), known)
 
 
 def path_in(run_dir: str) -> str:

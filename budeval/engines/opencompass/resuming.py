@@ -10,12 +10,11 @@ the file is written anew: whatever cuts a start off, no attempt is ever there be
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import re
 from typing import Any
 
-from budeval.engines.in_pod.files import read_json, say, write
+from budeval.engines.in_pod.files import read_json, say, write_json
 
 STAMP = re.compile(r"\d{8}_\d{6}")
 
@@ -47,8 +46,7 @@ def set_aside_others(run_dir: str, asked: dict[str, Any]) -> None:
         for stamp in earlier:
             say(f"setting {stamp} aside, in {os.path.relpath(aside, run_dir)}")
             os.rename(os.path.join(run_dir, stamp), os.path.join(aside, stamp))
-    write(known + ".new", json.dumps(asked))
-    os.replace(known + ".new", known)
+    write_json(known, asked)
 
 
 def difference(before: dict[str, Any] | None, asked: dict[str, Any]) -> str:
